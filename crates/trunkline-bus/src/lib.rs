@@ -1,0 +1,15 @@
+//! The bus: one trait for every engine, the consumer runtime above it, and dead letters in sequence.
+//!
+//! An engine implements [`Transport`] and passes its raw guarantees through. What the engines differ in
+//! (order per key, retries, dead letters, priority lanes) the runtime adds once, for all of them alike.
+
+mod handler;
+mod parking;
+mod transport;
+
+pub use handler::{Handler, Outcome};
+pub use parking::{DeadLetter, DeadLetterQuery, ParkingLot};
+pub use transport::{
+    Capabilities, Delivery, PublishError, Receipt, Settlement, Settler, Start, Subscribe,
+    Subscription, TopicSpec, Transport,
+};

@@ -1,0 +1,78 @@
+//! Dead letters in sequence: a failing event parks its key, and later events of that key queue up
+//! behind it in order, while all other keys go on.
+
+use std::fmt;
+
+use bytestring::ByteString;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde::Serialize;
+use trunkline_core::{Envelope, Result};
+
+/// Where dead letters are kept, durably: one lot per service, over its own store.
+///
+/// # Guarantees
+/// `park` is durable when it returns. Letters of one (group, key) keep the order in which they were
+/// parked. Parking the same (group, event id) twice keeps one letter.
+pub trait ParkingLot: Send + Sync + fmt::Debug + 'static {
+    /// Keeps letters, in order. The first of a key has an error; those behind it have none.
+    fn park<'a>(&'a self, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<()>>;
+
+    /// The keys of `group` that have letters.
+    fn parked_keys<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Vec<ByteString>>>;
+
+    /// Letters that match, oldest first.
+    fn list<'a>(&'a self, query: &'a DeadLetterQuery) -> BoxFuture<'a, Result<Vec<DeadLetter>>>;
+
+    /// Replaces a letter (edited data, one more attempt, a new error). `NotFound` if it is gone.
+    fn update<'a>(&'a self, letter: &'a DeadLetter) -> BoxFuture<'a, Result<()>>;
+
+    /// Removes a letter: replayed or discarded. `NotFound` if it is gone.
+    fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>>;
+}
+
+/// One dead letter.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeadLetter {
+    /// Its own id (a UUID v7, in the order of parking).
+    pub id: ByteString,
+    /// The group that could not handle it.
+    pub group: ByteString,
+    /// The key that it parks: the event's key, or its id where it has none.
+    pub key: ByteString,
+    /// The event, as it came or as it was edited.
+    #[serde(skip)]
+    pub envelope: Envelope,
+    /// The event's data before its first edit.
+    #[serde(skip)]
+    pub original: Option<bytes::Bytes>,
+    /// Why it failed, with the chain of causes; none for one that only waits behind another.
+    pub error: Option<String>,
+    /// The stable code of the error.
+    pub code: Option<String>,
+    /// How often it was handled in vain.
+    pub attempts: u32,
+    /// How often it was replayed in vain: the loop guard's count.
+    pub replays: u32,
+    /// When it was parked.
+    pub parked_at: Timestamp,
+    /// When it last failed.
+    pub failed_at: Option<Timestamp>,
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadLetterQuery {
+    /// Of this group.
+    pub group: Option<ByteString>,
+    /// Of this key.
+    pub key: Option<ByteString>,
+    /// Of this event type.
+    pub event_type: Option<ByteString>,
+    /// This one.
+    pub id: Option<ByteString>,
+    /// Only those after this id.
+    pub after: Option<ByteString>,
+    /// At most this many; 0 means 100. At most 1,000.
+    pub limit: usize,
+}

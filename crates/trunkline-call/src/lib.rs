@@ -1,0 +1,1 @@
+//! Calls between services: one channel, in process or over the network.

@@ -1,0 +1,23 @@
+//! Events, ids, errors, schemas and the environment: everything that needs no I/O.
+//!
+//! An [`Envelope`] is what travels: CloudEvents 1.0 attributes around the bytes of a payload. An
+//! [`Event<T>`] is what a handler sees: the same, with its payload decoded. [`Error`] says of every
+//! failure whether trying again is safe. [`Env`] is the one place that knows the time and makes ids.
+
+mod context;
+mod env;
+mod envelope;
+mod error;
+mod event;
+mod trace;
+mod wire;
+
+pub use bytestring::ByteString;
+pub use context::Context;
+pub use env::Env;
+pub use envelope::{Envelope, Kind, Priority, Version};
+pub use error::{Error, ErrorKind, Result, Retry, report};
+pub use event::{Event, EventData, Upcast};
+pub use jiff::Timestamp;
+pub use trace::TraceContext;
+pub use trunkline_macros::Event;

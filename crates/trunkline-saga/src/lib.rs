@@ -1,0 +1,1 @@
+//! Sagas: declared flows of events, and durable orchestration.

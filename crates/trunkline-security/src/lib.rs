@@ -1,0 +1,1 @@
+//! Tokens and keys: who a caller is.

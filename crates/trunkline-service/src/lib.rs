@@ -1,0 +1,1 @@
+//! Services, platforms, configuration and the declared topology.

@@ -1,0 +1,1 @@
+//! Trunkline: how services talk to each other. The crate that authors import.

@@ -1,0 +1,2 @@
+//! The web store.
+fn main() {}
