@@ -1,1 +1,23 @@
 //! The service's own store: transactions, outbox, inbox, idempotency keys, dead letters and the event trail.
+//!
+//! One [`Store`] per service, over SQLite or PostgreSQL; the service's code is the same for both. What a
+//! handler does in one [`Tx`] takes effect together or not at all: its rows, the inbox row of the event
+//! that it handles, and the events that it publishes, which the [`Relay`] sends after the commit.
+
+mod error;
+mod idempotency;
+mod jobs;
+mod migrate;
+mod parking;
+mod relay;
+mod store;
+mod trail;
+mod tx;
+
+pub use idempotency::{Begin, Idempotency, StoredResponse, body_hash};
+pub use jobs::{Job, JobRun, Jobs};
+pub use migrate::Migration;
+pub use relay::{Relay, RelayStatus, StuckEvent};
+pub use store::{Engine, Reader, Store};
+pub use trail::{EventQuery, Trail, TrailEntry};
+pub use tx::Tx;
