@@ -3,11 +3,21 @@
 //! An engine implements [`Transport`] and passes its raw guarantees through. What the engines differ in
 //! (order per key, retries, dead letters, priority lanes) the runtime adds once, for all of them alike.
 
+mod bus;
+mod consumer;
 mod handler;
+mod lane;
+pub mod memory;
 mod parking;
 mod transport;
 
+pub use bus::Bus;
+pub use consumer::{
+    Consumer, ConsumerConfig, ConsumerPorts, ReplayOutcome, ReplayReport, ReplayRequest,
+    ReplayedLetter, RetryPolicy, SubscriptionState, SubscriptionStatus,
+};
 pub use handler::{Handler, Outcome};
+pub use lane::{lane, lanes};
 pub use parking::{DeadLetter, DeadLetterQuery, ParkingLot};
 pub use transport::{
     Capabilities, Delivery, PublishError, Receipt, Settlement, Settler, Start, Subscribe,

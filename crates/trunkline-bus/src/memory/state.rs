@@ -1,0 +1,377 @@
+//! Everything a memory transport knows, behind one lock that is held briefly.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytestring::ByteString;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use trunkline_core::{Envelope, Error, ErrorKind, Result};
+
+use super::topic::{GroupTopic, Topic};
+use super::{MemoryLimits, closed, undeclared};
+use crate::{PublishError, Settlement, Subscribe, TopicSpec};
+
+pub(super) type MemberId = u64;
+
+/// Where a delivery came from: topic, partition, offset.
+pub(super) type Place = (usize, usize, u64);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum GroupId {
+    Durable(ByteString),
+    /// A reader without a group is a group of its own that ends with it.
+    Reader(MemberId),
+}
+
+pub(super) struct State {
+    limits: MemoryLimits,
+    closed: bool,
+    names: HashMap<ByteString, usize>,
+    topics: Vec<Topic>,
+    members: HashMap<MemberId, Member>,
+    last_id: u64,
+}
+
+struct Member {
+    group: GroupId,
+    topics: Vec<usize>,
+    in_flight_max: usize,
+    out: HashMap<u64, Place>,
+    ready: VecDeque<(usize, usize)>,
+    timers: BTreeSet<(Instant, usize, usize)>,
+    wake: Arc<Notify>,
+}
+
+pub(super) struct Joined {
+    pub(super) id: MemberId,
+    pub(super) wake: Arc<Notify>,
+}
+
+/// A delivery before it has a receipt.
+pub(super) struct Taken {
+    pub(super) token: u64,
+    pub(super) place: Place,
+    pub(super) redeliveries: u32,
+    pub(super) envelope: Envelope,
+}
+
+pub(super) enum Next {
+    Closed,
+    Taken(Vec<Taken>),
+    /// Nothing now; something at this time, if anything is known.
+    Wait(Option<Instant>),
+}
+
+impl State {
+    pub(super) fn new(limits: MemoryLimits) -> Self {
+        Self {
+            limits,
+            closed: false,
+            names: HashMap::new(),
+            topics: Vec::new(),
+            members: HashMap::new(),
+            last_id: 0,
+        }
+    }
+
+    pub(super) fn declare(&mut self, specs: &[TopicSpec]) -> Result<()> {
+        if self.closed {
+            return Err(closed());
+        }
+        for spec in specs {
+            check(spec)?;
+            if let Some(topic) = self.names.get(&spec.name).and_then(|at| self.topics.get(*at)) {
+                if topic.spec != *spec {
+                    return Err(Error::conflict("topic_differs", "the topic has another shape")
+                        .with("topic", &spec.name));
+                }
+                continue;
+            }
+            self.names.insert(spec.name.clone(), self.topics.len());
+            self.topics.push(Topic::new(spec.clone()));
+        }
+        Ok(())
+    }
+
+    /// Appends the batch; says whom to wake.
+    pub(super) fn publish(
+        &mut self,
+        batch: &[Envelope],
+        now: Timestamp,
+    ) -> (Vec<Arc<Notify>>, Result<(), PublishError>) {
+        let mut touched = Vec::new();
+        let mut result = Ok(());
+        for (accepted, envelope) in batch.iter().enumerate() {
+            match self.append(envelope, now) {
+                Ok(place) if touched.contains(&place) => {}
+                Ok(place) => touched.push(place),
+                Err(error) => {
+                    result = Err(PublishError { accepted, error });
+                    break;
+                }
+            }
+        }
+        let mut wake: Vec<Arc<Notify>> = Vec::new();
+        for (topic, partition) in touched {
+            self.enqueue_for_owners(topic, partition, &mut wake);
+        }
+        (wake, result)
+    }
+
+    fn append(&mut self, envelope: &Envelope, now: Timestamp) -> Result<(usize, usize)> {
+        if self.closed {
+            return Err(closed());
+        }
+        let at = *self.names.get(&envelope.topic).ok_or_else(|| undeclared(&envelope.topic))?;
+        let topic = self.topics.get_mut(at).ok_or_else(|| undeclared(&envelope.topic))?;
+        let partition = topic.partition_of(envelope);
+        if topic.trim(partition, self.limits, now) >= self.limits.unsettled_max {
+            let error = Error::new(
+                ErrorKind::Overloaded,
+                "topic_full",
+                "the topic holds as many unsettled events as it may",
+            );
+            return Err(error.with("topic", &envelope.topic));
+        }
+        if let Some(log) = topic.partitions.get_mut(partition) {
+            log.append(envelope.clone(), now);
+        }
+        Ok((at, partition))
+    }
+
+    fn enqueue_for_owners(&mut self, topic: usize, partition: usize, wake: &mut Vec<Arc<Notify>>) {
+        let Some(entry) = self.topics.get_mut(topic) else { return };
+        for group in entry.groups.values_mut() {
+            let Some(cursor) = group.cursors.get_mut(partition) else { continue };
+            let Some(member) = cursor.owner.and_then(|id| self.members.get_mut(&id)) else {
+                continue;
+            };
+            if !cursor.queued {
+                cursor.queued = true;
+                member.ready.push_back((topic, partition));
+            }
+            if !wake.iter().any(|other| Arc::ptr_eq(other, &member.wake)) {
+                wake.push(member.wake.clone());
+            }
+        }
+    }
+
+    pub(super) fn join(&mut self, spec: &Subscribe) -> Result<Joined> {
+        if self.closed {
+            return Err(closed());
+        }
+        if spec.topics.is_empty() || spec.in_flight_max == 0 {
+            let message = "expected at least one topic and in_flight_max of at least 1";
+            return Err(Error::invalid("subscribe_invalid", message));
+        }
+        let find = |name| self.names.get(name).copied().ok_or_else(|| undeclared(name));
+        let mut topics = spec.topics.iter().map(find).collect::<Result<Vec<usize>>>()?;
+        topics.sort_unstable();
+        topics.dedup();
+        self.last_id += 1;
+        let id = self.last_id;
+        let group = spec.group.clone().map_or(GroupId::Reader(id), GroupId::Durable);
+        let wake = Arc::new(Notify::new());
+        let member = Member {
+            group: group.clone(),
+            topics: topics.clone(),
+            in_flight_max: spec.in_flight_max,
+            out: HashMap::new(),
+            ready: VecDeque::new(),
+            timers: BTreeSet::new(),
+            wake: wake.clone(),
+        };
+        self.members.insert(id, member);
+        for at in topics {
+            if let Some(topic) = self.topics.get_mut(at) {
+                topic.start(&group, spec.start);
+                if let Some(entry) = topic.groups.get_mut(&group) {
+                    entry.members.push(id);
+                }
+            }
+            self.rebalance(at, &group);
+        }
+        Ok(Joined { id, wake })
+    }
+
+    /// The member leaves: what it has out goes back to its group.
+    pub(super) fn leave(&mut self, id: MemberId) {
+        let Some(member) = self.members.remove(&id) else { return };
+        let now = Instant::now();
+        for (topic, partition, offset) in member.out.into_values() {
+            if let Some(cursor) = self.cursor(topic, partition, &member.group) {
+                cursor.give_back(offset, now);
+            }
+        }
+        for at in member.topics {
+            let Some(topic) = self.topics.get_mut(at) else { continue };
+            if matches!(member.group, GroupId::Reader(_)) {
+                topic.groups.remove(&member.group);
+                continue;
+            }
+            if let Some(group) = topic.groups.get_mut(&member.group) {
+                group.members.retain(|other| *other != id);
+                for cursor in group.cursors.iter_mut().filter(|c| c.owner == Some(id)) {
+                    cursor.owner = None;
+                    cursor.queued = false;
+                }
+            }
+            self.rebalance(at, &member.group);
+        }
+    }
+
+    /// Spreads a topic's partitions over the group's members; one that has events out moves later.
+    fn rebalance(&mut self, at: usize, group_id: &GroupId) {
+        let Some(group) = self.topics.get_mut(at).and_then(|t| t.groups.get_mut(group_id)) else {
+            return;
+        };
+        let GroupTopic { members, cursors } = group;
+        for (partition, cursor) in cursors.iter_mut().enumerate() {
+            let wanted = members.get(partition % members.len().max(1)).copied();
+            cursor.moving = cursor.owner.is_some() && cursor.owner != wanted;
+            if cursor.moving && !cursor.out.is_empty() {
+                continue;
+            }
+            if cursor.owner == wanted {
+                continue;
+            }
+            cursor.owner = wanted;
+            cursor.moving = false;
+            cursor.queued = false;
+            if let Some(member) = wanted.and_then(|id| self.members.get_mut(&id)) {
+                cursor.queued = true;
+                member.ready.push_back((at, partition));
+                member.wake.notify_one();
+            }
+        }
+    }
+
+    pub(super) fn next(&mut self, id: MemberId, max: usize) -> Next {
+        if self.closed {
+            return Next::Closed;
+        }
+        let now = Instant::now();
+        let Some(member) = self.members.get_mut(&id) else { return Next::Closed };
+        while let Some((due, topic, partition)) = member.timers.first().copied() {
+            if due > now {
+                break;
+            }
+            member.timers.pop_first();
+            member.ready.push_back((topic, partition));
+        }
+        let room = member.in_flight_max.saturating_sub(member.out.len()).min(max);
+        let mut taken = Vec::new();
+        while taken.len() < room {
+            let Some((at, partition)) = member.ready.pop_front() else { break };
+            let Some(topic) = self.topics.get_mut(at) else { continue };
+            let Some(log) = topic.partitions.get(partition) else { continue };
+            let Some(group) = topic.groups.get_mut(&member.group) else { continue };
+            let Some(cursor) = group.cursors.get_mut(partition) else { continue };
+            if cursor.owner != Some(id) {
+                continue;
+            }
+            cursor.queued = false;
+            if cursor.moving {
+                continue;
+            }
+            while taken.len() < room
+                && let Some((offset, redeliveries)) = cursor.take(log.end(), now)
+            {
+                let Some(envelope) = log.get(offset).cloned() else {
+                    cursor.out.remove(&offset);
+                    continue;
+                };
+                self.last_id += 1;
+                let place = (at, partition, offset);
+                member.out.insert(self.last_id, place);
+                taken.push(Taken { token: self.last_id, place, redeliveries, envelope });
+            }
+            if taken.len() == room {
+                cursor.queued = true;
+                member.ready.push_back((at, partition));
+            } else if let Some(due) = cursor.due() {
+                member.timers.insert((due, at, partition));
+            }
+        }
+        if taken.is_empty() {
+            Next::Wait(member.timers.first().map(|(due, ..)| *due).filter(|_| room > 0))
+        } else {
+            Next::Taken(taken)
+        }
+    }
+
+    pub(super) fn settle(&mut self, id: MemberId, token: u64, how: Settlement) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let was_full = member.out.len() >= member.in_flight_max;
+        let Some((at, partition, offset)) = member.out.remove(&token) else { return };
+        let group = member.group.clone();
+        let Some(cursor) = self.cursor(at, partition, &group) else { return };
+        let mut wake = was_full;
+        match how {
+            Settlement::Ack => {
+                cursor.out.remove(&offset);
+            }
+            Settlement::Retry(pause) => {
+                wake = true;
+                let due = Instant::now() + pause.min(PAUSE_MAX);
+                cursor.give_back(offset, due);
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.timers.insert((due, at, partition));
+                }
+            }
+        }
+        let moves = self.cursor(at, partition, &group).is_some_and(|c| c.moving && c.out.is_empty());
+        if moves {
+            self.rebalance(at, &group);
+        }
+        if wake && let Some(member) = self.members.get(&id) {
+            member.wake.notify_one();
+        }
+    }
+
+    pub(super) fn lag(&self, id: MemberId) -> u64 {
+        let Some(member) = self.members.get(&id) else { return 0 };
+        let topics = member.topics.iter().filter_map(|at| self.topics.get(*at));
+        let lag = |topic: &Topic| {
+            let cursors = topic.groups.get(&member.group).map(|group| &group.cursors);
+            let pairs = cursors.into_iter().flatten().zip(&topic.partitions);
+            pairs.map(|(cursor, log)| cursor.unsettled(log.end())).sum::<u64>()
+        };
+        topics.map(lag).sum()
+    }
+
+    /// Closes; says whom to wake.
+    pub(super) fn close(&mut self) -> Vec<Arc<Notify>> {
+        self.closed = true;
+        self.members.values().map(|member| member.wake.clone()).collect()
+    }
+
+    fn cursor(
+        &mut self,
+        at: usize,
+        partition: usize,
+        group: &GroupId,
+    ) -> Option<&mut super::topic::Cursor> {
+        self.topics.get_mut(at)?.groups.get_mut(group)?.cursors.get_mut(partition)
+    }
+}
+
+/// The longest pause: beyond it, the sum with the present would overflow.
+const PAUSE_MAX: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+fn check(spec: &TopicSpec) -> Result<()> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let name = &spec.name;
+    if name.is_empty() || name.len() > 200 || !name.bytes().all(allowed) {
+        let message = "expected 1 to 200 ASCII letters, digits, '.', '_' or '-'";
+        return Err(Error::invalid("topic_name_invalid", message).with("topic", name));
+    }
+    if spec.partitions == 0 {
+        let message = "expected at least one partition";
+        return Err(Error::invalid("topic_partitions_invalid", message).with("topic", name));
+    }
+    Ok(())
+}
