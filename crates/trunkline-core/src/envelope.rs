@@ -120,3 +120,40 @@ pub struct Envelope {
     /// `data`: the payload as it came.
     pub data: Bytes,
 }
+
+impl Envelope {
+    /// Whether the data is JSON: `application/json`, `text/json` or `…+json`, whatever its parameters.
+    pub fn is_json(&self) -> bool {
+        is_json(&self.content_type)
+    }
+
+    /// An extension attribute's value as JSON text.
+    pub fn extension(&self, name: &str) -> Option<&ByteString> {
+        self.extensions
+            .iter()
+            .find(|(given, _)| given == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The key within which the event stays in order: its own, or else its id.
+    pub fn order_key(&self) -> &ByteString {
+        self.key.as_ref().unwrap_or(&self.id)
+    }
+}
+
+pub(crate) fn is_json(content_type: &str) -> bool {
+    let media = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .as_bytes();
+    let ends = |suffix: &[u8]| {
+        media
+            .len()
+            .checked_sub(suffix.len())
+            .and_then(|at| media.get(at..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+    };
+    ends(b"/json") || ends(b"+json")
+}

@@ -185,13 +185,23 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}/{:?} {}: {}", self.0.kind, self.0.retry, self.0.code, report(self))
+        write!(
+            f,
+            "{:?}/{:?} {}: {}",
+            self.0.kind,
+            self.0.retry,
+            self.0.code,
+            report(self)
+        )
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
     }
 }
 

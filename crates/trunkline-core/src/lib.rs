@@ -4,20 +4,26 @@
 //! [`Event<T>`] is what a handler sees: the same, with its payload decoded. [`Error`] says of every
 //! failure whether trying again is safe. [`Env`] is the one place that knows the time and makes ids.
 
+// The derive macro names this crate by its full name, in its own tests too.
+#[cfg(test)]
+extern crate self as trunkline_core;
+
 mod context;
 mod env;
 mod envelope;
 mod error;
 mod event;
+mod key;
 mod trace;
 mod wire;
 
 pub use bytestring::ByteString;
 pub use context::Context;
-pub use env::Env;
+pub use env::{Clock, Env};
 pub use envelope::{Envelope, Kind, Priority, Version};
 pub use error::{Error, ErrorKind, Result, Retry, report};
 pub use event::{Event, EventData, Upcast};
 pub use jiff::Timestamp;
+pub use key::IntoKey;
 pub use trace::TraceContext;
 pub use trunkline_macros::Event;
