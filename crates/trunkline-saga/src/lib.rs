@@ -1,1 +1,25 @@
-//! Sagas: declared flows of events, and durable orchestration.
+//! Sagas. By choreography, a [`Flow`] declares which events follow which, within which time, and where it
+//! ends; from the events found so far it tells the whole [`Story`], what is still expected, and what it
+//! is stuck on. A flow only describes: services react to events, and nothing here drives them.
+//!
+//! ```
+//! use std::time::Duration;
+//! use trunkline_saga::Flow;
+//!
+//! let flow = Flow::named("order", "order_id")
+//!     .starts_with("order.created")
+//!     .after("order.created", Duration::from_secs(60), &["payment.success", "payment.failed"])
+//!     .after("payment.success", Duration::from_secs(10), &["order.confirmed"])
+//!     .after("payment.failed", Duration::from_secs(10), &["order.failed"])
+//!     .succeeds_on("order.confirmed")
+//!     .fails_on("order.failed");
+//! assert!(flow.check().is_ok());
+//! ```
+
+mod flow;
+mod story;
+#[cfg(test)]
+mod tests;
+
+pub use flow::{Expectation, Flow, FlowError};
+pub use story::{Awaited, Obstacle, ObstacleKind, State, Story, Told};
