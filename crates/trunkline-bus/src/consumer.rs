@@ -1,15 +1,34 @@
 //! The consumer runtime: per-key order, bounded work, retries, dead letters, lanes.
 
+mod actor;
+mod call;
+mod command;
 mod config;
+mod item;
+mod lanes;
+mod meters;
+mod parked;
+mod replay;
+mod settle;
+mod source;
 mod status;
+mod trace;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use trunkline_core::{Env, Error, Result};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use trunkline_core::{Env, Result};
 
+use self::actor::Actor;
+use self::command::Command;
+use self::lanes::Lanes;
+use self::parked::Parked;
 use crate::{DeadLetter, DeadLetterQuery, Handler, ParkingLot, Transport};
 
 pub use self::config::{ConsumerConfig, RetryPolicy};
@@ -40,7 +59,18 @@ pub struct Consumer {
 
 struct Inner {
     config: ConsumerConfig,
+    ports: ConsumerPorts,
+    commands: mpsc::Sender<Command>,
+    /// Held by a replay, an edit or a discard.
+    admin: tokio::sync::Mutex<()>,
+    /// The consumer ends: a replay stops after its letter.
+    stopping: CancellationToken,
+    /// The loop; it ends with the last handle.
+    _tasks: Mutex<JoinSet<()>>,
 }
+
+/// How many requests of handles may wait for the loop; beyond it they wait to be sent.
+const COMMANDS_MAX: usize = 64;
 
 impl Consumer {
     /// Reads the keys that are parked, subscribes and begins to work.
@@ -53,36 +83,50 @@ impl Consumer {
     /// `InvalidInput` for a configuration that cannot work; what the lot or the transport say otherwise.
     pub async fn start(config: ConsumerConfig, ports: ConsumerPorts) -> Result<Self> {
         config.check()?;
-        drop(ports);
-        Ok(Self { inner: Arc::new(Inner { config }) })
+        let parked = ports.lot.parked_keys(&config.group).await?;
+        let mut lanes = Lanes::new(&config);
+        for lane in lanes.all.iter_mut().filter(|lane| lane.source.is_used()) {
+            let subscription = ports.transport.subscribe(&lane.source.spec).await?;
+            lane.source.open(subscription);
+        }
+        let (commands, requests) = mpsc::channel(COMMANDS_MAX);
+        let parked = Parked::new(config.group.clone(), parked);
+        let actor = Actor::new(config.clone(), ports.clone(), lanes, parked, requests);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(actor.run());
+        let inner = Inner {
+            config,
+            ports,
+            commands,
+            admin: tokio::sync::Mutex::new(()),
+            stopping: CancellationToken::new(),
+            _tasks: Mutex::new(tasks),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Stops taking up work: what is being handled ends, nothing new begins. Idempotent.
+    ///
+    /// # Errors
+    /// `Unavailable` if its loop is gone.
     pub async fn pause(&self) -> Result<()> {
-        Err(unfinished())
+        self.inner.ask(Command::Pause).await
     }
 
     /// Takes up work again. Idempotent.
+    ///
+    /// # Errors
+    /// `Unavailable` if its loop is gone.
     pub async fn resume(&self) -> Result<()> {
-        Err(unfinished())
+        self.inner.ask(Command::Resume).await
     }
 
     /// How it stands.
-    pub async fn status(&self) -> SubscriptionStatus {
-        SubscriptionStatus {
-            group: self.inner.config.group.clone(),
-            service: self.inner.config.service.clone(),
-            topics: Vec::new(),
-            state: SubscriptionState::Stopped,
-            lag: None,
-            in_flight: 0,
-            queued: 0,
-            retrying_keys: 0,
-            parked_keys: 0,
-            handled: 0,
-            failed: 0,
-            parked: 0,
-        }
+    ///
+    /// # Errors
+    /// `Unavailable` if its loop is gone.
+    pub async fn status(&self) -> Result<SubscriptionStatus> {
+        self.inner.ask(Command::Status).await
     }
 
     /// Ends gracefully: what is being handled may end within `limit`, the rest goes back to the
@@ -94,8 +138,8 @@ impl Consumer {
     /// # Errors
     /// `DeadlineExceeded` if a handler was still running at the limit; it is cancelled.
     pub async fn drain(&self, limit: Duration) -> Result<()> {
-        let _ = limit;
-        Err(unfinished())
+        self.inner.stopping.cancel();
+        self.inner.ask(|done| Command::Drain { limit, done }).await?
     }
 
     /// Dead letters of this group, oldest first.
@@ -103,8 +147,8 @@ impl Consumer {
     /// # Errors
     /// What the lot says.
     pub async fn dead_letters(&self, query: DeadLetterQuery) -> Result<Vec<DeadLetter>> {
-        let _ = query;
-        Err(unfinished())
+        let group = self.inner.all().group;
+        self.inner.ports.lot.list(&DeadLetterQuery { group, ..query }).await
     }
 
     /// Replays dead letters, key by key, each key's letters in order through the same handler.
@@ -116,8 +160,7 @@ impl Consumer {
     /// # Errors
     /// `Conflict` while another replay, edit or discard of this group runs; what the lot says.
     pub async fn replay(&self, request: ReplayRequest) -> Result<ReplayReport> {
-        let _ = request;
-        Err(unfinished())
+        self.inner.replay(request).await
     }
 
     /// Replaces the data of a dead letter; the original is kept. Its count of replays begins anew.
@@ -125,8 +168,7 @@ impl Consumer {
     /// # Errors
     /// `NotFound`; `InvalidInput` for data that is not JSON where it should be; `Conflict` as for replay.
     pub async fn edit(&self, id: &str, data: Bytes) -> Result<DeadLetter> {
-        let _ = (id, data);
-        Err(unfinished())
+        self.inner.edit(id, data).await
     }
 
     /// Drops the dead letters that match, for good; a key without letters is free again.
@@ -135,13 +177,8 @@ impl Consumer {
     /// # Errors
     /// `InvalidInput` for a query that names no key, type or id; `Conflict` as for replay.
     pub async fn discard(&self, query: DeadLetterQuery) -> Result<usize> {
-        let _ = query;
-        Err(unfinished())
+        self.inner.discard(query).await
     }
-}
-
-fn unfinished() -> Error {
-    Error::internal("the consumer runtime is being built")
 }
 
 impl fmt::Debug for Consumer {

@@ -231,11 +231,11 @@ impl State {
         let GroupTopic { members, cursors } = group;
         for (partition, cursor) in cursors.iter_mut().enumerate() {
             let wanted = members.get(partition % members.len().max(1)).copied();
+            let was_moving = cursor.moving;
             cursor.moving = cursor.owner.is_some() && cursor.owner != wanted;
-            if cursor.moving && !cursor.out.is_empty() {
-                continue;
-            }
-            if cursor.owner == wanted {
+            let waits = cursor.moving && !cursor.out.is_empty();
+            let stays = cursor.owner == wanted && !was_moving;
+            if waits || stays {
                 continue;
             }
             cursor.owner = wanted;
