@@ -9,16 +9,20 @@
 extern crate self as trunkline_core;
 
 mod context;
+mod decl;
 mod env;
 mod envelope;
 mod error;
 mod event;
 mod key;
+#[cfg(test)]
+mod testing;
 mod trace;
 mod wire;
 
 pub use bytestring::ByteString;
 pub use context::Context;
+pub use decl::EventDecl;
 pub use env::{Clock, Env};
 pub use envelope::{Envelope, Kind, Priority, Version};
 pub use error::{Error, ErrorKind, Result, Retry, report};
