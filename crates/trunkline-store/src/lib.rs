@@ -3,21 +3,34 @@
 //! One [`Store`] per service, over SQLite or PostgreSQL; the service's code is the same for both. What a
 //! handler does in one [`Tx`] takes effect together or not at all: its rows, the inbox row of the event
 //! that it handles, and the events that it publishes, which the [`Relay`] sends after the commit.
+//!
+//! Statements are written for sqlx's `Any` driver: `$1` placeholders, columns of type BIGINT, INTEGER,
+//! DOUBLE PRECISION and TEXT (and BYTEA or BLOB), `SUM` cast to BIGINT.
 
+mod config;
 mod error;
 mod idempotency;
+mod inbox;
 mod jobs;
 mod migrate;
+mod outbox;
+mod owner;
 mod parking;
+mod postgres;
 mod relay;
+mod sqlite;
 mod store;
+mod tables;
 mod trail;
 mod tx;
 
+pub use config::StoreConfig;
+pub use error::sql_error;
 pub use idempotency::{Begin, Idempotency, StoredResponse, body_hash};
 pub use jobs::{Job, JobRun, Jobs};
 pub use migrate::Migration;
 pub use relay::{Relay, RelayStatus, StuckEvent};
+pub use sqlx;
 pub use store::{Engine, Reader, Store};
 pub use trail::{EventQuery, Trail, TrailEntry};
 pub use tx::Tx;

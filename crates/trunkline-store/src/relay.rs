@@ -1,26 +1,50 @@
 //! The relay: sends what transactions published.
+//!
+//! It is woken by commits and by the due time of what is meant for later, and looks at the outbox as
+//! it is: never from a cursor, so a row that commits late is sent like any other. What is sent is
+//! removed, in batches and without an fsync of its own: a removal that a power failure undoes is an
+//! event sent twice, which the inbox absorbs, and never one lost.
 
+mod held;
+mod leader;
+mod worker;
+
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use trunkline_bus::Transport;
-use trunkline_core::{Env, Envelope, Result};
+use trunkline_core::{ByteString, Env, Envelope, Error, Result, report};
 
 use crate::Store;
-use crate::error::unfinished;
+use crate::error::sql_error;
 
-/// Sends the outbox of one store to the bus. Cheap to clone; the last clone dropped stops it.
-#[derive(Debug, Clone)]
+/// Sends the outbox of one store to the bus. Cheap to clone; the last clone dropped stops it at once.
+///
+/// # Guarantees
+/// Every event of a committed transaction is sent at least once, events of one key in the order of
+/// their commits. Stopped, cancelled or killed at any point it may send some again, and loses none.
+/// However many relays run for a store, one of them sends. While the transport fails it tries again
+/// with growing pauses; an event that can never be sent is set aside with its reason, later ones of its
+/// key wait behind it in order, and all others go on.
+#[derive(Clone)]
 pub struct Relay {
-    #[expect(dead_code, reason = "the insides are not written yet")]
     store: Store,
+    state: Arc<State>,
+    task: Arc<Mutex<JoinSet<()>>>,
 }
 
 /// How the relay stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct RelayStatus {
-    /// Events committed, due and not sent, stuck ones not counted.
+    /// Events committed and not known to be sent; those set aside or held are not counted.
     pub pending: u64,
     /// Events published for later.
     pub scheduled: u64,
@@ -30,6 +54,8 @@ pub struct RelayStatus {
     pub held: u64,
     /// How long the oldest pending event has waited.
     pub lag: Duration,
+    /// Whether this relay is the one that sends.
+    pub leading: bool,
     /// Why the last attempt to send failed; none when it did not.
     pub last_error: Option<String>,
 }
@@ -37,8 +63,12 @@ pub struct RelayStatus {
 /// An event that can't be sent as it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StuckEvent {
-    /// The event.
-    pub envelope: Envelope,
+    /// Its id.
+    pub event_id: ByteString,
+    /// Its key, which it holds back; its id where it has none.
+    pub key: ByteString,
+    /// The event; none when its bytes can't be read.
+    pub envelope: Option<Envelope>,
     /// Why it can't be sent.
     pub error: String,
     /// When it was set aside.
@@ -47,22 +77,73 @@ pub struct StuckEvent {
     pub held: u64,
 }
 
+/// What the relay's task and its handles share.
+#[derive(Debug)]
+struct State {
+    stop: CancellationToken,
+    /// Somebody has freed a held event: look at them.
+    held_changed: AtomicBool,
+    leading: AtomicBool,
+    last_error: Mutex<Option<String>>,
+    /// Counts what the relay has done; a change may have made `drain` come true.
+    progress: watch::Sender<u64>,
+}
+
+impl State {
+    fn failed(&self, error: &Error) {
+        *self.last_error.lock() = Some(report(error).to_string());
+    }
+
+    fn went_well(&self) {
+        let mut last = self.last_error.lock();
+        if last.is_some() {
+            *last = None;
+        }
+    }
+
+    fn progressed(&self) {
+        self.progress
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
 impl Relay {
-    /// Starts sending; there may be one for each process of a service, of which one sends at a time.
+    /// Starts sending.
     pub fn start(store: Store, transport: Arc<dyn Transport>, env: Env) -> Self {
-        let _ = (transport, env);
-        Self { store }
+        let state = Arc::new(State {
+            stop: CancellationToken::new(),
+            held_changed: AtomicBool::new(true),
+            leading: AtomicBool::new(false),
+            last_error: Mutex::new(None),
+            progress: watch::Sender::new(0),
+        });
+        let worker = worker::Worker::new(store.clone(), transport, env, Arc::clone(&state));
+        let mut task = JoinSet::new();
+        task.spawn(worker.run());
+        Self {
+            store,
+            state,
+            task: Arc::new(Mutex::new(task)),
+        }
     }
 
     /// How it stands.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
     pub async fn status(&self) -> Result<RelayStatus> {
-        Err(unfinished())
+        let mut status = held::counts(&self.store).await?;
+        status.leading = self.state.leading.load(Ordering::Acquire);
+        status.last_error = self.state.last_error.lock().clone();
+        Ok(status)
     }
 
-    /// Events that were set aside, oldest first.
+    /// Events that were set aside, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
     pub async fn stuck(&self, limit: usize) -> Result<Vec<StuckEvent>> {
-        let _ = limit;
-        Err(unfinished())
+        held::stuck(&self.store, limit).await
     }
 
     /// Tries a stuck event again, before those that it holds.
@@ -70,8 +151,9 @@ impl Relay {
     /// # Errors
     /// `NotFound` when no stuck event has this id.
     pub async fn retry_stuck(&self, event_id: &str) -> Result<()> {
-        let _ = event_id;
-        Err(unfinished())
+        let sql = "UPDATE trunkline_held SET error = NULL, stuck_at = NULL \
+                   WHERE event_id = $1 AND error IS NOT NULL";
+        self.change_stuck(sql, event_id).await
     }
 
     /// Throws a stuck event away and lets those behind it go.
@@ -79,16 +161,60 @@ impl Relay {
     /// # Errors
     /// `NotFound` when no stuck event has this id.
     pub async fn discard_stuck(&self, event_id: &str) -> Result<()> {
-        let _ = event_id;
-        Err(unfinished())
+        let sql = "DELETE FROM trunkline_held WHERE event_id = $1 AND error IS NOT NULL";
+        self.change_stuck(sql, event_id).await
+    }
+
+    async fn change_stuck(&self, sql: &'static str, event_id: &str) -> Result<()> {
+        let mut tx = self.store.begin().await?;
+        let done = sqlx::query(sql)
+            .bind(event_id)
+            .execute(tx.conn())
+            .await
+            .map_err(sql_error)?;
+        if done.rows_affected() == 0 {
+            return Err(
+                Error::not_found("event_not_stuck", "no stuck event has this id")
+                    .with("event", event_id),
+            );
+        }
+        tx.commit().await?;
+        self.state.held_changed.store(true, Ordering::Release);
+        self.store.outbox().tell(None);
+        Ok(())
     }
 
     /// Waits until everything that is due has been sent, at most `limit`. Says whether it was.
     pub async fn drain(&self, limit: Duration) -> bool {
-        let _ = limit;
-        false
+        let mut progress = self.state.progress.subscribe();
+        let empty = async {
+            loop {
+                progress.mark_unchanged();
+                match self.status().await {
+                    Ok(status) if status.pending == 0 => return,
+                    Ok(_) => {}
+                    Err(error) => tracing::debug!(%error, "the outbox can't be read"),
+                }
+                if progress.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::time::timeout(limit, empty).await.is_ok()
     }
 
-    /// Stops after the batch in hand; what is not sent stays in the outbox.
-    pub async fn stop(&self) {}
+    /// Stops after the batch in hand; what is not sent stays in the outbox. Idempotent.
+    pub async fn stop(&self) {
+        self.state.stop.cancel();
+        let mut task = std::mem::take(&mut *self.task.lock());
+        while task.join_next().await.is_some() {}
+    }
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
 }

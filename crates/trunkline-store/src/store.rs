@@ -1,15 +1,25 @@
 //! Opening a store and getting at it.
 
+use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 
-use sqlx::AnyConnection;
+use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection};
+use tokio::sync::Notify;
 use trunkline_bus::ParkingLot;
-use trunkline_core::{Env, Result};
+use trunkline_core::{ByteString, Env, Result};
 
-use crate::error::unfinished;
-use crate::{Idempotency, Jobs, Migration, Tx};
+use crate::config::{Place, StoreConfig};
+use crate::error::sql_error;
+use crate::migrate::{self, Migration};
+use crate::owner::Presence;
+use crate::postgres::Postgres;
+use crate::sqlite::Sqlite;
+use crate::tx::Tx;
+use crate::{Idempotency, Jobs, inbox, parking, tables};
 
 /// Which database a store is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,64 +31,196 @@ pub enum Engine {
 }
 
 /// A service's own store. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Store {
-    #[expect(dead_code, reason = "the insides are not written yet")]
-    inner: Arc<Inner>,
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    service: ByteString,
+    config: StoreConfig,
+    env: Env,
+    backend: Backend,
+    outbox: OutboxSignal,
+    inbox_turns: AtomicU64,
+    presence: Presence,
+    // Last, so that its folder goes when the connections are gone.
+    _folder: Option<TemporaryFolder>,
 }
 
 #[derive(Debug)]
-struct Inner {}
+pub(crate) enum Backend {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+/// How transactions tell the relay that there is something to send.
+#[derive(Debug)]
+pub(crate) struct OutboxSignal {
+    pub(crate) committed: Notify,
+    /// The earliest due time that was committed since the relay last looked.
+    due: AtomicI64,
+}
+
+impl OutboxSignal {
+    /// A transaction with events is committed; `due` is the earliest of those meant for later.
+    pub(crate) fn tell(&self, due: Option<Timestamp>) {
+        if let Some(due) = due {
+            self.due.fetch_min(due.as_microsecond(), Ordering::AcqRel);
+        }
+        self.committed.notify_one();
+    }
+
+    /// The earliest due time since this was last called.
+    pub(crate) fn take_due(&self) -> Option<Timestamp> {
+        let due = self.due.swap(i64::MAX, Ordering::AcqRel);
+        Timestamp::from_microsecond(due).ok()
+    }
+}
 
 impl Store {
-    /// Opens (and where needed makes) the store of `service` and the toolkit's own tables in it.
+    /// Opens (and where needed makes) the store of `service`, with the toolkit's own tables in it.
+    ///
+    /// # Shape
+    /// `sqlite:PATH` (relative paths are taken from the working directory), `sqlite::memory:` (a file
+    /// that goes away with the store), or `postgres://USER@HOST/DATABASE?schema=NAME`, where `schema`
+    /// is the service's name by default and `pool=5` bounds its writers. `{service}` stands for the
+    /// service's name.
+    ///
+    /// # Guarantees
+    /// A commit is on disk when it returns: SQLite runs with a WAL and `synchronous=FULL`, PostgreSQL
+    /// as its server is set. The file is readable by its owner alone.
     ///
     /// # Errors
-    /// `InvalidInput` for a URL that can't be understood, `Unavailable` when the folder can't be written
-    /// or the server can't be reached.
+    /// `InvalidInput` for a URL that can't be understood, `Unavailable` when the folder can't be
+    /// written, the disk is full or the server can't be reached, `Corrupt` for a file that is no
+    /// database.
     pub async fn open(url: &str, service: &str, env: Env) -> Result<Self> {
-        let _ = (url, service, env);
-        Err(unfinished())
+        Self::open_with(StoreConfig::new(url, service), env).await
+    }
+
+    /// The same with other bounds.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_with(config: StoreConfig, env: Env) -> Result<Self> {
+        static DRIVERS: Once = Once::new();
+        DRIVERS.call_once(sqlx::any::install_default_drivers);
+        let mut folder = None;
+        let backend = match config.place()? {
+            Place::Sqlite { path } => Backend::Sqlite(Sqlite::open(&path, &config).await?),
+            Place::Temporary => {
+                let made = TemporaryFolder::named(&env);
+                let path = made.0.join("store.db");
+                folder = Some(made);
+                Backend::Sqlite(Sqlite::open(&path, &config).await?)
+            }
+            Place::Postgres {
+                options,
+                schema,
+                pool_max,
+            } => Backend::Postgres(
+                Box::pin(Postgres::open(options, schema, pool_max, &config)).await?,
+            ),
+        };
+        let presence = Presence::begin(&backend, &env)?;
+        let outbox = OutboxSignal {
+            committed: Notify::new(),
+            due: AtomicI64::new(i64::MAX),
+        };
+        let store = Self(Arc::new(Inner {
+            service: config.service.clone().into(),
+            config,
+            env,
+            backend,
+            outbox,
+            inbox_turns: AtomicU64::new(0),
+            presence,
+            _folder: folder,
+        }));
+        migrate::apply(&store, &tables::migrations(store.engine())).await?;
+        store.0.presence.release_the_dead(&store).await?;
+        Ok(store)
     }
 
     /// Which database it is.
     pub fn engine(&self) -> Engine {
-        Engine::Sqlite
+        match &self.0.backend {
+            Backend::Sqlite(_) => Engine::Sqlite,
+            Backend::Postgres(_) => Engine::Postgres,
+        }
     }
 
-    /// Applies the service's migrations that are not applied yet, in order, one transaction each.
+    /// The service whose store it is.
+    pub fn service(&self) -> &ByteString {
+        &self.0.service
+    }
+
+    /// Its clock, randomness and ids.
+    pub fn env(&self) -> &Env {
+        &self.0.env
+    }
+
+    /// Applies the service's migrations that are not applied yet, in order, one transaction each,
+    /// while no other process does.
     ///
     /// # Errors
     /// `Conflict` naming a migration that was changed after it was applied.
     pub async fn migrate(&self, migrations: &[Migration]) -> Result<()> {
-        let _ = migrations;
-        Err(unfinished())
+        migrate::apply(self, migrations).await
     }
 
     /// Begins a transaction that may write.
+    ///
+    /// # Guarantees
+    /// Cancel safe. On SQLite writers take turns, in the order in which they asked.
+    ///
+    /// # Errors
+    /// `Overloaded` when no turn came in time, `Unavailable` when the server is gone: nothing happened.
     pub async fn begin(&self) -> Result<Tx> {
-        Err(unfinished())
+        Tx::begin(self.clone(), true).await
     }
 
-    /// A connection to read with, outside any transaction.
+    /// Begins a transaction whose commit may be lost when the machine (not the process) dies.
+    pub(crate) async fn begin_relaxed(&self) -> Result<Tx> {
+        Tx::begin(self.clone(), false).await
+    }
+
+    /// A connection to read with, outside any transaction. It sees what is committed.
+    ///
+    /// # Errors
+    /// `Overloaded` when none became free in time, `Unavailable` when the server is gone.
     pub async fn read(&self) -> Result<Reader> {
-        Err(unfinished())
+        let pool = match &self.0.backend {
+            Backend::Sqlite(sqlite) => &sqlite.readers,
+            Backend::Postgres(postgres) => &postgres.readers,
+        };
+        Ok(Reader(pool.acquire().await.map_err(sql_error)?))
     }
 
     /// Whether the store answers: for health checks.
+    ///
+    /// # Errors
+    /// Why it does not.
     pub async fn check(&self) -> Result<()> {
-        Err(unfinished())
+        let mut reader = self.read().await?;
+        sqlx::query("SELECT 1")
+            .execute(reader.conn())
+            .await
+            .map_err(sql_error)?;
+        Ok(())
     }
 
-    /// Whether `consumer` has handled this event before, as far as the inbox's window goes.
+    /// Whether `consumer` has handled this event before, as far as the inbox's window goes. It is for
+    /// work with effects outside the store; inside, [`Tx::first_time`] decides.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
     pub async fn seen(&self, consumer: &str, event_id: &str) -> Result<bool> {
-        let _ = (consumer, event_id);
-        Err(unfinished())
+        inbox::seen(self, consumer, event_id).await
     }
 
     /// Where the dead letters of this service's groups are kept.
     pub fn parking_lot(&self) -> Arc<dyn ParkingLot> {
-        Arc::new(crate::parking::SqlParkingLot::new(self.clone()))
+        Arc::new(parking::SqlParkingLot::new(self.clone()))
     }
 
     /// Idempotency keys of HTTP requests.
@@ -91,15 +233,56 @@ impl Store {
         Jobs::new(self.clone())
     }
 
-    /// Waits for the last writer and closes every connection.
-    pub async fn close(&self) -> Result<()> {
-        Err(unfinished())
+    /// Waits for the last writer and closes the connections. Later calls fail with `Unavailable`.
+    pub async fn close(&self) {
+        match &self.0.backend {
+            Backend::Sqlite(sqlite) => sqlite.close().await,
+            Backend::Postgres(postgres) => {
+                postgres.writers.close().await;
+                postgres.readers.close().await;
+            }
+        }
+    }
+
+    pub(crate) fn config(&self) -> &StoreConfig {
+        &self.0.config
+    }
+
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.0.backend
+    }
+
+    pub(crate) fn outbox(&self) -> &OutboxSignal {
+        &self.0.outbox
+    }
+
+    /// The id of this process in this store.
+    pub(crate) fn owner(&self) -> &str {
+        self.0.presence.id()
+    }
+
+    pub(crate) fn now_micros(&self) -> i64 {
+        self.0.env.now().as_microsecond()
+    }
+
+    /// Counts the inbox's turns, for its pruning now and then.
+    pub(crate) fn inbox_turn(&self) -> u64 {
+        self.0.inbox_turns.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("service", &self.0.service)
+            .field("engine", &self.engine())
+            .finish_non_exhaustive()
     }
 }
 
 /// A connection to read with; it goes back to its pool when dropped.
 #[derive(Debug)]
-pub struct Reader(PoolConnection<sqlx::Any>);
+pub struct Reader(PoolConnection<Any>);
 
 impl Reader {
     /// The connection, for sqlx.
@@ -119,5 +302,23 @@ impl Deref for Reader {
 impl DerefMut for Reader {
     fn deref_mut(&mut self) -> &mut AnyConnection {
         &mut self.0
+    }
+}
+
+/// A folder that is removed when dropped.
+#[derive(Debug)]
+struct TemporaryFolder(std::path::PathBuf);
+
+impl TemporaryFolder {
+    fn named(env: &Env) -> Self {
+        Self(std::env::temp_dir().join(format!("trunkline-{}", env.id())))
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::debug!(%error, folder = %self.0.display(), "a temporary store was not removed");
+        }
     }
 }

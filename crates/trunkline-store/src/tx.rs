@@ -1,104 +1,292 @@
 //! One transaction: rows, inbox and outbox together.
 
 use jiff::Timestamp;
-use sqlx::AnyConnection;
-use trunkline_core::{Envelope, Result};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Transaction};
+use trunkline_core::{Envelope, Error, ErrorKind, Result, Retry};
 
-use crate::error::unfinished;
-use crate::{JobRun, Store, StoredResponse};
+use crate::error::sql_error;
+use crate::outbox::{self, OutboxRow};
+use crate::sqlite::Held;
+use crate::store::Backend;
+use crate::{JobRun, Store, StoredResponse, idempotency, inbox, jobs};
+
+/// Events that one transaction may publish; more is `TooLarge`.
+const EVENTS_MAX: usize = 10_000;
+
+/// Bytes of events that one transaction may publish; more is `TooLarge`.
+const EVENT_BYTES_MAX: usize = 64 << 20;
+
+/// A broken connection is found out when a transaction begins on it; so many times another is tried.
+const BEGIN_ATTEMPTS: usize = 3;
 
 /// A transaction. Dropped without [`Tx::commit`], it is rolled back.
+///
+/// # Guarantees
+/// The rows written through [`Tx::conn`], the inbox rows, the events published and the stored answer
+/// take effect together or not at all. Events of one key are sent in the order of the commits.
 #[derive(Debug)]
 pub struct Tx {
     store: Store,
+    conn: Conn,
+    durable: bool,
+    /// Events wait here for the commit: the locks that keep the order of their keys are then held
+    /// for the length of the commit and not of the transaction, and are taken in one order.
+    events: Vec<OutboxRow>,
+    events_bytes: usize,
+    /// Each savepoint and how many events there were then.
+    savepoints: Vec<(u32, usize)>,
+    due: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+enum Conn {
+    Sqlite(Held),
+    Postgres(Box<Transaction<'static, Any>>),
+}
+
+impl Conn {
+    fn get(&mut self) -> &mut AnyConnection {
+        match self {
+            Self::Sqlite(held) => held.conn(),
+            Self::Postgres(transaction) => transaction,
+        }
+    }
 }
 
 impl Tx {
+    pub(crate) async fn begin(store: Store, durable: bool) -> Result<Self> {
+        let conn = match store.backend() {
+            Backend::Sqlite(sqlite) => {
+                let mut held = sqlite.writer().await?;
+                let begun = if durable {
+                    sqlx::query("BEGIN IMMEDIATE").execute(held.conn()).await
+                } else {
+                    let relaxed = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
+                    sqlx::raw_sql(relaxed).execute(held.conn()).await
+                };
+                begun.map_err(sql_error)?;
+                Conn::Sqlite(held)
+            }
+            Backend::Postgres(postgres) => {
+                let mut transaction = begin_postgres(&postgres.writers).await?;
+                if !durable {
+                    sqlx::raw_sql("SET LOCAL synchronous_commit = off")
+                        .execute(&mut *transaction)
+                        .await
+                        .map_err(sql_error)?;
+                }
+                Conn::Postgres(Box::new(transaction))
+            }
+        };
+        Ok(Self {
+            store,
+            conn,
+            durable,
+            events: Vec::new(),
+            events_bytes: 0,
+            savepoints: Vec::new(),
+            due: None,
+        })
+    }
+
     /// The store it is a transaction of.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// The connection, for sqlx.
+    /// The connection, for sqlx. Savepoints are set by [`Tx::savepoint`], which knows of the events
+    /// published since; one set by hand does not.
     pub fn conn(&mut self) -> &mut AnyConnection {
-        unreachable!("no transaction can be begun yet")
+        self.conn.get()
     }
 
     /// Publishes an event when the transaction commits.
+    ///
+    /// # Errors
+    /// `TooLarge` above 10,000 events or 64 MiB in one transaction.
     pub async fn publish(&mut self, envelope: Envelope) -> Result<()> {
-        let _ = envelope;
-        Err(unfinished())
+        let row = OutboxRow::of(&envelope);
+        self.events_bytes = self.events_bytes.saturating_add(row.envelope.len());
+        if self.events.len() >= EVENTS_MAX || self.events_bytes > EVENT_BYTES_MAX {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                "tx_events_too_many",
+                "a transaction may publish 10,000 events or 64 MiB at most",
+            ));
+        }
+        self.events.push(row);
+        Ok(())
     }
 
-    /// Publishes an event at a time after the commit; durable meanwhile.
+    /// Publishes an event at a time after the commit; durable meanwhile. It is sent within the order
+    /// of its key as if it were published at that time.
+    ///
+    /// # Errors
+    /// As any statement.
     pub async fn publish_at(&mut self, envelope: Envelope, at: Timestamp) -> Result<()> {
-        let _ = (envelope, at);
-        Err(unfinished())
+        outbox::schedule(self.conn.get(), &OutboxRow::of(&envelope), at).await?;
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+        Ok(())
     }
 
-    /// Takes back an event that was published for later and has not been sent. Says whether it did.
+    /// Takes back an event that was published for later and is not due yet. Says whether it did.
+    ///
+    /// # Errors
+    /// As any statement.
     pub async fn cancel_scheduled(&mut self, event_id: &str) -> Result<bool> {
-        let _ = event_id;
-        Err(unfinished())
+        outbox::cancel(self.conn.get(), event_id).await
     }
 
     /// Records that `consumer` handles this event, and says whether it is the first time.
+    ///
+    /// # Guarantees
+    /// Of two transactions that ask at once, one gets `true`; the other waits for its end.
+    ///
+    /// # Errors
+    /// As any statement.
     pub async fn first_time(&mut self, consumer: &str, event_id: &str) -> Result<bool> {
-        let _ = (consumer, event_id);
-        Err(unfinished())
+        inbox::first_time(&self.store, self.conn.get(), consumer, event_id).await
     }
 
     /// Sets savepoint `n`.
+    ///
+    /// # Errors
+    /// As any statement.
     pub async fn savepoint(&mut self, n: u32) -> Result<()> {
-        let _ = n;
-        Err(unfinished())
+        self.savepoints.push((n, self.events.len()));
+        self.run(format!("SAVEPOINT trunkline_{n}")).await
     }
 
     /// Undoes everything since savepoint `n`, which stays set.
+    ///
+    /// # Errors
+    /// As any statement; an unknown savepoint is a defect.
     pub async fn rollback_to(&mut self, n: u32) -> Result<()> {
-        let _ = n;
-        Err(unfinished())
+        let place = self.savepoint_place(n)?;
+        self.savepoints.truncate(place + 1);
+        if let Some((_, events)) = self.savepoints.last() {
+            self.events.truncate(*events);
+            self.events_bytes = self.events.iter().map(|row| row.envelope.len()).sum();
+        }
+        self.run(format!("ROLLBACK TO SAVEPOINT trunkline_{n}"))
+            .await
     }
 
-    /// Forgets savepoint `n` and keeps what was done since.
+    /// Forgets savepoint `n` and those set since, and keeps what was done.
+    ///
+    /// # Errors
+    /// As any statement; an unknown savepoint is a defect.
     pub async fn release(&mut self, n: u32) -> Result<()> {
-        let _ = n;
-        Err(unfinished())
+        let place = self.savepoint_place(n)?;
+        self.savepoints.truncate(place);
+        self.run(format!("RELEASE SAVEPOINT trunkline_{n}")).await
     }
 
     /// Stores the answer of an idempotent request that [`crate::Idempotency::begin`] started.
     ///
     /// # Errors
-    /// `Conflict` when the key is no longer held by this process.
+    /// `Conflict` when another has taken the key meanwhile: roll back. `TooLarge` for a body above
+    /// 1 MiB.
     pub async fn complete_idempotent(
         &mut self,
         scope: &str,
         key: &str,
         response: &StoredResponse,
     ) -> Result<()> {
-        let _ = (scope, key, response);
-        Err(unfinished())
+        idempotency::complete(&self.store, self.conn.get(), (scope, key), response).await
     }
 
     /// Ends a claimed run of a job and sets its next.
     ///
     /// # Errors
-    /// `Conflict` when the claim has run out and another has taken it.
+    /// `Conflict` when the claim has run out and another has taken it: roll back.
     pub async fn finish_job(&mut self, run: &JobRun, next: Timestamp) -> Result<()> {
-        let _ = (run, next);
-        Err(unfinished())
+        jobs::finish(&self.store, self.conn.get(), run, next).await
     }
 
     /// Makes everything durable and wakes the relay.
     ///
+    /// # Guarantees
+    /// Cancelled, it may be committed or not, as with any lost answer.
+    ///
     /// # Errors
-    /// `Unavailable` and `Unknown` when the connection broke: it may be committed or not.
-    pub async fn commit(self) -> Result<()> {
-        Err(unfinished())
+    /// `Unavailable` with retry `Unknown` when the connection broke: it may be committed or not.
+    pub async fn commit(mut self) -> Result<()> {
+        let published = !self.events.is_empty();
+        if published {
+            outbox::insert(&self.store, self.conn.get(), &self.events).await?;
+        }
+        let unknown = |error: sqlx::Error| {
+            let in_doubt = matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed);
+            let error = sql_error(error);
+            if in_doubt {
+                error.with_retry(Retry::Unknown)
+            } else {
+                error
+            }
+        };
+        match self.conn {
+            Conn::Sqlite(mut held) => {
+                let committed = if self.durable {
+                    sqlx::query("COMMIT").execute(held.conn()).await
+                } else {
+                    sqlx::raw_sql("COMMIT; PRAGMA synchronous = FULL")
+                        .execute(held.conn())
+                        .await
+                };
+                committed.map_err(unknown)?;
+                held.done();
+            }
+            Conn::Postgres(transaction) => transaction.commit().await.map_err(unknown)?,
+        }
+        if published || self.due.is_some() {
+            self.store.outbox().tell(self.due);
+        }
+        Ok(())
     }
 
     /// Undoes everything now.
+    ///
+    /// # Errors
+    /// `Unavailable` when the connection broke; it is undone all the same.
     pub async fn rollback(self) -> Result<()> {
-        Err(unfinished())
+        match self.conn {
+            // The janitor does it.
+            Conn::Sqlite(held) => drop(held),
+            Conn::Postgres(transaction) => transaction.rollback().await.map_err(sql_error)?,
+        }
+        Ok(())
+    }
+
+    fn savepoint_place(&self, n: u32) -> Result<usize> {
+        self.savepoints
+            .iter()
+            .rposition(|(name, _)| *name == n)
+            .ok_or_else(|| {
+                Error::internal("no such savepoint is set")
+                    .with_retry(Retry::Permanent)
+                    .with("n", n)
+            })
+    }
+
+    async fn run(&mut self, sql: String) -> Result<()> {
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(self.conn.get())
+            .await
+            .map_err(sql_error)?;
+        Ok(())
+    }
+}
+
+async fn begin_postgres(writers: &sqlx::AnyPool) -> Result<Transaction<'static, Any>> {
+    let mut attempts = 1;
+    loop {
+        match writers.begin().await {
+            Err(sqlx::Error::Io(error)) if attempts < BEGIN_ATTEMPTS => {
+                tracing::debug!(%error, "a connection to the store was broken; trying another");
+                attempts += 1;
+            }
+            begun => return begun.map_err(sql_error),
+        }
     }
 }
