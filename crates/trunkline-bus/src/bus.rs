@@ -39,7 +39,10 @@ impl Bus {
         }
         let laned: Vec<Envelope> = batch
             .iter()
-            .map(|event| Envelope { topic: lane(&event.topic, event.priority), ..event.clone() })
+            .map(|event| Envelope {
+                topic: lane(&event.topic, event.priority),
+                ..event.clone()
+            })
             .collect();
         self.transport.publish(&laned).await
     }

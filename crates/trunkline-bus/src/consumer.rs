@@ -102,7 +102,9 @@ impl Consumer {
             stopping: CancellationToken::new(),
             _tasks: Mutex::new(tasks),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Stops taking up work: what is being handled ends, nothing new begins. Idempotent.
@@ -139,7 +141,9 @@ impl Consumer {
     /// `DeadlineExceeded` if a handler was still running at the limit; it is cancelled.
     pub async fn drain(&self, limit: Duration) -> Result<()> {
         self.inner.stopping.cancel();
-        self.inner.ask(|done| Command::Drain { limit, done }).await?
+        self.inner
+            .ask(|done| Command::Drain { limit, done })
+            .await?
     }
 
     /// Dead letters of this group, oldest first.
@@ -148,7 +152,11 @@ impl Consumer {
     /// What the lot says.
     pub async fn dead_letters(&self, query: DeadLetterQuery) -> Result<Vec<DeadLetter>> {
         let group = self.inner.all().group;
-        self.inner.ports.lot.list(&DeadLetterQuery { group, ..query }).await
+        self.inner
+            .ports
+            .lot
+            .list(&DeadLetterQuery { group, ..query })
+            .await
     }
 
     /// Replays dead letters, key by key, each key's letters in order through the same handler.
@@ -183,6 +191,8 @@ impl Consumer {
 
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumer").field("group", &self.inner.config.group).finish_non_exhaustive()
+        f.debug_struct("Consumer")
+            .field("group", &self.inner.config.group)
+            .finish_non_exhaustive()
     }
 }

@@ -25,7 +25,10 @@ pub fn lane(topic: &str, priority: Priority) -> ByteString {
 pub fn lanes(topic: &TopicSpec) -> Vec<TopicSpec> {
     PRIORITIES
         .iter()
-        .map(|priority| TopicSpec { name: lane(&topic.name, *priority), ..topic.clone() })
+        .map(|priority| TopicSpec {
+            name: lane(&topic.name, *priority),
+            ..topic.clone()
+        })
         .collect()
 }
 
@@ -42,8 +45,12 @@ mod tests {
 
     #[test]
     fn a_topic_has_three_lanes_of_its_own_shape() {
-        let topic =
-            TopicSpec { name: "orders".into(), partitions: 7, retention: None, retention_bytes: None };
+        let topic = TopicSpec {
+            name: "orders".into(),
+            partitions: 7,
+            retention: None,
+            retention_bytes: None,
+        };
         let all = lanes(&topic);
         assert_eq!(all.len(), 3);
         assert!(all.iter().all(|lane| lane.partitions == 7));

@@ -33,7 +33,10 @@ pub struct MemoryLimits {
 
 impl Default for MemoryLimits {
     fn default() -> Self {
-        Self { retained_max: 10_000, unsettled_max: 1_000_000 }
+        Self {
+            retained_max: 10_000,
+            unsettled_max: 1_000_000,
+        }
     }
 }
 
@@ -60,7 +63,12 @@ impl Memory {
 
     /// An empty transport with limits of its own.
     pub fn with_limits(env: Env, limits: MemoryLimits) -> Self {
-        Self { shared: Arc::new(Shared { env, state: Mutex::new(State::new(limits)) }) }
+        Self {
+            shared: Arc::new(Shared {
+                env,
+                state: Mutex::new(State::new(limits)),
+            }),
+        }
     }
 }
 
@@ -85,10 +93,7 @@ impl Transport for Memory {
         std::future::ready(self.shared.state.lock().declare(topics)).boxed()
     }
 
-    fn publish<'a>(
-        &'a self,
-        batch: &'a [Envelope],
-    ) -> BoxFuture<'a, Result<(), PublishError>> {
+    fn publish<'a>(&'a self, batch: &'a [Envelope]) -> BoxFuture<'a, Result<(), PublishError>> {
         async move {
             let now = self.shared.env.now();
             let (wake, result) = self.shared.state.lock().publish(batch, now);

@@ -22,8 +22,7 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
 
     /// Appends a batch, in order. When it returns `Ok`, every event is as durable as the engine's
     /// setting promises. Cancelling it may leave any prefix published.
-    fn publish<'a>(&'a self, batch: &'a [Envelope])
-    -> BoxFuture<'a, Result<(), PublishError>>;
+    fn publish<'a>(&'a self, batch: &'a [Envelope]) -> BoxFuture<'a, Result<(), PublishError>>;
 
     /// Joins a group (or, without one, reads on its own) and delivers from where `spec` says.
     fn subscribe<'a>(&'a self, spec: &'a Subscribe)
@@ -143,7 +142,10 @@ pub struct Receipt {
 impl Receipt {
     /// A receipt that tells `settler` how the delivery `token` ended.
     pub fn new(settler: Arc<dyn Settler>, token: u64) -> Self {
-        Self { settler: Some(settler), token }
+        Self {
+            settler: Some(settler),
+            token,
+        }
     }
 
     /// Done: never deliver it to this group again.
@@ -171,7 +173,9 @@ impl Drop for Receipt {
 
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receipt").field("token", &self.token).finish_non_exhaustive()
+        f.debug_struct("Receipt")
+            .field("token", &self.token)
+            .finish_non_exhaustive()
     }
 }
 

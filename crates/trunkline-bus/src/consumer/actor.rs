@@ -50,7 +50,10 @@ pub(super) struct Counts {
 pub(super) enum Phase {
     Running,
     Paused,
-    Draining { until: Instant, waiters: Vec<oneshot::Sender<Result<()>>> },
+    Draining {
+        until: Instant,
+        waiters: Vec<oneshot::Sender<Result<()>>>,
+    },
     Stopped,
 }
 
@@ -110,7 +113,11 @@ impl Actor {
             }
             armed = wake;
             let takes = matches!(self.phase, Phase::Running);
-            let room = self.lanes.all.each_ref().map(|l| if takes { l.room() } else { 0 });
+            let room = self
+                .lanes
+                .all
+                .each_ref()
+                .map(|l| if takes { l.room() } else { 0 });
             let [high, medium, low] = &mut self.lanes.all;
             let event = tokio::select! {
                 biased;
@@ -154,25 +161,39 @@ impl Actor {
 
     fn begin_call(&mut self, class: usize) {
         let batch_max = self.config.batch_max;
-        let Some(lane) = self.lanes.get(class) else { return };
+        let Some(lane) = self.lanes.get(class) else {
+            return;
+        };
         let (batch, runs) = lane.take(batch_max);
         let Some(first) = batch.first() else { return };
         lane.calls += 1;
         let attempt = first.meta.attempts.saturating_add(1);
         let handler = self.ports.handler.clone();
         let limit = self.config.handler_timeout;
-        let (mut envelopes, metas): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|Item { envelope, meta }| (envelope, meta)).unzip();
+        let (mut envelopes, metas): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|Item { envelope, meta }| (envelope, meta))
+            .unzip();
         let mut traced = Traced::open(&self.trace_names(), &mut envelopes, attempt);
         self.jobs.spawn(async move {
             let (ended, took) = call(&*handler, &envelopes, attempt, limit).await;
             traced.close(&ended);
-            Job::Called(Called { class, envelopes, metas, runs, ended, took })
+            Job::Called(Called {
+                class,
+                envelopes,
+                metas,
+                runs,
+                ended,
+                took,
+            })
         });
     }
 
     fn trace_names(&self) -> trace::Names<'_> {
-        trace::Names { config: &self.config, ports: &self.ports }
+        trace::Names {
+            config: &self.config,
+            ports: &self.ports,
+        }
     }
 
     fn finish_jobs(&mut self, first: Job) {
@@ -186,7 +207,8 @@ impl Actor {
         match job {
             Job::Called(called) => self.settle(called),
             Job::Kept(letters, Ok(())) => {
-                self.parked.kept(letters.iter().map(|letter| &letter.letter.key));
+                self.parked
+                    .kept(letters.iter().map(|letter| &letter.letter.key));
                 for letter in letters {
                     if let Some(lane) = self.lanes.get(letter.class) {
                         lane.held = lane.held.saturating_sub(1);
@@ -219,7 +241,9 @@ impl Actor {
 
     /// Queues what came; events of parked keys go behind their key's letters.
     fn take_up(&mut self, class: usize, deliveries: Vec<Delivery>) {
-        let Some(lane) = self.lanes.all.get_mut(class) else { return };
+        let Some(lane) = self.lanes.all.get_mut(class) else {
+            return;
+        };
         lane.source.delivered();
         lane.held += deliveries.len();
         for delivery in deliveries {
@@ -239,7 +263,9 @@ impl Actor {
 
     /// The transport failed: what waits comes again, after a pause.
     fn lose(&mut self, class: usize, error: &Error) {
-        let Some(lane) = self.lanes.all.get_mut(class) else { return };
+        let Some(lane) = self.lanes.all.get_mut(class) else {
+            return;
+        };
         if matches!(lane.source.link, Link::Unused) {
             return;
         }
@@ -262,8 +288,16 @@ impl Actor {
             Phase::Running => self.retries.first_key_value().map(|((due, _), _)| *due),
             _ => None,
         };
-        let broken = self.lanes.all.iter().filter_map(|lane| lane.source.broken_until());
-        broken.chain(retry).chain(self.parked.retry_at).chain(self.lag_at).min()
+        let broken = self
+            .lanes
+            .all
+            .iter()
+            .filter_map(|lane| lane.source.broken_until());
+        broken
+            .chain(retry)
+            .chain(self.parked.retry_at)
+            .chain(self.lag_at)
+            .min()
     }
 
     async fn on_timer(&mut self) {
@@ -273,7 +307,8 @@ impl Actor {
                 self.jobs.shutdown().await;
                 let message = "handlers were still running at the limit and were cancelled";
                 let error = Error::new(ErrorKind::DeadlineExceeded, "drain_timeout", message);
-                self.stop(Err(error.with("group", &self.config.group))).await;
+                self.stop(Err(error.with("group", &self.config.group)))
+                    .await;
             }
             return;
         }
@@ -298,7 +333,9 @@ impl Actor {
     }
 
     fn rejoin(&mut self, class: usize, now: Instant) {
-        let Some(lane) = self.lanes.all.get_mut(class) else { return };
+        let Some(lane) = self.lanes.all.get_mut(class) else {
+            return;
+        };
         if lane.source.broken_until().is_none_or(|until| until > now) {
             return;
         }
@@ -347,7 +384,11 @@ impl Actor {
     /// Measures the lag for the gauge; goes on only while there is some, or while it is paused.
     async fn measure_lag(&mut self) {
         let lag = self.lag().await;
-        self.meters.gauges(lag, self.lanes.all.iter().map(|lane| lane.held).sum(), self.parked.len());
+        self.meters.gauges(
+            lag,
+            self.lanes.all.iter().map(|lane| lane.held).sum(),
+            self.parked.len(),
+        );
         let goes_on = lag != Some(0) || matches!(self.phase, Phase::Paused);
         self.lag_at = goes_on.then(|| Instant::now() + LAG_LATER);
     }
@@ -374,5 +415,8 @@ const FLUSH_GRACE: Duration = Duration::from_secs(1);
 
 /// A port's answer; a panic in it becomes an error.
 async fn sound<T>(work: BoxFuture<'_, Result<T>>, message: &'static str) -> Result<T> {
-    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| Err(Error::internal(message)))
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(Error::internal(message)))
 }

@@ -42,7 +42,9 @@ impl Ended {
 
 /// What an event's outcome is when the handler did not say.
 pub(super) fn silent() -> Outcome {
-    Outcome::Failed(Error::internal("the handler did not say how the event ended"))
+    Outcome::Failed(Error::internal(
+        "the handler did not say how the event ended",
+    ))
 }
 
 /// Calls the handler.
@@ -58,8 +60,12 @@ pub(super) async fn call(
         Ok(Ok(outcomes)) => Ended::Outcomes(outcomes),
         Ok(Err(panic)) => Ended::Broken(panicked(panic.as_ref())),
         Err(_) => Ended::Broken(
-            Error::new(ErrorKind::DeadlineExceeded, "handler_timeout", "the handler took too long")
-                .with("limit", format!("{limit:?}")),
+            Error::new(
+                ErrorKind::DeadlineExceeded,
+                "handler_timeout",
+                "the handler took too long",
+            )
+            .with("limit", format!("{limit:?}")),
         ),
     };
     (ended, began.elapsed())

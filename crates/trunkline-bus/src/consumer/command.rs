@@ -16,11 +16,20 @@ pub(super) enum Command {
     Pause(oneshot::Sender<()>),
     Resume(oneshot::Sender<()>),
     Status(oneshot::Sender<SubscriptionStatus>),
-    Drain { limit: Duration, done: oneshot::Sender<Result<()>> },
+    Drain {
+        limit: Duration,
+        done: oneshot::Sender<Result<()>>,
+    },
     /// How many letters the key has parked so far; none if it is not parked.
-    Version { key: Key, to: oneshot::Sender<Option<u64>> },
+    Version {
+        key: Key,
+        to: oneshot::Sender<Option<u64>>,
+    },
     /// Frees a key if it has parked no letter since then.
-    Free { key: Key, freeing: Freeing },
+    Free {
+        key: Key,
+        freeing: Freeing,
+    },
 }
 
 impl Actor {
@@ -58,7 +67,10 @@ impl Actor {
             Phase::Draining { waiters, .. } => waiters.push(done),
             Phase::Running | Phase::Paused => {
                 let until = Instant::now() + limit.min(DRAIN_MAX);
-                self.phase = Phase::Draining { until, waiters: vec![done] };
+                self.phase = Phase::Draining {
+                    until,
+                    waiters: vec![done],
+                };
                 for lane in &mut self.lanes.all {
                     lane.clear_waiting();
                 }
@@ -86,10 +98,15 @@ impl Actor {
         SubscriptionStatus {
             group: self.config.group.clone(),
             service: self.config.service.clone(),
-            topics: lanes.iter().flat_map(|lane| lane.source.spec.topics.clone()).collect(),
+            topics: lanes
+                .iter()
+                .flat_map(|lane| lane.source.spec.topics.clone())
+                .collect(),
             state,
             lag: lag.filter(|_| state != SubscriptionState::Stopped),
-            in_flight: held.saturating_sub(queued).saturating_sub(self.parked.pending()),
+            in_flight: held
+                .saturating_sub(queued)
+                .saturating_sub(self.parked.pending()),
             queued,
             retrying_keys: keys().filter(|queue| retrying(&queue.state)).count(),
             parked_keys: self.parked.len(),

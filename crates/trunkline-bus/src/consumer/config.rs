@@ -77,7 +77,12 @@ impl ConsumerConfig {
         if self.topics.iter().all(|(_, lanes)| lanes.is_empty()) {
             return Err(bad("expected at least one topic with at least one lane"));
         }
-        let bounds = [self.in_flight_max, self.held_max, self.batch_max, self.handlers_max];
+        let bounds = [
+            self.in_flight_max,
+            self.held_max,
+            self.batch_max,
+            self.handlers_max,
+        ];
         if bounds.contains(&0) {
             return Err(bad(
                 "expected in_flight_max, held_max, batch_max and handlers_max to be at least 1",
@@ -136,7 +141,10 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_their_bound() {
-        let policy = RetryPolicy { jitter: false, ..RetryPolicy::default() };
+        let policy = RetryPolicy {
+            jitter: false,
+            ..RetryPolicy::default()
+        };
         let env = Env::system();
         let pauses: Vec<u64> = (1..=6).map(|n| policy.pause(n, &env).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 10, 10]);

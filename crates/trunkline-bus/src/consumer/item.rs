@@ -31,8 +31,16 @@ impl Item {
     pub(super) fn new(delivery: Delivery, topic: ByteString) -> Self {
         let trace = delivery.envelope.trace;
         Self {
-            envelope: Envelope { topic, ..delivery.envelope },
-            meta: Meta { receipt: delivery.receipt, trace, attempts: 0, alone: false },
+            envelope: Envelope {
+                topic,
+                ..delivery.envelope
+            },
+            meta: Meta {
+                receipt: delivery.receipt,
+                trace,
+                attempts: 0,
+                alone: false,
+            },
         }
     }
 

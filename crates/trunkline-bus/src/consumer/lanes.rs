@@ -45,7 +45,11 @@ pub(super) enum KeyState {
     Running,
     /// Its first event failed and is tried again at this time; `successes` is the consumer's count
     /// of handled events when it failed.
-    Retrying { due: Due, successes: u64, error: Error },
+    Retrying {
+        due: Due,
+        successes: u64,
+        error: Error,
+    },
 }
 
 impl Lane {
@@ -72,7 +76,10 @@ impl Lane {
             queue.waiting.push_back(item);
             return;
         }
-        let queue = KeyQueue { waiting: VecDeque::from([item]), state: KeyState::Ready };
+        let queue = KeyQueue {
+            waiting: VecDeque::from([item]),
+            state: KeyState::Ready,
+        };
         self.keys.insert(key.clone(), queue);
         self.ready.push_back(key);
     }
@@ -84,7 +91,9 @@ impl Lane {
         while batch.len() < batch_max
             && let Some(key) = self.ready.pop_front()
         {
-            let Some(queue) = self.keys.get_mut(&key) else { continue };
+            let Some(queue) = self.keys.get_mut(&key) else {
+                continue;
+            };
             let single = queue.waiting.front().is_some_and(Item::is_single);
             if single && !batch.is_empty() {
                 self.ready.push_front(key);
@@ -113,7 +122,9 @@ impl Lane {
     /// A key's call ended and nothing of it failed: it is ready again, or forgotten when empty.
     pub(super) fn release(&mut self, key: Key) {
         self.keys_running -= 1;
-        let Some(queue) = self.keys.get_mut(&key) else { return };
+        let Some(queue) = self.keys.get_mut(&key) else {
+            return;
+        };
         if queue.waiting.is_empty() {
             self.keys.remove(&key);
         } else {
@@ -144,7 +155,9 @@ impl Lane {
     /// The waiting key with the most deliveries behind it, if others succeeded since it failed.
     pub(super) fn longest_retrying(&self, successes: u64) -> Option<Key> {
         let flows = |queue: &KeyQueue| match queue.state {
-            KeyState::Retrying { successes: then, .. } => successes >= then + OTHERS_FLOW,
+            KeyState::Retrying {
+                successes: then, ..
+            } => successes >= then + OTHERS_FLOW,
             _ => false,
         };
         let candidates = self.keys.iter().filter(|(_, queue)| flows(queue));
@@ -155,11 +168,15 @@ impl Lane {
 
     /// Takes what waits of a key, with why its first failed, if it waits to be tried again.
     pub(super) fn evict(&mut self, key: &Key) -> (VecDeque<Item>, Option<(Due, Error)>) {
-        let Some(queue) = self.keys.get_mut(key) else { return Default::default() };
+        let Some(queue) = self.keys.get_mut(key) else {
+            return Default::default();
+        };
         if matches!(queue.state, KeyState::Running) {
             return (std::mem::take(&mut queue.waiting), None);
         }
-        let Some(queue) = self.keys.remove(key) else { return Default::default() };
+        let Some(queue) = self.keys.remove(key) else {
+            return Default::default();
+        };
         match queue.state {
             KeyState::Retrying { due, error, .. } => (queue.waiting, Some((due, error))),
             _ => {
@@ -204,9 +221,14 @@ impl Lanes {
         let mut specs = PRIORITIES.map(|priority| {
             let wants = |lanes: &[Priority]| lanes.contains(&priority);
             let wanted = config.topics.iter().filter(|(_, lanes)| wants(lanes));
-            wanted.map(|(topic, _)| (lane(topic, priority), topic.clone())).collect()
+            wanted
+                .map(|(topic, _)| (lane(topic, priority), topic.clone()))
+                .collect()
         });
-        let read: Vec<bool> = specs.iter().map(|s: &HashMap<_, _>| !s.is_empty()).collect();
+        let read: Vec<bool> = specs
+            .iter()
+            .map(|s: &HashMap<_, _>| !s.is_empty())
+            .collect();
         let count = read.iter().filter(|read| **read).count().max(1);
         let handlers_max = config.handlers_max.max(count);
         let reserve = (handlers_max / 8).max(1);
@@ -220,11 +242,27 @@ impl Lanes {
                 (_, Priority::Medium) => config.in_flight_max / 2,
                 _ => config.in_flight_max / 4,
             };
-            Lane::new(config, topics, share.max(1), (config.held_max / count).max(1))
+            Lane::new(
+                config,
+                topics,
+                share.max(1),
+                (config.held_max / count).max(1),
+            )
         });
         let mut read = read.into_iter();
-        let reserve = all.each_ref().map(|_| if read.next() == Some(true) { reserve } else { 0 });
-        Self { all, handlers_max, reserve, turn: 0 }
+        let reserve = all.each_ref().map(|_| {
+            if read.next() == Some(true) {
+                reserve
+            } else {
+                0
+            }
+        });
+        Self {
+            all,
+            handlers_max,
+            reserve,
+            turn: 0,
+        }
     }
 
     pub(super) fn calls(&self) -> usize {
@@ -260,9 +298,17 @@ impl Lanes {
     /// Whether a lane has something ready and a slot beyond what the first `higher` lanes reserve.
     fn may_run(&self, class: usize, free: usize, higher: usize) -> bool {
         let unused = |(lane, reserve): (&Lane, &usize)| reserve.saturating_sub(lane.calls);
-        let reserved = self.all.iter().zip(&self.reserve).take(higher.min(class)).map(unused);
+        let reserved = self
+            .all
+            .iter()
+            .zip(&self.reserve)
+            .take(higher.min(class))
+            .map(unused);
         let reserved: usize = reserved.sum();
-        self.all.get(class).is_some_and(|lane| !lane.ready.is_empty()) && free > reserved
+        self.all
+            .get(class)
+            .is_some_and(|lane| !lane.ready.is_empty())
+            && free > reserved
     }
 }
 

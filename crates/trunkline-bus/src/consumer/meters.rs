@@ -36,7 +36,10 @@ struct TypeMeters {
 impl Meters {
     pub(super) fn new(config: &ConsumerConfig) -> Self {
         let (service, group) = (config.service.clone(), config.group.clone());
-        let labels = [("service", service.to_string()), ("group", group.to_string())];
+        let labels = [
+            ("service", service.to_string()),
+            ("group", group.to_string()),
+        ];
         Self {
             lag: gauge!("trunkline_consumer_lag", &labels),
             in_flight: gauge!("trunkline_consumer_in_flight", &labels),
@@ -52,7 +55,11 @@ impl Meters {
     fn of(&mut self, event_type: &ByteString) -> &TypeMeters {
         let other = ByteString::from_static("other");
         let known = self.types.contains_key(event_type);
-        let name = if known || self.types.len() < TYPES_MAX { event_type } else { &other };
+        let name = if known || self.types.len() < TYPES_MAX {
+            event_type
+        } else {
+            &other
+        };
         if !self.types.contains_key(name) {
             let meters = TypeMeters::new(&self.service, &self.group, name);
             self.types.insert(name.clone(), meters);

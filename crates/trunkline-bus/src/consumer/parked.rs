@@ -22,7 +22,6 @@ pub(super) struct Parked {
     busy: bool,
     failures: u32,
     pub(super) retry_at: Option<Instant>,
-    last_id: u128,
 }
 
 /// A letter whose event is acknowledged when the lot has it.
@@ -50,7 +49,10 @@ pub(super) struct Freeing {
 
 impl Parked {
     pub(super) fn new(group: Key, keys: Vec<Key>) -> Self {
-        let keys = keys.into_iter().map(|key| (key, ParkedKey::default())).collect();
+        let keys = keys
+            .into_iter()
+            .map(|key| (key, ParkedKey::default()))
+            .collect();
         Self {
             group,
             keys,
@@ -58,7 +60,6 @@ impl Parked {
             busy: false,
             failures: 0,
             retry_at: None,
-            last_id: 0,
         }
     }
 
@@ -87,10 +88,8 @@ impl Parked {
         parked.version += 1;
         parked.pending += 1;
         let now = env.now();
-        // Ids of one millisecond are random among themselves: letters keep their order by counting on.
-        self.last_id = env.id().as_u128().max(self.last_id.saturating_add(1));
         let letter = DeadLetter {
-            id: uuid::Uuid::from_u128(self.last_id).to_string().into(),
+            id: env.id().to_string().into(),
             group: self.group.clone(),
             key,
             envelope: item.envelope,
@@ -102,7 +101,11 @@ impl Parked {
             parked_at: now,
             failed_at: error.map(|_| now),
         };
-        self.queue.push_back(Letter { letter, receipt: item.meta.receipt, class });
+        self.queue.push_back(Letter {
+            letter,
+            receipt: item.meta.receipt,
+            class,
+        });
     }
 
     /// The next batch for the lot, if none is on its way.
@@ -120,7 +123,9 @@ impl Parked {
         self.busy = false;
         self.failures = 0;
         for key in keys {
-            let Some(parked) = self.keys.get_mut(key) else { continue };
+            let Some(parked) = self.keys.get_mut(key) else {
+                continue;
+            };
             parked.pending = parked.pending.saturating_sub(1);
             if parked.pending == 0 && !parked.freeing.is_empty() {
                 let waiting = std::mem::take(&mut parked.freeing);

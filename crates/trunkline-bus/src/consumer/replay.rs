@@ -32,8 +32,16 @@ impl Inner {
     pub(super) async fn replay(&self, request: ReplayRequest) -> Result<ReplayReport> {
         let _alone = self.alone()?;
         let keys = self.keys_of(&request).await?;
-        let report = ReplayReport { dry_run: request.dry_run, ..ReplayReport::default() };
-        let mut replay = Replay { inner: self, request, report, next_at: Instant::now() };
+        let report = ReplayReport {
+            dry_run: request.dry_run,
+            ..ReplayReport::default()
+        };
+        let mut replay = Replay {
+            inner: self,
+            request,
+            report,
+            next_at: Instant::now(),
+        };
         for key in keys {
             if self.stopping.is_cancelled() {
                 replay.report.interrupted = true;
@@ -61,7 +69,11 @@ impl Inner {
             let Some(last) = page.last() else { break };
             query.after = Some(last.id.clone());
             let full = page.len() >= PAGE;
-            keys.extend(page.into_iter().map(|l| l.key).filter(|key| seen.insert(key.clone())));
+            keys.extend(
+                page.into_iter()
+                    .map(|l| l.key)
+                    .filter(|key| seen.insert(key.clone())),
+            );
             if !full {
                 break;
             }
@@ -71,8 +83,17 @@ impl Inner {
 
     pub(super) async fn edit(&self, id: &str, data: Bytes) -> Result<DeadLetter> {
         let _alone = self.alone()?;
-        let query = DeadLetterQuery { id: Some(id.into()), ..self.all() };
-        let mut letter = self.ports.lot.list(&query).await?.pop().ok_or_else(|| gone(id))?;
+        let query = DeadLetterQuery {
+            id: Some(id.into()),
+            ..self.all()
+        };
+        let mut letter = self
+            .ports
+            .lot
+            .list(&query)
+            .await?
+            .pop()
+            .ok_or_else(|| gone(id))?;
         let json = letter.envelope.content_type.contains("json");
         if json && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&data) {
             let message = "expected JSON, as the event's content type says";
@@ -91,8 +112,12 @@ impl Inner {
             return Err(Error::invalid("dead_letter_query_empty", message));
         }
         let _alone = self.alone()?;
-        let query =
-            DeadLetterQuery { group: self.all().group, after: None, limit: PAGE, ..query };
+        let query = DeadLetterQuery {
+            group: self.all().group,
+            after: None,
+            limit: PAGE,
+            ..query
+        };
         let mut count = 0;
         loop {
             let letters = self.ports.lot.list(&query).await?;
@@ -121,9 +146,20 @@ impl Inner {
     async fn free_if_empty(&self, key: &Key) -> Result<bool> {
         loop {
             // Read before the letters: one that is parked in between makes the freeing fail.
-            let version = self.ask(|to| Command::Version { key: key.clone(), to }).await?;
-            let Some(version) = version else { return Ok(true) };
-            let query = DeadLetterQuery { key: Some(key.clone()), limit: 1, ..self.all() };
+            let version = self
+                .ask(|to| Command::Version {
+                    key: key.clone(),
+                    to,
+                })
+                .await?;
+            let Some(version) = version else {
+                return Ok(true);
+            };
+            let query = DeadLetterQuery {
+                key: Some(key.clone()),
+                limit: 1,
+                ..self.all()
+            };
             if !self.ports.lot.list(&query).await?.is_empty() {
                 return Ok(false);
             }
@@ -138,7 +174,10 @@ impl Inner {
     }
 
     pub(super) fn all(&self) -> DeadLetterQuery {
-        DeadLetterQuery { group: Some(self.config.group.clone()), ..DeadLetterQuery::default() }
+        DeadLetterQuery {
+            group: Some(self.config.group.clone()),
+            ..DeadLetterQuery::default()
+        }
     }
 
     fn alone(&self) -> Result<tokio::sync::MutexGuard<'_, ()>> {
@@ -154,7 +193,10 @@ impl Inner {
     ) -> Result<T> {
         let stopped = || Error::unavailable("consumer_stopped", "the consumer has stopped");
         let (to, from) = oneshot::channel();
-        self.commands.send(command(to)).await.map_err(|_| stopped())?;
+        self.commands
+            .send(command(to))
+            .await
+            .map_err(|_| stopped())?;
         from.await.map_err(|_| stopped())
     }
 }
@@ -246,7 +288,9 @@ impl Replay<'_> {
     }
 
     async fn wait_for_turn(&mut self) {
-        let Some(rate) = self.request.rate_per_second.filter(|rate| *rate > 0) else { return };
+        let Some(rate) = self.request.rate_per_second.filter(|rate| *rate > 0) else {
+            return;
+        };
         tokio::select! {
             biased;
             () = self.inner.stopping.cancelled() => {}

@@ -11,16 +11,26 @@ use crate::Outcome;
 
 impl Actor {
     pub(super) fn settle(&mut self, called: Called) {
-        let Called { class, envelopes, metas, runs, ended, took } = called;
+        let Called {
+            class,
+            envelopes,
+            metas,
+            runs,
+            ended,
+            took,
+        } = called;
         if let Some(lane) = self.lanes.get(class) {
             lane.calls -= 1;
         }
         self.meters.called(&envelopes, &ended, took);
         let whole = envelopes.len();
-        let items = envelopes.into_iter().zip(metas).map(|(mut envelope, meta)| {
-            envelope.trace = meta.trace;
-            Item { envelope, meta }
-        });
+        let items = envelopes
+            .into_iter()
+            .zip(metas)
+            .map(|(mut envelope, meta)| {
+                envelope.trace = meta.trace;
+                Item { envelope, meta }
+            });
         let mut outcomes = match ended {
             Ended::Outcomes(outcomes) => outcomes.into_iter(),
             Ended::Broken(error) if whole == 1 => vec![Outcome::Failed(error)].into_iter(),
@@ -38,7 +48,8 @@ impl Actor {
                         rest.push(item);
                     }
                     Outcome::Blocked => {
-                        let wrong = || Error::internal("blocked, but nothing of its key had failed");
+                        let wrong =
+                            || Error::internal("blocked, but nothing of its key had failed");
                         failure.get_or_insert_with(wrong);
                         rest.push(item);
                     }
@@ -81,7 +92,9 @@ impl Actor {
     /// Ends a key's run: `rest` is what was not done, `failure` why its first failed, if it was tried.
     fn conclude(&mut self, class: usize, key: Key, rest: Vec<Item>, failure: Option<Error>) {
         let ends = matches!(self.phase, Phase::Draining { .. } | Phase::Stopped);
-        let Some(lane) = self.lanes.get(class) else { return };
+        let Some(lane) = self.lanes.get(class) else {
+            return;
+        };
         if ends {
             // Not a dead letter: it goes back to the transport as if it had not been tried.
             lane.held -= rest.len();
@@ -101,7 +114,9 @@ impl Actor {
     }
 
     fn fail(&mut self, class: usize, key: Key, mut rest: Vec<Item>, error: Error) {
-        let Some(first) = rest.first_mut() else { return };
+        let Some(first) = rest.first_mut() else {
+            return;
+        };
         first.meta.attempts = first.meta.attempts.saturating_add(1);
         let attempts = first.meta.attempts;
         let gives_up =
@@ -116,14 +131,20 @@ impl Actor {
             error = %report(&error), "an event could not be handled"
         );
         self.meters.failed(&first.envelope, gives_up);
-        let Some(lane) = self.lanes.get(class) else { return };
+        let Some(lane) = self.lanes.get(class) else {
+            return;
+        };
         lane.put_back(&key, rest);
         lane.keys_running -= 1;
         self.retries_made += 1;
         let due = (Instant::now() + pause, self.retries_made);
         let successes = self.counts.handled;
         if let Some(queue) = lane.keys.get_mut(&key) {
-            queue.state = KeyState::Retrying { due, successes, error };
+            queue.state = KeyState::Retrying {
+                due,
+                successes,
+                error,
+            };
         }
         self.retries.insert(due, (class, key.clone()));
         if gives_up || self.parked.contains(&key) {
@@ -136,7 +157,9 @@ impl Actor {
     fn park(&mut self, first: usize, key: &Key) {
         let others = (0..self.lanes.all.len()).filter(|class| *class != first);
         for class in std::iter::once(first).chain(others) {
-            let Some(lane) = self.lanes.get(class) else { continue };
+            let Some(lane) = self.lanes.get(class) else {
+                continue;
+            };
             let (items, failed) = lane.evict(key);
             let mut error = failed.map(|(due, error)| {
                 self.retries.remove(&due);
@@ -144,7 +167,8 @@ impl Actor {
             });
             for item in items {
                 self.counts.parked += 1;
-                self.parked.push(item, class, error.take().as_ref(), &self.ports.env);
+                self.parked
+                    .push(item, class, error.take().as_ref(), &self.ports.env);
             }
         }
         self.meters.parked_keys(self.parked.len());
@@ -155,7 +179,9 @@ impl Actor {
     pub(super) fn unclog(&mut self) {
         for class in 0..self.lanes.all.len() {
             let successes = self.counts.handled;
-            let Some(lane) = self.lanes.get(class) else { continue };
+            let Some(lane) = self.lanes.get(class) else {
+                continue;
+            };
             if lane.is_clogged()
                 && let Some(key) = lane.longest_retrying(successes)
             {

@@ -34,8 +34,16 @@ pub(super) enum Link {
 
 impl Source {
     pub(super) fn new(spec: Subscribe) -> Self {
-        let link = if spec.topics.is_empty() { Link::Unused } else { Link::Joining };
-        Self { spec, link, attempts: 0 }
+        let link = if spec.topics.is_empty() {
+            Link::Unused
+        } else {
+            Link::Joining
+        };
+        Self {
+            spec,
+            link,
+            attempts: 0,
+        }
     }
 
     pub(super) fn is_used(&self) -> bool {
@@ -76,7 +84,10 @@ impl Source {
             Link::Open(subscription) if room > 0 => {
                 let deliveries = subscription.next(room).await?;
                 if deliveries.is_empty() {
-                    return Err(Error::unavailable("transport_closed", "the transport closed"));
+                    return Err(Error::unavailable(
+                        "transport_closed",
+                        "the transport closed",
+                    ));
                 }
                 Ok(deliveries)
             }

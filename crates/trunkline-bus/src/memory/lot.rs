@@ -39,7 +39,10 @@ impl Default for MemoryLot {
 impl MemoryLot {
     /// An empty lot for at most `letters_max` letters.
     pub fn new(letters_max: usize) -> Self {
-        Self { letters_max, kept: Mutex::default() }
+        Self {
+            letters_max,
+            kept: Mutex::default(),
+        }
     }
 
     fn park_now(&self, new: &[DeadLetter]) -> Result<()> {
@@ -64,10 +67,24 @@ impl MemoryLot {
 
     fn list_now(&self, query: &DeadLetterQuery) -> Vec<DeadLetter> {
         let kept = self.kept.lock();
-        let limit = if query.limit == 0 { 100 } else { query.limit.min(1_000) };
-        let from = query.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let matching = kept.letters.range((from, Bound::Unbounded)).map(|(_, letter)| letter);
-        matching.filter(|letter| matches(letter, query)).take(limit).cloned().collect()
+        let limit = if query.limit == 0 {
+            100
+        } else {
+            query.limit.min(1_000)
+        };
+        let from = query
+            .after
+            .clone()
+            .map_or(Bound::Unbounded, Bound::Excluded);
+        let matching = kept
+            .letters
+            .range((from, Bound::Unbounded))
+            .map(|(_, letter)| letter);
+        matching
+            .filter(|letter| matches(letter, query))
+            .take(limit)
+            .cloned()
+            .collect()
     }
 
     fn remove_now(&self, id: &str) -> Result<()> {
@@ -99,7 +116,10 @@ impl ParkingLot for MemoryLot {
 
     fn parked_keys<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Vec<ByteString>>> {
         let kept = self.kept.lock();
-        let of_group = kept.letters.values().filter(|letter| letter.group == *group);
+        let of_group = kept
+            .letters
+            .values()
+            .filter(|letter| letter.group == *group);
         let mut keys: Vec<ByteString> = of_group.map(|letter| letter.key.clone()).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -113,7 +133,9 @@ impl ParkingLot for MemoryLot {
     fn update<'a>(&'a self, letter: &'a DeadLetter) -> BoxFuture<'a, Result<()>> {
         let mut kept = self.kept.lock();
         let slot = kept.letters.get_mut(&letter.id);
-        let result = slot.map(|slot| *slot = letter.clone()).ok_or_else(|| gone(&letter.id));
+        let result = slot
+            .map(|slot| *slot = letter.clone())
+            .ok_or_else(|| gone(&letter.id));
         std::future::ready(result).boxed()
     }
 

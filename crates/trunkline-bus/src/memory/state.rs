@@ -83,10 +83,16 @@ impl State {
         }
         for spec in specs {
             check(spec)?;
-            if let Some(topic) = self.names.get(&spec.name).and_then(|at| self.topics.get(*at)) {
+            if let Some(topic) = self
+                .names
+                .get(&spec.name)
+                .and_then(|at| self.topics.get(*at))
+            {
                 if topic.spec != *spec {
-                    return Err(Error::conflict("topic_differs", "the topic has another shape")
-                        .with("topic", &spec.name));
+                    return Err(
+                        Error::conflict("topic_differs", "the topic has another shape")
+                            .with("topic", &spec.name),
+                    );
                 }
                 continue;
             }
@@ -125,8 +131,14 @@ impl State {
         if self.closed {
             return Err(closed());
         }
-        let at = *self.names.get(&envelope.topic).ok_or_else(|| undeclared(&envelope.topic))?;
-        let topic = self.topics.get_mut(at).ok_or_else(|| undeclared(&envelope.topic))?;
+        let at = *self
+            .names
+            .get(&envelope.topic)
+            .ok_or_else(|| undeclared(&envelope.topic))?;
+        let topic = self
+            .topics
+            .get_mut(at)
+            .ok_or_else(|| undeclared(&envelope.topic))?;
         let partition = topic.partition_of(envelope);
         if topic.trim(partition, self.limits, now) >= self.limits.unsettled_max {
             let error = Error::new(
@@ -143,9 +155,13 @@ impl State {
     }
 
     fn enqueue_for_owners(&mut self, topic: usize, partition: usize, wake: &mut Vec<Arc<Notify>>) {
-        let Some(entry) = self.topics.get_mut(topic) else { return };
+        let Some(entry) = self.topics.get_mut(topic) else {
+            return;
+        };
         for group in entry.groups.values_mut() {
-            let Some(cursor) = group.cursors.get_mut(partition) else { continue };
+            let Some(cursor) = group.cursors.get_mut(partition) else {
+                continue;
+            };
             let Some(member) = cursor.owner.and_then(|id| self.members.get_mut(&id)) else {
                 continue;
             };
@@ -167,13 +183,25 @@ impl State {
             let message = "expected at least one topic and in_flight_max of at least 1";
             return Err(Error::invalid("subscribe_invalid", message));
         }
-        let find = |name| self.names.get(name).copied().ok_or_else(|| undeclared(name));
-        let mut topics = spec.topics.iter().map(find).collect::<Result<Vec<usize>>>()?;
+        let find = |name| {
+            self.names
+                .get(name)
+                .copied()
+                .ok_or_else(|| undeclared(name))
+        };
+        let mut topics = spec
+            .topics
+            .iter()
+            .map(find)
+            .collect::<Result<Vec<usize>>>()?;
         topics.sort_unstable();
         topics.dedup();
         self.last_id += 1;
         let id = self.last_id;
-        let group = spec.group.clone().map_or(GroupId::Reader(id), GroupId::Durable);
+        let group = spec
+            .group
+            .clone()
+            .map_or(GroupId::Reader(id), GroupId::Durable);
         let wake = Arc::new(Notify::new());
         let member = Member {
             group: group.clone(),
@@ -199,7 +227,9 @@ impl State {
 
     /// The member leaves: what it has out goes back to its group.
     pub(super) fn leave(&mut self, id: MemberId) {
-        let Some(member) = self.members.remove(&id) else { return };
+        let Some(member) = self.members.remove(&id) else {
+            return;
+        };
         let now = Instant::now();
         for (topic, partition, offset) in member.out.into_values() {
             if let Some(cursor) = self.cursor(topic, partition, &member.group) {
@@ -207,7 +237,9 @@ impl State {
             }
         }
         for at in member.topics {
-            let Some(topic) = self.topics.get_mut(at) else { continue };
+            let Some(topic) = self.topics.get_mut(at) else {
+                continue;
+            };
             if matches!(member.group, GroupId::Reader(_)) {
                 topic.groups.remove(&member.group);
                 continue;
@@ -225,7 +257,11 @@ impl State {
 
     /// Spreads a topic's partitions over the group's members; one that has events out moves later.
     fn rebalance(&mut self, at: usize, group_id: &GroupId) {
-        let Some(group) = self.topics.get_mut(at).and_then(|t| t.groups.get_mut(group_id)) else {
+        let Some(group) = self
+            .topics
+            .get_mut(at)
+            .and_then(|t| t.groups.get_mut(group_id))
+        else {
             return;
         };
         let GroupTopic { members, cursors } = group;
@@ -254,7 +290,9 @@ impl State {
             return Next::Closed;
         }
         let now = Instant::now();
-        let Some(member) = self.members.get_mut(&id) else { return Next::Closed };
+        let Some(member) = self.members.get_mut(&id) else {
+            return Next::Closed;
+        };
         while let Some((due, topic, partition)) = member.timers.first().copied() {
             if due > now {
                 break;
@@ -262,14 +300,27 @@ impl State {
             member.timers.pop_first();
             member.ready.push_back((topic, partition));
         }
-        let room = member.in_flight_max.saturating_sub(member.out.len()).min(max);
+        let room = member
+            .in_flight_max
+            .saturating_sub(member.out.len())
+            .min(max);
         let mut taken = Vec::new();
         while taken.len() < room {
-            let Some((at, partition)) = member.ready.pop_front() else { break };
-            let Some(topic) = self.topics.get_mut(at) else { continue };
-            let Some(log) = topic.partitions.get(partition) else { continue };
-            let Some(group) = topic.groups.get_mut(&member.group) else { continue };
-            let Some(cursor) = group.cursors.get_mut(partition) else { continue };
+            let Some((at, partition)) = member.ready.pop_front() else {
+                break;
+            };
+            let Some(topic) = self.topics.get_mut(at) else {
+                continue;
+            };
+            let Some(log) = topic.partitions.get(partition) else {
+                continue;
+            };
+            let Some(group) = topic.groups.get_mut(&member.group) else {
+                continue;
+            };
+            let Some(cursor) = group.cursors.get_mut(partition) else {
+                continue;
+            };
             if cursor.owner != Some(id) {
                 continue;
             }
@@ -287,7 +338,12 @@ impl State {
                 self.last_id += 1;
                 let place = (at, partition, offset);
                 member.out.insert(self.last_id, place);
-                taken.push(Taken { token: self.last_id, place, redeliveries, envelope });
+                taken.push(Taken {
+                    token: self.last_id,
+                    place,
+                    redeliveries,
+                    envelope,
+                });
             }
             if taken.len() == room {
                 cursor.queued = true;
@@ -297,18 +353,30 @@ impl State {
             }
         }
         if taken.is_empty() {
-            Next::Wait(member.timers.first().map(|(due, ..)| *due).filter(|_| room > 0))
+            Next::Wait(
+                member
+                    .timers
+                    .first()
+                    .map(|(due, ..)| *due)
+                    .filter(|_| room > 0),
+            )
         } else {
             Next::Taken(taken)
         }
     }
 
     pub(super) fn settle(&mut self, id: MemberId, token: u64, how: Settlement) {
-        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(member) = self.members.get_mut(&id) else {
+            return;
+        };
         let was_full = member.out.len() >= member.in_flight_max;
-        let Some((at, partition, offset)) = member.out.remove(&token) else { return };
+        let Some((at, partition, offset)) = member.out.remove(&token) else {
+            return;
+        };
         let group = member.group.clone();
-        let Some(cursor) = self.cursor(at, partition, &group) else { return };
+        let Some(cursor) = self.cursor(at, partition, &group) else {
+            return;
+        };
         let mut wake = was_full;
         match how {
             Settlement::Ack => {
@@ -323,7 +391,9 @@ impl State {
                 }
             }
         }
-        let moves = self.cursor(at, partition, &group).is_some_and(|c| c.moving && c.out.is_empty());
+        let moves = self
+            .cursor(at, partition, &group)
+            .is_some_and(|c| c.moving && c.out.is_empty());
         if moves {
             self.rebalance(at, &group);
         }
@@ -333,12 +403,16 @@ impl State {
     }
 
     pub(super) fn lag(&self, id: MemberId) -> u64 {
-        let Some(member) = self.members.get(&id) else { return 0 };
+        let Some(member) = self.members.get(&id) else {
+            return 0;
+        };
         let topics = member.topics.iter().filter_map(|at| self.topics.get(*at));
         let lag = |topic: &Topic| {
             let cursors = topic.groups.get(&member.group).map(|group| &group.cursors);
             let pairs = cursors.into_iter().flatten().zip(&topic.partitions);
-            pairs.map(|(cursor, log)| cursor.unsettled(log.end())).sum::<u64>()
+            pairs
+                .map(|(cursor, log)| cursor.unsettled(log.end()))
+                .sum::<u64>()
         };
         topics.map(lag).sum()
     }
@@ -346,7 +420,10 @@ impl State {
     /// Closes; says whom to wake.
     pub(super) fn close(&mut self) -> Vec<Arc<Notify>> {
         self.closed = true;
-        self.members.values().map(|member| member.wake.clone()).collect()
+        self.members
+            .values()
+            .map(|member| member.wake.clone())
+            .collect()
     }
 
     fn cursor(
@@ -355,7 +432,12 @@ impl State {
         partition: usize,
         group: &GroupId,
     ) -> Option<&mut super::topic::Cursor> {
-        self.topics.get_mut(at)?.groups.get_mut(group)?.cursors.get_mut(partition)
+        self.topics
+            .get_mut(at)?
+            .groups
+            .get_mut(group)?
+            .cursors
+            .get_mut(partition)
     }
 }
 

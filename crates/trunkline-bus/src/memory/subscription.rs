@@ -23,7 +23,10 @@ struct MemberSettler {
 
 impl MemorySubscription {
     pub(super) fn new(shared: Arc<Shared>, joined: Joined) -> Self {
-        let member = Arc::new(MemberSettler { shared, id: joined.id });
+        let member = Arc::new(MemberSettler {
+            shared,
+            id: joined.id,
+        });
         Self { joined, member }
     }
 
@@ -49,7 +52,12 @@ impl Subscription for MemorySubscription {
     fn next<'a>(&'a mut self, max: usize) -> BoxFuture<'a, Result<Vec<Delivery>>> {
         async move {
             loop {
-                let next = self.member.shared.state.lock().next(self.joined.id, max.max(1));
+                let next = self
+                    .member
+                    .shared
+                    .state
+                    .lock()
+                    .next(self.joined.id, max.max(1));
                 match next {
                     Next::Closed => return Ok(Vec::new()),
                     Next::Taken(taken) => {
@@ -86,6 +94,8 @@ impl Drop for MemorySubscription {
 
 impl fmt::Debug for MemorySubscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemorySubscription").field("member", &self.joined.id).finish()
+        f.debug_struct("MemorySubscription")
+            .field("member", &self.joined.id)
+            .finish()
     }
 }

@@ -58,7 +58,11 @@ pub(super) struct Returned {
 impl Topic {
     pub(super) fn new(spec: TopicSpec) -> Self {
         let partitions = (0..spec.partitions).map(|_| Partition::default()).collect();
-        Self { spec, partitions, groups: HashMap::new() }
+        Self {
+            spec,
+            partitions,
+            groups: HashMap::new(),
+        }
     }
 
     /// The partition that a key always takes: FNV-1a, so that it is the same in every run.
@@ -74,7 +78,10 @@ impl Topic {
     /// The lowest offset of a partition that some group has not settled.
     fn unsettled_from(&self, partition: usize) -> u64 {
         let end = self.partitions.get(partition).map_or(0, Partition::end);
-        let cursors = self.groups.values().filter_map(|group| group.cursors.get(partition));
+        let cursors = self
+            .groups
+            .values()
+            .filter_map(|group| group.cursors.get(partition));
         cursors.map(Cursor::lowest_unfinished).min().unwrap_or(end)
     }
 
@@ -82,10 +89,14 @@ impl Topic {
     pub(super) fn trim(&mut self, partition: usize, limits: MemoryLimits, now: Timestamp) -> usize {
         let floor = self.unsettled_from(partition);
         let (retention, bytes_max) = (self.spec.retention, self.spec.retention_bytes);
-        let Some(log) = self.partitions.get_mut(partition) else { return 0 };
+        let Some(log) = self.partitions.get_mut(partition) else {
+            return 0;
+        };
         let oldest_kept = retention.and_then(|age| now.checked_sub(age).ok());
         while log.base < floor {
-            let Some(first) = log.events.front() else { break };
+            let Some(first) = log.events.front() else {
+                break;
+            };
             let settled = usize::try_from(floor - log.base).unwrap_or(usize::MAX);
             let drop = settled > limits.retained_max
                 || oldest_kept.is_some_and(|oldest| first.at < oldest)
@@ -107,7 +118,10 @@ impl Topic {
         if (known && start == Start::Committed) || !entry.members.is_empty() {
             return;
         }
-        let at = |log: &Partition| Cursor { next: log.position(start), ..Cursor::default() };
+        let at = |log: &Partition| Cursor {
+            next: log.position(start),
+            ..Cursor::default()
+        };
         entry.cursors = self.partitions.iter().map(at).collect();
     }
 }
@@ -142,8 +156,14 @@ impl Partition {
 
 impl Cursor {
     fn lowest_unfinished(&self) -> u64 {
-        let out = self.out.first_key_value().map_or(u64::MAX, |(offset, _)| *offset);
-        let returned = self.returned.first_key_value().map_or(u64::MAX, |(offset, _)| *offset);
+        let out = self
+            .out
+            .first_key_value()
+            .map_or(u64::MAX, |(offset, _)| *offset);
+        let returned = self
+            .returned
+            .first_key_value()
+            .map_or(u64::MAX, |(offset, _)| *offset);
         self.next.min(out).min(returned)
     }
 

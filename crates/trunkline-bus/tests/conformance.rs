@@ -1,0 +1,22 @@
+//! The conformance suite over the transport in memory.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use trunkline_bus::{Transport, memory::Memory};
+use trunkline_core::{Env, Result};
+use trunkline_testkit::conformance::{Engine, conformance};
+
+struct InMemory;
+
+impl Engine for InMemory {
+    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+        async { Ok(Arc::new(Memory::new(Env::system())) as Arc<dyn Transport>) }.boxed()
+    }
+}
+
+fn main() -> ExitCode {
+    conformance("memory", || InMemory)
+}

@@ -1,0 +1,145 @@
+//! What a case works with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use trunkline_bus::{Delivery, Start, Subscribe, Subscription, Transport};
+use trunkline_core::Envelope;
+
+use super::Engine;
+use crate::{numbered, topic};
+
+/// How long to wait for what must come.
+const COMES: Duration = Duration::from_secs(20);
+/// How long to look whether something comes that must not. Too short only weakens the case.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// An engine, opened for one case.
+#[expect(
+    missing_debug_implementations,
+    reason = "it holds an engine, which need not have one"
+)]
+pub struct Bench {
+    engine: Arc<dyn Engine>,
+    /// The transport under test.
+    pub transport: Arc<dyn Transport>,
+}
+
+impl Bench {
+    /// Opens the engine.
+    ///
+    /// # Panics
+    /// When it does not open.
+    pub async fn open(engine: Arc<dyn Engine>) -> Self {
+        let transport = engine.open().await.expect("the transport opens");
+        Self { engine, transport }
+    }
+
+    /// Closes the transport and opens it again at the same place.
+    pub(super) async fn reopen(&mut self) {
+        self.transport.close().await.expect("it closes");
+        self.transport = self.engine.open().await.expect("it opens again");
+    }
+
+    pub(super) async fn declare(&self, name: &str, partitions: u16) {
+        self.transport
+            .declare(&[topic(name, partitions)])
+            .await
+            .expect("a topic is declared");
+    }
+
+    pub(super) async fn publish(&self, batch: &[Envelope]) {
+        self.transport
+            .publish(batch)
+            .await
+            .expect("a batch is published");
+    }
+
+    /// Publishes events `range` of `key`, in one batch.
+    pub(super) async fn publish_numbered(
+        &self,
+        name: &str,
+        key: &str,
+        range: std::ops::Range<usize>,
+    ) {
+        let batch: Vec<Envelope> = range.map(|n| numbered(name, key, n)).collect();
+        self.publish(&batch).await;
+    }
+
+    pub(super) async fn join(&self, spec: &Subscribe) -> Box<dyn Subscription> {
+        self.transport.subscribe(spec).await.expect("it subscribes")
+    }
+
+    /// Joins `group` on `name`, where the group was.
+    pub(super) async fn group(&self, name: &str, group: &str) -> Box<dyn Subscription> {
+        self.join(&spec(name, Some(group), Start::Committed)).await
+    }
+
+    /// Reads `name` on its own, from `start`.
+    pub(super) async fn reader(&self, name: &str, start: Start) -> Box<dyn Subscription> {
+        self.join(&spec(name, None, start)).await
+    }
+}
+
+pub(super) fn spec(name: &str, group: Option<&str>, start: Start) -> Subscribe {
+    let group = group.map(Into::into);
+    Subscribe {
+        topics: vec![name.into()],
+        group,
+        start,
+        in_flight_max: 1_000,
+    }
+}
+
+/// Takes exactly `count` deliveries, unsettled.
+pub(super) async fn take(subscription: &mut dyn Subscription, count: usize) -> Vec<Delivery> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        let wanted = count - taken.len();
+        let next = timeout(COMES, subscription.next(wanted)).await;
+        let got = next.unwrap_or_else(|_| panic!("{wanted} of {count} deliveries did not come"));
+        let got = got.expect("deliveries come");
+        assert!(
+            !got.is_empty(),
+            "an empty batch says that the transport is closed"
+        );
+        assert!(got.len() <= wanted, "asked for {wanted}, got {}", got.len());
+        taken.extend(got);
+    }
+    taken
+}
+
+/// Takes and acknowledges `count` deliveries; gives their events.
+pub(super) async fn consume(subscription: &mut dyn Subscription, count: usize) -> Vec<Envelope> {
+    let taken = take(subscription, count).await;
+    taken.into_iter().map(ack).collect()
+}
+
+pub(super) fn ack(delivery: Delivery) -> Envelope {
+    delivery.receipt.ack();
+    delivery.envelope
+}
+
+/// Fails if anything is delivered for a while.
+pub(super) async fn quiet(subscription: &mut dyn Subscription) {
+    if let Ok(got) = timeout(QUIET, subscription.next(10)).await {
+        let got = got.expect("deliveries come");
+        let ids: Vec<_> = got
+            .iter()
+            .map(|delivery| delivery.envelope.id.clone())
+            .collect();
+        panic!("nothing should have come, but {ids:?} did");
+    }
+}
+
+pub(super) fn ids<'a>(events: impl IntoIterator<Item = &'a Envelope>) -> Vec<String> {
+    events
+        .into_iter()
+        .map(|event| event.id.to_string())
+        .collect()
+}
+
+pub(super) fn ids_of(key: &str, range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| format!("{key}/{n}")).collect()
+}

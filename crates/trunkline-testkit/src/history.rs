@@ -1,0 +1,397 @@
+//! What happened, checked afterwards: was anything lost, doubled, out of order or handled by two at once?
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use parking_lot::Mutex;
+use trunkline_core::{ByteString, Envelope};
+
+/// A record of what was published and how it was handled, by any number of tasks.
+#[derive(Debug, Default)]
+pub struct History {
+    records: Mutex<Vec<Record>>,
+}
+
+#[derive(Debug, Clone)]
+enum Record {
+    Published {
+        key: ByteString,
+        id: ByteString,
+    },
+    Began {
+        group: ByteString,
+        key: ByteString,
+        id: ByteString,
+    },
+    Ended {
+        group: ByteString,
+        key: ByteString,
+        id: ByteString,
+        done: bool,
+    },
+}
+
+/// What a history is held against.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    /// The groups, each of which shall have handled everything.
+    pub groups: Vec<ByteString>,
+    /// How many more times than once events may have been handled, summed over a group.
+    pub duplicates_max: usize,
+    /// Whether a key is handled in the order in which it was published: no event before all its
+    /// predecessors have been handled at least once.
+    pub ordered: bool,
+    /// Whether a key is handled by one at a time within a group.
+    pub exclusive: bool,
+}
+
+impl Expected {
+    /// All of it, exactly once, for these groups.
+    pub fn exactly_once(groups: &[&str]) -> Self {
+        let groups = groups
+            .iter()
+            .map(|group| ByteString::from(*group))
+            .collect();
+        Self {
+            groups,
+            duplicates_max: 0,
+            ordered: true,
+            exclusive: true,
+        }
+    }
+
+    /// The same, but events may come again `duplicates_max` times.
+    #[must_use]
+    pub fn with_duplicates(self, duplicates_max: usize) -> Self {
+        Self {
+            duplicates_max,
+            ..self
+        }
+    }
+}
+
+/// How a history differs from what was expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Violation {
+    /// A group never handled an event.
+    Lost {
+        /// The group.
+        group: ByteString,
+        /// The event.
+        id: ByteString,
+    },
+    /// A group handled an event that nobody published.
+    Invented {
+        /// The group.
+        group: ByteString,
+        /// The event.
+        id: ByteString,
+    },
+    /// A group handled events again more often than it may.
+    Duplicates {
+        /// The group.
+        group: ByteString,
+        /// How often.
+        count: usize,
+    },
+    /// A group handled an event before an earlier one of its key.
+    Order {
+        /// The group.
+        group: ByteString,
+        /// The event that came too early.
+        id: ByteString,
+        /// The event that was due.
+        due: ByteString,
+    },
+    /// A group handled two events of a key at the same time.
+    Overlap {
+        /// The group.
+        group: ByteString,
+        /// The event that was being handled.
+        id: ByteString,
+        /// The event that began meanwhile.
+        other: ByteString,
+    },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost { group, id } => write!(f, "{group} never handled {id}"),
+            Self::Invented { group, id } => write!(f, "{group} handled {id}, never published"),
+            Self::Duplicates { group, count } => write!(f, "{group} handled {count} duplicates"),
+            Self::Order { group, id, due } => write!(f, "{group} handled {id} before {due}"),
+            Self::Overlap { group, id, other } => {
+                write!(f, "{group} began {other} while {id} was being handled")
+            }
+        }
+    }
+}
+
+impl History {
+    /// Nothing has happened yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An event was accepted by the transport.
+    pub fn published(&self, event: &Envelope) {
+        let (key, id) = names(event);
+        self.records.lock().push(Record::Published { key, id });
+    }
+
+    /// A group begins to handle an event.
+    pub fn began(&self, group: &str, event: &Envelope) {
+        let (key, id) = names(event);
+        self.records.lock().push(Record::Began {
+            group: group.into(),
+            key,
+            id,
+        });
+    }
+
+    /// A group has handled an event, or failed to.
+    pub fn ended(&self, group: &str, event: &Envelope, done: bool) {
+        let (key, id) = names(event);
+        self.records.lock().push(Record::Ended {
+            group: group.into(),
+            key,
+            id,
+            done,
+        });
+    }
+
+    /// How many different events a group has handled.
+    pub fn handled(&self, group: &str) -> usize {
+        let records = self.records.lock();
+        let done = records.iter().filter_map(|record| match record {
+            Record::Ended {
+                group: of,
+                id,
+                done: true,
+                ..
+            } if of == group => Some(id),
+            _ => None,
+        });
+        done.collect::<std::collections::HashSet<_>>().len()
+    }
+
+    /// The ids that a group has handled of a key, in order, each time.
+    pub fn of_key(&self, group: &str, key: &str) -> Vec<ByteString> {
+        let records = self.records.lock();
+        let done = records.iter().filter_map(|record| match record {
+            Record::Ended {
+                group: of,
+                key: at,
+                id,
+                done: true,
+            } if of == group && at == key => Some(id.clone()),
+            _ => None,
+        });
+        done.collect()
+    }
+
+    /// How the history differs from what was expected; nothing if it does not.
+    pub fn check(&self, expected: &Expected) -> Vec<Violation> {
+        let records = self.records.lock().clone();
+        let mut published: BTreeMap<ByteString, Vec<ByteString>> = BTreeMap::new();
+        for record in &records {
+            if let Record::Published { key, id } = record {
+                let of_key = published.entry(key.clone()).or_default();
+                if !of_key.contains(id) {
+                    of_key.push(id.clone());
+                }
+            }
+        }
+        let check = |group| GroupCheck::new(group, expected, &published).run(&records);
+        expected.groups.iter().flat_map(check).collect()
+    }
+
+    /// Panics with every violation.
+    ///
+    /// # Panics
+    /// When the history differs from what was expected.
+    #[track_caller]
+    pub fn assert(&self, expected: &Expected) {
+        let violations = self.check(expected);
+        let lines: Vec<String> = violations
+            .iter()
+            .take(20)
+            .map(ToString::to_string)
+            .collect();
+        assert!(
+            violations.is_empty(),
+            "{} violations:\n{}",
+            violations.len(),
+            lines.join("\n")
+        );
+    }
+}
+
+struct GroupCheck<'a> {
+    group: &'a ByteString,
+    expected: &'a Expected,
+    published: &'a BTreeMap<ByteString, Vec<ByteString>>,
+    /// Per key: how many of its events, from the first, have been handled.
+    upto: HashMap<ByteString, usize>,
+    running: HashMap<ByteString, ByteString>,
+    duplicates: usize,
+    found: Vec<Violation>,
+}
+
+impl<'a> GroupCheck<'a> {
+    fn new(
+        group: &'a ByteString,
+        expected: &'a Expected,
+        published: &'a BTreeMap<ByteString, Vec<ByteString>>,
+    ) -> Self {
+        Self {
+            group,
+            expected,
+            published,
+            upto: HashMap::new(),
+            running: HashMap::new(),
+            duplicates: 0,
+            found: Vec::new(),
+        }
+    }
+
+    fn run(mut self, records: &[Record]) -> Vec<Violation> {
+        let mut seen: HashMap<&ByteString, usize> = HashMap::new();
+        for record in records {
+            match record {
+                Record::Began { group, key, id } if group == self.group => self.began(key, id),
+                Record::Ended {
+                    group,
+                    key,
+                    id,
+                    done,
+                } if group == self.group => {
+                    self.running.remove(key);
+                    if *done {
+                        *seen.entry(id).or_default() += 1;
+                        self.done(key, id, seen.get(id).copied().unwrap_or(0) > 1);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for id in self
+            .published
+            .values()
+            .flatten()
+            .filter(|id| !seen.contains_key(id))
+        {
+            self.found.push(Violation::Lost {
+                group: self.group.clone(),
+                id: id.clone(),
+            });
+        }
+        if self.duplicates > self.expected.duplicates_max {
+            let (group, count) = (self.group.clone(), self.duplicates);
+            self.found.push(Violation::Duplicates { group, count });
+        }
+        self.found
+    }
+
+    fn began(&mut self, key: &ByteString, id: &ByteString) {
+        let running = self.running.insert(key.clone(), id.clone());
+        if self.expected.exclusive
+            && let Some(running) = running
+        {
+            let (group, other) = (self.group.clone(), id.clone());
+            self.found.push(Violation::Overlap {
+                group,
+                id: running,
+                other,
+            });
+        }
+    }
+
+    fn done(&mut self, key: &ByteString, id: &ByteString, again: bool) {
+        let group = self.group.clone();
+        let order = self.published.get(key).map_or(&[][..], Vec::as_slice);
+        let Some(at) = order.iter().position(|other| other == id) else {
+            self.found.push(Violation::Invented {
+                group,
+                id: id.clone(),
+            });
+            return;
+        };
+        if again {
+            self.duplicates += 1;
+            return;
+        }
+        let upto = self.upto.entry(key.clone()).or_default();
+        if self.expected.ordered
+            && at > *upto
+            && let Some(due) = order.get(*upto)
+        {
+            let (id, due) = (id.clone(), due.clone());
+            self.found.push(Violation::Order { group, id, due });
+        }
+        *upto = (*upto).max(at + 1);
+    }
+}
+
+fn names(event: &Envelope) -> (ByteString, ByteString) {
+    (
+        event.key.clone().unwrap_or_else(|| event.id.clone()),
+        event.id.clone(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::numbered;
+
+    fn history(handled: &[usize]) -> History {
+        let history = History::new();
+        for n in 0..3 {
+            history.published(&numbered("t", "k", n));
+        }
+        for n in handled {
+            let event = numbered("t", "k", *n);
+            history.began("g", &event);
+            history.ended("g", &event, true);
+        }
+        history
+    }
+
+    #[test]
+    fn finds_nothing_where_nothing_is_wrong() {
+        history(&[0, 1, 2]).assert(&Expected::exactly_once(&["g"]));
+        history(&[0, 1, 0, 1, 2]).assert(&Expected::exactly_once(&["g"]).with_duplicates(2));
+    }
+
+    #[test]
+    fn finds_loss_duplicates_disorder_overlap_and_invention() {
+        let once = Expected::exactly_once(&["g"]);
+        assert!(matches!(
+            history(&[0, 1]).check(&once)[..],
+            [Violation::Lost { .. }]
+        ));
+        let twice = history(&[0, 1, 1, 2]).check(&once);
+        assert!(matches!(
+            twice[..],
+            [Violation::Duplicates { count: 1, .. }]
+        ));
+        assert!(matches!(
+            history(&[1, 0, 2]).check(&once)[..],
+            [Violation::Order { .. }]
+        ));
+        assert!(matches!(
+            history(&[0, 1, 2, 9]).check(&once)[..],
+            [Violation::Invented { .. }]
+        ));
+        let both = history(&[0, 1]);
+        both.began("g", &numbered("t", "k", 2));
+        both.began("g", &numbered("t", "k", 1));
+        assert!(
+            both.check(&once)
+                .iter()
+                .any(|v| matches!(v, Violation::Overlap { .. }))
+        );
+    }
+}
