@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trunkline_core::{Env, Result};
+use trunkline_telemetry::Telemetry;
 
 use self::actor::Actor;
 use self::command::Command;
@@ -46,6 +47,8 @@ pub struct ConsumerPorts {
     pub handler: Arc<dyn Handler>,
     /// Where dead letters are kept.
     pub lot: Arc<dyn ParkingLot>,
+    /// Where spans go.
+    pub telemetry: Telemetry,
     /// Clock, randomness and ids.
     pub env: Env,
 }

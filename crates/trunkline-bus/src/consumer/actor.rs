@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument;
 use trunkline_core::{Error, ErrorKind, Result};
 
 use super::call::{Called, call};
@@ -19,7 +20,7 @@ use super::lanes::Lanes;
 use super::meters::Meters;
 use super::parked::{Letter, Parked, answer};
 use super::source::Link;
-use super::trace::{self, Traced};
+use super::trace::Traced;
 use super::{ConsumerConfig, ConsumerPorts};
 use crate::{DeadLetter, Delivery, Subscription};
 
@@ -174,9 +175,11 @@ impl Actor {
             .into_iter()
             .map(|Item { envelope, meta }| (envelope, meta))
             .unzip();
-        let mut traced = Traced::open(&self.trace_names(), &mut envelopes, attempt);
+        let traced = Traced::open(&self.config, &self.ports, &mut envelopes, attempt);
         self.jobs.spawn(async move {
-            let (ended, took) = call(&*handler, &envelopes, attempt, limit).await;
+            let log = traced.log.clone();
+            let work = call(&*handler, &envelopes, attempt, limit).instrument(log);
+            let (ended, took) = work.await;
             traced.close(&ended);
             Job::Called(Called {
                 class,
@@ -187,13 +190,6 @@ impl Actor {
                 took,
             })
         });
-    }
-
-    fn trace_names(&self) -> trace::Names<'_> {
-        trace::Names {
-            config: &self.config,
-            ports: &self.ports,
-        }
     }
 
     fn finish_jobs(&mut self, first: Job) {

@@ -5,12 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Instrument;
 use trunkline_core::{Error, Result, report};
 
 use super::call::call;
 use super::command::Command;
 use super::item::Key;
 use super::parked::Freeing;
+use super::trace::Traced;
 use super::{Inner, ReplayOutcome, ReplayReport, ReplayRequest, ReplayedLetter};
 use crate::{DeadLetter, DeadLetterQuery, Outcome};
 
@@ -253,10 +255,15 @@ impl Replay<'_> {
             return Ok(true);
         }
         self.wait_for_turn().await;
-        let (handler, limit) = (&self.inner.ports.handler, self.inner.config.handler_timeout);
-        let batch = std::slice::from_ref(&letter.envelope);
+        let inner = self.inner;
+        let limit = inner.config.handler_timeout;
         let attempt = letter.attempts.saturating_add(1);
-        let (ended, _) = call(&**handler, batch, attempt, limit).await;
+        let mut event = letter.envelope.clone();
+        let batch = std::slice::from_mut(&mut event);
+        let traced = Traced::open(&inner.config, &inner.ports, batch, attempt);
+        let work = call(&*inner.ports.handler, batch, attempt, limit);
+        let (ended, _) = work.instrument(traced.log.clone()).await;
+        traced.close(&ended);
         let error = match ended.single() {
             Outcome::Done => {
                 gone_is_fine(self.inner.ports.lot.remove(&letter.id).await)?;

@@ -1,26 +1,91 @@
 //! The span of a call of the handler.
 
-use trunkline_core::Envelope;
+use trunkline_core::{Envelope, report};
+use trunkline_telemetry::{Span, SpanKind};
 
 use super::call::Ended;
 use super::{ConsumerConfig, ConsumerPorts};
+use crate::Outcome;
 
-/// What a span is named after.
-pub(super) struct Names<'a> {
-    pub(super) config: &'a ConsumerConfig,
-    pub(super) ports: &'a ConsumerPorts,
+/// An open span, and the log span that goes with it.
+pub(super) struct Traced {
+    span: Span,
+    pub(super) log: tracing::Span,
 }
 
-/// An open span.
-pub(super) struct Traced;
-
 impl Traced {
-    pub(super) fn open(names: &Names<'_>, batch: &mut [Envelope], attempt: u32) -> Self {
-        let _ = (names.config, names.ports, batch, attempt);
-        Self
+    /// Opens the span of a call.
+    ///
+    /// Where events are handled one by one, it is the child of the event's own, and takes its place in the
+    /// envelope: what the handler does becomes part of it. A batch is a trace of its own, with links.
+    pub(super) fn open(
+        config: &ConsumerConfig,
+        ports: &ConsumerPorts,
+        batch: &mut [Envelope],
+        attempt: u32,
+    ) -> Self {
+        match batch {
+            [event] if config.batch_max == 1 => Self::single(config, ports, event, attempt),
+            _ => Self::batch(config, ports, batch),
+        }
     }
 
-    pub(super) fn close(&mut self, ended: &Ended) {
-        let _ = ended;
+    fn single(
+        config: &ConsumerConfig,
+        ports: &ConsumerPorts,
+        event: &mut Envelope,
+        attempt: u32,
+    ) -> Self {
+        let telemetry = &ports.telemetry;
+        let mut span = telemetry.span(SpanKind::Consumer, "handle", &config.service, event.trace);
+        let context = span.context();
+        event.trace = Some(context);
+        if span.is_recorded() {
+            span.rename(format!("handle {}", event.event_type));
+            span.set("messaging.consumer.group.name", config.group.clone());
+            span.set("messaging.message.id", event.id.clone());
+            span.set("messaging.destination.name", event.topic.clone());
+            span.set("correlation_id", event.correlation_id.clone());
+            span.set("attempt", i64::from(attempt));
+        }
+        let log = tracing::info_span!(
+            "handle", service = %config.service, event_type = %event.event_type,
+            correlation_id = %event.correlation_id, trace_id = %format_args!("{:032x}", context.trace_id)
+        );
+        Self { span, log }
+    }
+
+    fn batch(config: &ConsumerConfig, ports: &ConsumerPorts, batch: &[Envelope]) -> Self {
+        let telemetry = &ports.telemetry;
+        let mut span = telemetry.span(SpanKind::Consumer, "handle batch", &config.service, None);
+        if span.is_recorded() {
+            span.set("messaging.consumer.group.name", config.group.clone());
+            let count = i64::try_from(batch.len()).unwrap_or(i64::MAX);
+            span.set("messaging.batch.message_count", count);
+            for trace in batch.iter().filter_map(|event| event.trace) {
+                span.link(trace);
+            }
+        }
+        let trace_id = span.context().trace_id;
+        let log = tracing::info_span!(
+            "handle", service = %config.service, trace_id = %format_args!("{trace_id:032x}")
+        );
+        Self { span, log }
+    }
+
+    /// Ends the span.
+    pub(super) fn close(mut self, ended: &Ended) {
+        let failure = match ended {
+            Ended::Broken(error) => Some(error),
+            Ended::Outcomes(outcomes) => outcomes.iter().find_map(|outcome| match outcome {
+                Outcome::Failed(error) => Some(error),
+                _ => None,
+            }),
+        };
+        if let Some(error) = failure
+            && self.span.is_recorded()
+        {
+            self.span.fail_with(report(error).to_string());
+        }
     }
 }

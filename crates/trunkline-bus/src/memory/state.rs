@@ -50,6 +50,14 @@ pub(super) struct Joined {
     pub(super) wake: Arc<Notify>,
 }
 
+/// Deliveries while they are being taken.
+struct Taking<'a> {
+    room: usize,
+    now: Instant,
+    tokens: &'a mut u64,
+    taken: &'a mut Vec<Taken>,
+}
+
 /// A delivery before it has a receipt.
 pub(super) struct Taken {
     pub(super) token: u64,
@@ -300,69 +308,22 @@ impl State {
             member.timers.pop_first();
             member.ready.push_back((topic, partition));
         }
-        let room = member
-            .in_flight_max
-            .saturating_sub(member.out.len())
-            .min(max);
+        let room = member.in_flight_max.saturating_sub(member.out.len());
+        let room = room.min(max);
         let mut taken = Vec::new();
-        while taken.len() < room {
-            let Some((at, partition)) = member.ready.pop_front() else {
-                break;
-            };
-            let Some(topic) = self.topics.get_mut(at) else {
-                continue;
-            };
-            let Some(log) = topic.partitions.get(partition) else {
-                continue;
-            };
-            let Some(group) = topic.groups.get_mut(&member.group) else {
-                continue;
-            };
-            let Some(cursor) = group.cursors.get_mut(partition) else {
-                continue;
-            };
-            if cursor.owner != Some(id) {
-                continue;
-            }
-            cursor.queued = false;
-            if cursor.moving {
-                continue;
-            }
-            while taken.len() < room
-                && let Some((offset, redeliveries)) = cursor.take(log.end(), now)
-            {
-                let Some(envelope) = log.get(offset).cloned() else {
-                    cursor.out.remove(&offset);
-                    continue;
-                };
-                self.last_id += 1;
-                let place = (at, partition, offset);
-                member.out.insert(self.last_id, place);
-                taken.push(Taken {
-                    token: self.last_id,
-                    place,
-                    redeliveries,
-                    envelope,
-                });
-            }
-            if taken.len() == room {
-                cursor.queued = true;
-                member.ready.push_back((at, partition));
-            } else if let Some(due) = cursor.due() {
-                member.timers.insert((due, at, partition));
+        while taken.len() < room
+            && let Some(place) = member.ready.pop_front()
+        {
+            if let Some(topic) = self.topics.get_mut(place.0) {
+                let tokens = &mut self.last_id;
+                member.take(id, topic, place, &mut Taking { room, now, tokens, taken: &mut taken });
             }
         }
         if taken.is_empty() {
-            Next::Wait(
-                member
-                    .timers
-                    .first()
-                    .map(|(due, ..)| *due)
-                    .filter(|_| room > 0),
-            )
-        } else {
-            Next::Taken(taken)
+            let due = member.timers.first().map(|(due, ..)| *due);
+            return Next::Wait(due.filter(|_| room > 0));
         }
+        Next::Taken(taken)
     }
 
     pub(super) fn settle(&mut self, id: MemberId, token: u64, how: Settlement) {
@@ -438,6 +399,46 @@ impl State {
             .get_mut(group)?
             .cursors
             .get_mut(partition)
+    }
+}
+
+impl Member {
+    /// Takes what a partition has to deliver, and remembers when it will have more.
+    fn take(
+        &mut self,
+        id: MemberId,
+        topic: &mut Topic,
+        (at, partition): (usize, usize),
+        taking: &mut Taking<'_>,
+    ) {
+        let group = topic.groups.get_mut(&self.group);
+        let cursor = group.and_then(|group| group.cursors.get_mut(partition));
+        let Some(cursor) = cursor.filter(|cursor| cursor.owner == Some(id)) else {
+            return;
+        };
+        cursor.queued = false;
+        let Some(log) = topic.partitions.get(partition).filter(|_| !cursor.moving) else {
+            return;
+        };
+        while taking.taken.len() < taking.room
+            && let Some((offset, redeliveries)) = cursor.take(log.end(), taking.now)
+        {
+            let Some(envelope) = log.get(offset).cloned() else {
+                cursor.out.remove(&offset);
+                continue;
+            };
+            *taking.tokens += 1;
+            let token = *taking.tokens;
+            let place = (at, partition, offset);
+            self.out.insert(token, place);
+            taking.taken.push(Taken { token, place, redeliveries, envelope });
+        }
+        if taking.taken.len() == taking.room {
+            cursor.queued = true;
+            self.ready.push_back((at, partition));
+        } else if let Some(due) = cursor.due() {
+            self.timers.insert((due, at, partition));
+        }
     }
 }
 
