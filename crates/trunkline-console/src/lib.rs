@@ -1,1 +1,136 @@
-//! The admin API.
+//! The admin API: health, metrics, topology, the trail of events, flows, dead letters, subscriptions and
+//! outboxes of a running platform.
+//!
+//! It only shows and steers what the other crates do. [`router`] makes it from [`Parts`]; whoever serves it
+//! binds it to loopback, or gives it a token.
+
+mod auth;
+mod dead_letters;
+mod events;
+mod extract;
+mod flows;
+mod health;
+mod openapi;
+mod outbox;
+mod subscriptions;
+mod view;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use bytestring::ByteString;
+use futures::future::BoxFuture;
+use trunkline_bus::Consumer;
+use trunkline_core::{Env, Error};
+use trunkline_saga::Flow;
+use trunkline_store::{Relay, Trail};
+
+pub use auth::AdminToken;
+pub use view::EventView;
+
+/// What the admin API shows and steers.
+#[derive(Clone)]
+pub struct Parts {
+    /// The platform's name.
+    pub platform: ByteString,
+    /// The health of the whole.
+    pub health: Arc<dyn HealthSource>,
+    /// Writes the metrics in Prometheus' text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The declared topology.
+    pub topology: Arc<serde_json::Value>,
+    /// The trail of events.
+    pub trail: Trail,
+    /// The declared flows.
+    pub flows: Arc<[Flow]>,
+    /// The subscriptions that run here.
+    pub consumers: Arc<[Consumer]>,
+    /// The relays that run here, each with its service.
+    pub relays: Arc<[(ByteString, Relay)]>,
+    /// Who may ask; anybody who can connect, without.
+    pub token: Option<AdminToken>,
+    /// The clock.
+    pub env: Env,
+}
+
+/// Tells how the platform is.
+pub trait HealthSource: Send + Sync {
+    /// Whether all is well, and the report as JSON.
+    fn report(&self) -> BoxFuture<'_, (bool, serde_json::Value)>;
+
+    /// Whether it takes requests: started, and not shutting down.
+    fn is_ready(&self) -> bool;
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("platform", &self.platform)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The routes of the admin API.
+pub fn router(parts: Parts) -> Router {
+    let guarded = Router::new()
+        .route("/health", get(health::report))
+        .route("/metrics", get(health::metrics))
+        .route("/api/v1/topology", get(health::topology))
+        .route("/api/v1/events", get(events::list))
+        .route("/api/v1/flows", get(flows::list))
+        .route("/api/v1/flows/{id}", get(flows::show))
+        .route("/api/v1/dead-letters", get(dead_letters::list))
+        .route("/api/v1/dead-letters/replay", post(dead_letters::replay))
+        .route(
+            "/api/v1/dead-letters/discard",
+            post(dead_letters::discard_many),
+        )
+        .route("/api/v1/dead-letters/{id}", get(dead_letters::show))
+        .route("/api/v1/dead-letters/{id}/edit", post(dead_letters::edit))
+        .route(
+            "/api/v1/dead-letters/{id}/discard",
+            post(dead_letters::discard),
+        )
+        .route("/api/v1/subscriptions", get(subscriptions::list))
+        .route(
+            "/api/v1/subscriptions/{group}/pause",
+            post(subscriptions::pause),
+        )
+        .route(
+            "/api/v1/subscriptions/{group}/resume",
+            post(subscriptions::resume),
+        )
+        .route("/api/v1/outbox", get(outbox::list))
+        .route("/api/v1/outbox/{event_id}/retry", post(outbox::retry))
+        .route("/api/v1/outbox/{event_id}/discard", post(outbox::discard))
+        .route("/openapi.json", get(openapi::document))
+        .layer(axum::middleware::from_fn_with_state(
+            parts.clone(),
+            auth::check,
+        ));
+    // A probe has no token, and these two tell nothing but yes or no.
+    Router::new()
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .merge(guarded)
+        .fallback(|| async { extract::Refused(no_such_route()) })
+        .method_not_allowed_fallback(|| async { extract::Refused(wrong_method()) })
+        .with_state(parts)
+}
+
+fn no_such_route() -> Error {
+    Error::not_found(
+        "route_unknown",
+        "the admin API has no such route; /openapi.json lists them",
+    )
+}
+
+fn wrong_method() -> Error {
+    Error::new(
+        trunkline_core::ErrorKind::Unsupported,
+        "method_not_allowed",
+        "this route does not take this method; /openapi.json lists them",
+    )
+}

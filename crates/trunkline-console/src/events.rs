@@ -1,0 +1,89 @@
+//! The trail of events.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use trunkline_core::{ByteString, Error, Timestamp};
+use trunkline_store::{EventQuery, TrailEntry};
+
+use crate::extract::{Answer, Params};
+use crate::{EventView, Parts};
+
+/// The most events of one answer.
+const LIMIT_MAX: usize = 1_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Filter {
+    id: Option<ByteString>,
+    correlation_id: Option<ByteString>,
+    #[serde(rename = "type")]
+    event_type: Option<ByteString>,
+    business_key: Option<ByteString>,
+    since: Option<Timestamp>,
+    after: Option<u64>,
+    limit: Option<usize>,
+    #[serde(default)]
+    newest_first: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Page {
+    events: Vec<Entry>,
+    /// The cursor for the next page (`after`); none when this is the last.
+    next: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    position: u64,
+    recorded_at: Timestamp,
+    business_keys: Vec<ByteString>,
+    #[serde(flatten)]
+    event: EventView,
+}
+
+pub(crate) fn limit(given: Option<usize>) -> Result<usize, Error> {
+    match given.unwrap_or(100) {
+        limit @ 1..=LIMIT_MAX => Ok(limit),
+        _ => Err(Error::invalid(
+            "limit_invalid",
+            "expected `limit` between 1 and 1000",
+        )),
+    }
+}
+
+pub(crate) async fn list(
+    State(parts): State<Parts>,
+    Params(filter): Params<Filter>,
+) -> Answer<Json<Page>> {
+    let limit = limit(filter.limit)?;
+    let query = EventQuery {
+        id: filter.id,
+        correlation_id: filter.correlation_id,
+        event_type: filter.event_type,
+        business_key: filter.business_key,
+        since: filter.since,
+        after: filter.after,
+        newest_first: filter.newest_first,
+        limit,
+    };
+    let found = parts.trail.query(&query).await?;
+    let next = found
+        .last()
+        .filter(|_| found.len() == limit)
+        .map(|entry| entry.position);
+    Ok(Json(Page {
+        events: found.into_iter().map(entry).collect(),
+        next,
+    }))
+}
+
+fn entry(found: TrailEntry) -> Entry {
+    Entry {
+        position: found.position,
+        recorded_at: found.recorded_at,
+        business_keys: found.business_keys,
+        event: EventView::of(&found.envelope),
+    }
+}

@@ -1,0 +1,262 @@
+//! The OpenAPI document of the admin API.
+
+use axum::Json;
+use serde_json::{Map, Value, json};
+
+/// Method, path, what it does, query parameters (name, type, meaning), and the fields of its JSON body.
+struct Operation {
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    query: &'static [Field],
+    body: &'static [Field],
+}
+
+type Field = (&'static str, &'static str, &'static str);
+
+const LIMIT: Field = (
+    "limit",
+    "integer",
+    "At most this many: 1 to 1000, 100 by default.",
+);
+
+const EVENT_FILTER: &[Field] = &[
+    ("id", "string", "The event with this id."),
+    ("correlation_id", "string", "Events of this correlation id."),
+    ("type", "string", "Events of this type."),
+    (
+        "business_key",
+        "string",
+        "Events with this business key, such as an order's id.",
+    ),
+    (
+        "since",
+        "string",
+        "Events that happened at or after this time (RFC 3339).",
+    ),
+    (
+        "after",
+        "integer",
+        "Events after this position: the cursor of the page before.",
+    ),
+    LIMIT,
+    (
+        "newest_first",
+        "boolean",
+        "The newest first; `after` then goes back in time.",
+    ),
+];
+
+const LETTER_FILTER: &[Field] = &[
+    ("group", "string", "Letters of this group."),
+    ("key", "string", "Letters of this key."),
+    ("type", "string", "Letters of this event type."),
+    (
+        "after",
+        "string",
+        "Letters after this id: the cursor of the page before.",
+    ),
+    LIMIT,
+];
+
+const REPLAY: &[Field] = &[
+    ("group", "string", "Only of this group."),
+    ("key", "string", "Only this key."),
+    (
+        "type",
+        "string",
+        "Only keys with a letter of this event type.",
+    ),
+    ("id", "string", "Only the key of this letter."),
+    (
+        "rate_per_second",
+        "integer",
+        "At most so many letters a second.",
+    ),
+    ("dry_run", "boolean", "Only tell what would run."),
+    (
+        "force",
+        "boolean",
+        "Replay even what was replayed in vain too often.",
+    ),
+];
+
+const fn op(method: &'static str, path: &'static str, summary: &'static str) -> Operation {
+    Operation {
+        method,
+        path,
+        summary,
+        query: &[],
+        body: &[],
+    }
+}
+
+const OPERATIONS: &[Operation] = &[
+    op(
+        "get",
+        "/health",
+        "The health of every service and of what they stand on.",
+    ),
+    op("get", "/health/live", "Whether the process runs."),
+    op("get", "/health/ready", "Whether it takes requests."),
+    op("get", "/metrics", "Metrics in Prometheus' text format."),
+    op("get", "/api/v1/topology", "The declared topology."),
+    Operation {
+        query: EVENT_FILTER,
+        ..op(
+            "get",
+            "/api/v1/events",
+            "Events in the order in which they were recorded.",
+        )
+    },
+    Operation {
+        query: &[
+            ("flow", "string", "Instances of this flow."),
+            (
+                "state",
+                "string",
+                "unknown, running, stuck, succeeded or failed.",
+            ),
+            LIMIT,
+        ],
+        ..op(
+            "get",
+            "/api/v1/flows",
+            "The newest instances of the declared flows.",
+        )
+    },
+    op(
+        "get",
+        "/api/v1/flows/{id}",
+        "The story of one correlation id or business key.",
+    ),
+    Operation {
+        query: LETTER_FILTER,
+        ..op("get", "/api/v1/dead-letters", "Dead letters, oldest first.")
+    },
+    op("get", "/api/v1/dead-letters/{id}", "One dead letter."),
+    Operation {
+        body: REPLAY,
+        ..op(
+            "post",
+            "/api/v1/dead-letters/replay",
+            "Replays keys in order; closing the connection interrupts.",
+        )
+    },
+    Operation {
+        body: LETTER_FILTER,
+        ..op(
+            "post",
+            "/api/v1/dead-letters/discard",
+            "Discards the letters of a key or type, for good.",
+        )
+    },
+    Operation {
+        body: &[("data", "object", "The new data of the event.")],
+        ..op(
+            "post",
+            "/api/v1/dead-letters/{id}/edit",
+            "Replaces the data; the original is kept.",
+        )
+    },
+    op(
+        "post",
+        "/api/v1/dead-letters/{id}/discard",
+        "Discards one letter, for good.",
+    ),
+    op(
+        "get",
+        "/api/v1/subscriptions",
+        "Subscriptions with their lag and state.",
+    ),
+    op(
+        "post",
+        "/api/v1/subscriptions/{group}/pause",
+        "Takes up no more work.",
+    ),
+    op(
+        "post",
+        "/api/v1/subscriptions/{group}/resume",
+        "Takes up work again.",
+    ),
+    op(
+        "get",
+        "/api/v1/outbox",
+        "What waits in the outboxes, and what is stuck there.",
+    ),
+    op(
+        "post",
+        "/api/v1/outbox/{event_id}/retry",
+        "Tries a stuck event again.",
+    ),
+    op(
+        "post",
+        "/api/v1/outbox/{event_id}/discard",
+        "Throws a stuck event away.",
+    ),
+];
+
+pub(crate) async fn document() -> Json<Value> {
+    let mut paths: Map<String, Value> = Map::new();
+    for operation in OPERATIONS {
+        let path = paths.entry(operation.path).or_insert_with(|| json!({}));
+        if let Some(path) = path.as_object_mut() {
+            path.insert(operation.method.to_owned(), described(operation));
+        }
+    }
+    Json(json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Trunkline admin API", "version": "1" },
+        "paths": paths,
+        "components": {
+            "responses": { "Problem": {
+                "description": "What was wrong, as RFC 9457 says it.",
+                "content": { "application/problem+json": { "schema": { "type": "object" } } }
+            } },
+            "securitySchemes": { "admin": { "type": "http", "scheme": "bearer" } }
+        },
+        "security": [{ "admin": [] }, {}]
+    }))
+}
+
+fn described(operation: &Operation) -> Value {
+    let in_path = operation.path.split('/').filter_map(|part| {
+        let name = part.strip_prefix('{')?.strip_suffix('}')?;
+        Some(
+            json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }),
+        )
+    });
+    let in_query = operation.query.iter().map(|(name, kind, meaning)| {
+        json!({ "name": name, "in": "query", "description": meaning, "schema": { "type": kind } })
+    });
+    let content = if operation.path == "/metrics" {
+        "text/plain"
+    } else {
+        "application/json"
+    };
+    let mut described = json!({
+        "summary": operation.summary,
+        "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
+        "responses": {
+            "200": { "description": "As asked.", "content": { content: {} } },
+            "default": { "$ref": "#/components/responses/Problem" }
+        }
+    });
+    if let (false, Some(described)) = (operation.body.is_empty(), described.as_object_mut()) {
+        let properties: Map<String, Value> = operation
+            .body
+            .iter()
+            .map(|(name, kind, meaning)| {
+                (
+                    (*name).to_owned(),
+                    json!({ "type": kind, "description": meaning }),
+                )
+            })
+            .collect();
+        let schema =
+            json!({ "type": "object", "properties": properties, "additionalProperties": false });
+        let body = json!({ "content": { "application/json": { "schema": schema } } });
+        described.insert("requestBody".to_owned(), body);
+    }
+    described
+}
