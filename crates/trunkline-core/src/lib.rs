@@ -15,6 +15,7 @@ mod envelope;
 mod error;
 mod event;
 mod key;
+pub mod schema;
 #[cfg(test)]
 mod testing;
 mod trace;
@@ -29,5 +30,6 @@ pub use error::{Error, ErrorKind, Result, Retry, report};
 pub use event::{Event, EventData, Upcast};
 pub use jiff::Timestamp;
 pub use key::IntoKey;
+pub use schema::Registry as SchemaRegistry;
 pub use trace::TraceContext;
 pub use trunkline_macros::Event;
