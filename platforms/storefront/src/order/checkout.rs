@@ -1,0 +1,112 @@
+//! Accepting an order.
+
+use trunkline::{Accepted as AcceptedAt, Cx, Error, Json, Result};
+
+use super::http::{Accepted, NewOrder, NewOrderItem, Order, OrderLine, Status};
+use super::tables;
+use crate::events::{Address, OrderCreated, OrderItem};
+use crate::{Money, cart, inventory, limits, product, user};
+
+/// Accepts an order: its stock is held before it exists, and what becomes of it is told by events.
+///
+/// If this fails between the two, the reservation ends when its time is up.
+pub(super) async fn create(cx: Cx, Json(new): Json<NewOrder>) -> Result<AcceptedAt<Accepted>> {
+    let user_id = cx.user()?;
+    let order_id = cx.env().id().to_string();
+    let wanted = match new.items {
+        Some(items) => items,
+        None => cart_items(&cx, &order_id).await?,
+    };
+    let shipping_address = match new.shipping_address {
+        Some(address) => limits::address(address)?,
+        None => default_address(&cx).await?,
+    };
+    let (items, currency) = priced(&cx, wanted).await?;
+    let total = Money::sum(items.iter().map(|line| line.price.times(line.quantity)))?;
+    reserve(&cx, &order_id, &items).await?;
+
+    let now = cx.env().now();
+    let mut tx = cx.tx().await?;
+    let order = Order {
+        order_id,
+        order_number: tables::next_number(tx.conn(), now).await?,
+        status: Status::Pending,
+        reason: None,
+        total,
+        currency,
+        items,
+        shipping_address,
+        created_at: now,
+        updated_at: now,
+    };
+    tables::insert(tx.conn(), &order, &user_id).await?;
+    tx.publish(created(&order, user_id.to_string())).await?;
+    let location = format!("/api/v1/orders/{}", order.order_id);
+    Ok(AcceptedAt::at(location, Accepted { order_id: order.order_id, status: order.status }))
+}
+
+async fn cart_items(cx: &Cx, order_id: &str) -> Result<Vec<NewOrderItem>> {
+    let checkout = cart::Checkout { order_id: order_id.to_owned() };
+    cx.service(cart::NAME)?.post("/internal/checkouts").json(&checkout).send().await
+}
+
+async fn default_address(cx: &Cx) -> Result<Address> {
+    cx.service(user::NAME)?.get("/api/users/me/addresses/default").send().await
+}
+
+/// Asks the catalogue what each thing is called and costs now.
+async fn priced(cx: &Cx, wanted: Vec<NewOrderItem>) -> Result<(Vec<OrderLine>, String)> {
+    limits::lines(wanted.len())?;
+    for item in &wanted {
+        limits::quantity(item.quantity)?;
+    }
+    let items = wanted.iter().map(|item| product::QuoteItem {
+        product_id: item.product_id.clone(),
+        variant_id: item.variant_id.clone(),
+    });
+    let request = product::QuoteRequest { items: items.collect() };
+    let quotes: Vec<product::Quote> =
+        cx.service(product::NAME)?.post("/internal/quotes").json(&request).send().await?;
+    let currency = quotes.first().map(|quote| quote.currency.clone()).unwrap_or_default();
+    if quotes.len() != wanted.len() || quotes.iter().any(|quote| quote.currency != currency) {
+        let text = "an order is in one currency";
+        return Err(Error::invalid("currency_mixed", text));
+    }
+    let lines = wanted.into_iter().zip(quotes).map(|(item, quote)| OrderLine {
+        product_id: item.product_id,
+        variant_id: item.variant_id,
+        name: quote.name,
+        quantity: item.quantity,
+        price: quote.price,
+    });
+    Ok((lines.collect(), currency))
+}
+
+async fn reserve(cx: &Cx, order_id: &str, items: &[OrderLine]) -> Result<()> {
+    let items = items.iter().map(|line| inventory::ReserveItem {
+        product_id: line.product_id.clone(),
+        quantity: line.quantity,
+    });
+    let request = inventory::Reserve { order_id: order_id.to_owned(), items: items.collect() };
+    let inventory = cx.service(inventory::NAME)?;
+    let _: inventory::Reservation =
+        inventory.post("/internal/reservations").json(&request).send().await?;
+    Ok(())
+}
+
+fn created(order: &Order, user_id: String) -> OrderCreated {
+    let items = order.items.iter().map(|line| OrderItem {
+        product_id: line.product_id.clone(),
+        quantity: line.quantity,
+        price: line.price,
+    });
+    OrderCreated {
+        order_id: order.order_id.clone(),
+        order_number: order.order_number.clone(),
+        user_id,
+        total: order.total,
+        currency: order.currency.clone(),
+        items: items.collect(),
+        shipping_address: order.shipping_address.clone(),
+    }
+}
