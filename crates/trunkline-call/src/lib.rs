@@ -1,1 +1,21 @@
-//! Calls between services: one channel, in process or over the network.
+//! Calls between services: one [`Channel`], in process or over the network.
+//!
+//! A [`Network`] knows where each service is: a router in this process, or an address. A [`Channel`] calls one
+//! target on behalf of one service, as a `tower::Service` over HTTP requests; a [`Client`] is what handlers use.
+//! [`server::layer`] is the other end, the same for both ways: only what would cross a wire crosses.
+
+mod channel;
+mod client;
+mod guard;
+pub mod headers;
+mod network;
+pub mod problem;
+pub mod server;
+#[cfg(test)]
+mod tests;
+
+pub use axum::body::Body;
+pub use channel::Channel;
+pub use client::{Client, RequestBuilder};
+pub use network::{Network, Responses};
+pub use problem::Problem;

@@ -1,0 +1,229 @@
+//! A channel: one service calls another.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, Uri};
+use metrics::{Counter, Histogram, counter, histogram};
+use tokio::time::{Instant, timeout_at};
+use tower::Service;
+use trunkline_core::{ByteString, Error, Result, Retry};
+use trunkline_telemetry::{Span, SpanKind};
+
+use crate::guard::{Guarded, deadline_exceeded};
+use crate::headers;
+use crate::network::Place;
+use crate::{Body, Network, Responses};
+
+/// How long a call may take when nobody says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Calls one target on behalf of one service: a `tower::Service` over HTTP requests. Cheap to clone.
+///
+/// # Guarantees
+/// The deadline in `x-trunkline-deadline-ms`, or 5 s, holds until the response's body has ended; what is left
+/// of it travels on. In process nothing but the request's line, headers and body reaches the target.
+///
+/// # Errors
+/// `Unavailable` when the target is not known or can't be reached (`Transient`: nothing was sent),
+/// or the connection broke (`Unknown`); `DeadlineExceeded` (`Unknown`); `Internal` when the target panicked.
+/// A response with an error status is a response, not an error.
+#[derive(Clone)]
+pub struct Channel {
+    network: Network,
+    caller: ByteString,
+    target: ByteString,
+    meters: Arc<OnceLock<Meters>>,
+}
+
+struct Meters {
+    answered: Counter,
+    failed: Counter,
+    seconds: Histogram,
+}
+
+impl Channel {
+    pub(crate) fn new(network: Network, caller: ByteString, target: ByteString) -> Self {
+        Self {
+            network,
+            caller,
+            target,
+            meters: Arc::default(),
+        }
+    }
+
+    /// The service that calls.
+    pub fn caller(&self) -> &ByteString {
+        &self.caller
+    }
+
+    /// The service that is called.
+    pub fn target(&self) -> &ByteString {
+        &self.target
+    }
+
+    /// How the target's answers look.
+    pub fn responses(&self) -> Responses {
+        self.network
+            .find(&self.target)
+            .map(|target| target.responses)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn meters(&self) -> &Meters {
+        self.meters.get_or_init(|| {
+            let labels = [
+                ("service", self.caller.to_string()),
+                ("target", self.target.to_string()),
+            ];
+            let with = |outcome: &'static str| {
+                let outcome = [("outcome", outcome.to_owned())];
+                labels.iter().cloned().chain(outcome).collect::<Vec<_>>()
+            };
+            Meters {
+                answered: counter!("trunkline_calls_total", &with("answered")),
+                failed: counter!("trunkline_calls_total", &with("failed")),
+                seconds: histogram!("trunkline_call_seconds", &labels),
+            }
+        })
+    }
+
+    /// Opens the call's span and puts its context and deadline on the request.
+    fn prepare(&self, request: &mut Request<Body>) -> (Span, Instant) {
+        let parent = headers::parent_of(request.headers());
+        let telemetry = self.network.telemetry();
+        let mut span = telemetry.span(SpanKind::Client, "call", &self.caller, parent);
+        if span.is_recorded() {
+            span.rename(format!("{} {}", request.method(), self.target));
+            span.set("server.address", self.target.clone());
+        }
+        let given = request.headers().get(&headers::DEADLINE_MS);
+        let left = given.and_then(|value| value.to_str().ok()?.parse().ok());
+        let left = left.map_or(TIMEOUT, Duration::from_millis);
+        let all = request.headers_mut();
+        let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        all.insert(headers::DEADLINE_MS, HeaderValue::from(millis));
+        if let Ok(value) = HeaderValue::from_str(&span.context().to_string()) {
+            all.insert(headers::TRACEPARENT, value);
+        }
+        if let Ok(value) = HeaderValue::from_maybe_shared(self.caller.as_bytes().clone()) {
+            all.insert(headers::CALLER, value);
+        }
+        (span, Instant::now() + left)
+    }
+
+    async fn run(self, mut request: Request<Body>) -> Result<Response<Body>> {
+        let began = Instant::now();
+        let (mut span, deadline) = self.prepare(&mut request);
+        let answer = match timeout_at(deadline, self.dispatch(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(deadline_exceeded()),
+        };
+        let meters = self.meters();
+        meters.seconds.record(began.elapsed());
+        match answer {
+            Ok(response) => {
+                meters.answered.increment(1);
+                if response.status().is_server_error() {
+                    span.fail_with(response.status().to_string());
+                }
+                Ok(response.map(|body| Guarded::wrap(body, deadline)))
+            }
+            Err(error) => {
+                meters.failed.increment(1);
+                span.fail(&error);
+                Err(error
+                    .with("caller", &self.caller)
+                    .with("target", &self.target))
+            }
+        }
+    }
+
+    async fn dispatch(&self, mut request: Request<Body>) -> Result<Response<Body>> {
+        let Some(target) = self.network.find(&self.target) else {
+            return Err(Error::unavailable(
+                "service_unreachable",
+                "the service runs neither in this process nor at a known address",
+            ));
+        };
+        match target.place {
+            Place::Local(mut router) => {
+                request.extensions_mut().clear();
+                let call = AssertUnwindSafe(router.call(request)).catch_unwind();
+                match call.await {
+                    Ok(Ok(response)) => Ok(response),
+                    Ok(Err(never)) => match never {},
+                    Err(_) => Err(Error::internal("the service panicked")),
+                }
+            }
+            Place::Remote { scheme, authority } => {
+                *request.uri_mut() = absolute(request.uri(), scheme, authority)?;
+                *request.version_mut() = http::Version::HTTP_11;
+                let sent = self.network.http().request(request).await;
+                sent.map(|response| response.map(Body::new))
+                    .map_err(unreached)
+            }
+        }
+    }
+}
+
+fn absolute(uri: &Uri, scheme: Scheme, authority: Authority) -> Result<Uri> {
+    let path = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or(PathAndQuery::from_static("/"));
+    Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query(path)
+        .build()
+        .map_err(|error| {
+            Error::invalid("path_invalid", "expected a path for the call").with_source(error)
+        })
+}
+
+fn unreached(error: hyper_util::client::legacy::Error) -> Error {
+    let retry = if error.is_connect() {
+        Retry::Transient
+    } else {
+        Retry::Unknown
+    };
+    let message = if error.is_connect() {
+        "the service can't be connected to"
+    } else {
+        "the connection to the service broke"
+    };
+    Error::unavailable("service_unreachable", message)
+        .with_retry(retry)
+        .with_source(error)
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Response<Body>>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.clone().run(request))
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Channel({} -> {})", self.caller, self.target)
+    }
+}

@@ -1,0 +1,158 @@
+//! Where services are.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use http::uri::{Authority, Scheme};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use trunkline_core::{ByteString, Env, Error, Result};
+use trunkline_telemetry::Telemetry;
+
+use crate::{Body, Channel};
+
+/// How a service's answers look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Responses {
+    /// The body is the answer.
+    #[default]
+    Plain,
+    /// The body is `{"data": answer}`.
+    Data,
+}
+
+/// Where each service is: in this process or at an address. Cheap to clone; a change is seen by the next call of
+/// every channel.
+#[derive(Clone)]
+pub struct Network(Arc<Inner>);
+
+struct Inner {
+    table: ArcSwap<HashMap<ByteString, Target>>,
+    http: Client<HttpConnector, Body>,
+    telemetry: Telemetry,
+    env: Env,
+}
+
+/// One service's place.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) place: Place,
+    pub(crate) responses: Responses,
+}
+
+#[derive(Clone)]
+pub(crate) enum Place {
+    Local(Router),
+    Remote {
+        scheme: Scheme,
+        authority: Authority,
+    },
+}
+
+impl Network {
+    /// A network without services.
+    pub fn new(telemetry: Telemetry, env: Env) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(std::time::Duration::from_secs(2)));
+        let http = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(std::time::Duration::from_secs(30))
+            .build(connector);
+        Self(Arc::new(Inner {
+            table: ArcSwap::default(),
+            http,
+            telemetry,
+            env,
+        }))
+    }
+
+    /// Puts a service into this process.
+    pub fn mount(&self, service: impl Into<ByteString>, router: Router, responses: Responses) {
+        let target = Target {
+            place: Place::Local(router),
+            responses,
+        };
+        self.put(service.into(), Some(target));
+    }
+
+    /// Says at which address a service is: `http://host:port`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for anything else.
+    pub fn remote(
+        &self,
+        service: impl Into<ByteString>,
+        url: &str,
+        responses: Responses,
+    ) -> Result<()> {
+        let bad = || {
+            Error::invalid(
+                "address_invalid",
+                "expected an address such as http://127.0.0.1:3002",
+            )
+            .with("address", url)
+        };
+        let uri: http::Uri = url.parse().map_err(|_| bad())?;
+        let parts = uri.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
+            return Err(bad());
+        };
+        if scheme != Scheme::HTTP || parts.path_and_query.is_some_and(|path| path != "/") {
+            return Err(bad());
+        }
+        let place = Place::Remote { scheme, authority };
+        self.put(service.into(), Some(Target { place, responses }));
+        Ok(())
+    }
+
+    /// Takes a service off.
+    pub fn unmount(&self, service: &ByteString) {
+        self.put(service.clone(), None);
+    }
+
+    /// A channel on which `caller` calls `target`; where that is, is looked up at each call.
+    pub fn channel(&self, caller: impl Into<ByteString>, target: impl Into<ByteString>) -> Channel {
+        Channel::new(self.clone(), caller.into(), target.into())
+    }
+
+    pub(crate) fn find(&self, service: &ByteString) -> Option<Target> {
+        self.0.table.load().get(service).cloned()
+    }
+
+    pub(crate) fn http(&self) -> &Client<HttpConnector, Body> {
+        &self.0.http
+    }
+
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.0.telemetry
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.0.env
+    }
+
+    fn put(&self, service: ByteString, target: Option<Target>) {
+        self.0.table.rcu(|table| {
+            let mut table = HashMap::clone(table);
+            match &target {
+                Some(target) => table.insert(service.clone(), target.clone()),
+                None => table.remove(&service),
+            };
+            table
+        });
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = self.0.table.load();
+        f.debug_struct("Network")
+            .field("services", &table.keys().collect::<Vec<_>>())
+            .finish()
+    }
+}

@@ -1,0 +1,191 @@
+//! Errors on the wire: RFC 9457 problem details, both ways.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use trunkline_core::{Context, Error, ErrorKind, Retry, report};
+
+use crate::Body;
+
+/// The media type of a problem.
+pub const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
+
+/// An error as a response.
+#[derive(Debug)]
+pub struct Problem(pub Error);
+
+/// The body of a problem.
+///
+/// # Source
+/// RFC 9457; `code`, `retry` and `correlation_id` are extension members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Details {
+    /// `about:blank`: the code says what it is.
+    #[serde(rename = "type", default = "blank")]
+    pub problem_type: String,
+    /// The status in words.
+    #[serde(default)]
+    pub title: String,
+    /// The status.
+    pub status: u16,
+    /// What was wrong, for people.
+    #[serde(default)]
+    pub detail: String,
+    /// The stable code, for programs.
+    #[serde(default)]
+    pub code: String,
+    /// Whether trying again is safe: `permanent`, `transient` or `unknown`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<String>,
+    /// The flow, to look it up with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+}
+
+fn blank() -> String {
+    "about:blank".to_owned()
+}
+
+/// The HTTP status of an error.
+pub fn status(error: &Error) -> StatusCode {
+    match (error.kind(), error.code()) {
+        (ErrorKind::Unsupported, "method_not_allowed") => StatusCode::METHOD_NOT_ALLOWED,
+        (ErrorKind::InvalidInput, "content_type_unsupported") => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        (ErrorKind::InvalidInput, code) if is_unprocessable(code) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        (ErrorKind::InvalidInput, _) => StatusCode::BAD_REQUEST,
+        (ErrorKind::Unauthenticated, _) => StatusCode::UNAUTHORIZED,
+        (ErrorKind::PermissionDenied, _) => StatusCode::FORBIDDEN,
+        (ErrorKind::NotFound, _) => StatusCode::NOT_FOUND,
+        (ErrorKind::Conflict, _) => StatusCode::CONFLICT,
+        (ErrorKind::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
+        (ErrorKind::Overloaded, _) => StatusCode::TOO_MANY_REQUESTS,
+        (ErrorKind::Unavailable, _) => StatusCode::SERVICE_UNAVAILABLE,
+        (ErrorKind::DeadlineExceeded, _) => StatusCode::GATEWAY_TIMEOUT,
+        (ErrorKind::Unsupported, _) => StatusCode::NOT_IMPLEMENTED,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The form was right and the content was not: everything but what can't be read at all.
+fn is_unprocessable(code: &str) -> bool {
+    !matches!(
+        code,
+        "json_malformed"
+            | "query_invalid"
+            | "path_invalid"
+            | "body_unreadable"
+            | "body_invalid"
+            | "header_invalid"
+            | "limit_invalid"
+            | "cursor_invalid"
+            | "request_malformed"
+    )
+}
+
+/// The response of an error, for work done in `context`. The chain of a defect goes to the log, never out.
+pub fn response(error: &Error, context: Option<&Context>) -> Response {
+    let status = status(error);
+    if status.is_server_error() {
+        tracing::error!(
+            code = error.code(), error = %report(error),
+            correlation_id = context.map(|c| &*c.correlation_id).unwrap_or_default(), "failed"
+        );
+    }
+    let hidden = matches!(error.kind(), ErrorKind::Internal | ErrorKind::Corrupt);
+    let detail = if hidden {
+        "something went wrong here; the log has it under the correlation id".to_owned()
+    } else {
+        error.to_string()
+    };
+    let details = Details {
+        problem_type: blank(),
+        title: status.canonical_reason().unwrap_or("Error").to_owned(),
+        status: status.as_u16(),
+        detail,
+        code: error.code().to_owned(),
+        retry: Some(retry_name(error.retry()).to_owned()),
+        correlation_id: context.map(|context| context.correlation_id.to_string()),
+    };
+    let body = serde_json::to_vec(&details).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_PROBLEM));
+    for (key, value) in error.context() {
+        let name = match key {
+            "retry_after" => RETRY_AFTER,
+            "allow" => ALLOW,
+            _ => continue,
+        };
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        response(&self.0, None)
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+/// The error that a response stands for; a body that is no problem is told by its status alone.
+pub fn parse(status: StatusCode, body: &[u8]) -> Error {
+    let kind = kind_of(status);
+    let Ok(details) = serde_json::from_slice::<Details>(body) else {
+        let message = format!("the service answered {status}");
+        return Error::new(kind, "upstream_error", message);
+    };
+    let code = if details.code.is_empty() {
+        "upstream_error".to_owned()
+    } else {
+        details.code
+    };
+    let detail = if details.detail.is_empty() {
+        details.title
+    } else {
+        details.detail
+    };
+    let error = Error::new(kind, code, detail);
+    match details.retry.as_deref() {
+        Some("permanent") => error.with_retry(Retry::Permanent),
+        Some("transient") => error.with_retry(Retry::Transient),
+        Some("unknown") => error.with_retry(Retry::Unknown),
+        _ => error,
+    }
+}
+
+fn kind_of(status: StatusCode) -> ErrorKind {
+    match status.as_u16() {
+        400 | 415 | 422 => ErrorKind::InvalidInput,
+        401 => ErrorKind::Unauthenticated,
+        403 => ErrorKind::PermissionDenied,
+        404 => ErrorKind::NotFound,
+        409 => ErrorKind::Conflict,
+        413 => ErrorKind::TooLarge,
+        429 => ErrorKind::Overloaded,
+        405 | 501 => ErrorKind::Unsupported,
+        502 | 503 => ErrorKind::Unavailable,
+        504 => ErrorKind::DeadlineExceeded,
+        400..=499 => ErrorKind::InvalidInput,
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn retry_name(retry: Retry) -> &'static str {
+    match retry {
+        Retry::Permanent => "permanent",
+        Retry::Transient => "transient",
+        Retry::Unknown => "unknown",
+    }
+}
