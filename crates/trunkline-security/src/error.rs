@@ -1,0 +1,32 @@
+//! The refusals. A caller learns which of four cases it is and nothing more: an attacker must not learn which
+//! check a forged token failed.
+
+use trunkline_core::{Error, ErrorKind};
+
+pub(crate) fn missing() -> Error {
+    refused(
+        "token_missing",
+        "expected `Authorization: Bearer <token>` with a JWT",
+    )
+}
+
+pub(crate) fn malformed() -> Error {
+    refused("token_malformed", "the token is not a well-formed JWT")
+}
+
+pub(crate) fn expired() -> Error {
+    refused("token_expired", "the token is not valid at this time")
+}
+
+pub(crate) fn forged() -> Error {
+    refused("token_forged", "the token was not issued for this place")
+}
+
+fn refused(code: &'static str, message: &'static str) -> Error {
+    Error::new(ErrorKind::Unauthenticated, code, message)
+}
+
+/// A key that can't be used, with what was expected of it.
+pub(crate) fn bad_key(message: &'static str) -> Error {
+    Error::invalid("key_invalid", message)
+}
