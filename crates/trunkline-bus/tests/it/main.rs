@@ -1,0 +1,14 @@
+//! The consumer runtime, driven through its public interface over the transport in memory.
+
+mod compile;
+mod dead_letters;
+mod faults;
+mod lanes;
+mod lifecycle;
+mod memory;
+mod order;
+mod poisoned;
+mod replay;
+mod retry;
+mod support;
+mod telemetry;
