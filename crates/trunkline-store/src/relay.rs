@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trunkline_bus::Transport;
 use trunkline_core::{ByteString, Env, Envelope, Error, Result, report};
+use trunkline_telemetry::{Check, Telemetry};
 
 use crate::Store;
 use crate::error::sql_error;
@@ -109,7 +111,12 @@ impl State {
 
 impl Relay {
     /// Starts sending.
-    pub fn start(store: Store, transport: Arc<dyn Transport>, env: Env) -> Self {
+    pub fn start(
+        store: Store,
+        transport: Arc<dyn Transport>,
+        telemetry: Telemetry,
+        env: Env,
+    ) -> Self {
         let state = Arc::new(State {
             stop: CancellationToken::new(),
             held_changed: AtomicBool::new(true),
@@ -117,7 +124,8 @@ impl Relay {
             last_error: Mutex::new(None),
             progress: watch::Sender::new(0),
         });
-        let worker = worker::Worker::new(store.clone(), transport, env, Arc::clone(&state));
+        let worker =
+            worker::Worker::new(store.clone(), transport, telemetry, env, Arc::clone(&state));
         let mut task = JoinSet::new();
         task.spawn(worker.run());
         Self {
@@ -208,6 +216,28 @@ impl Relay {
         self.state.stop.cancel();
         let mut task = std::mem::take(&mut *self.task.lock());
         while task.join_next().await.is_some() {}
+    }
+}
+
+/// Fails while the transport does not take what is sent, and while an event is set aside.
+impl Check for Relay {
+    fn check(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async {
+            let status = self.status().await?;
+            if let Some(error) = status.last_error {
+                return Err(
+                    Error::unavailable("outbox_blocked", "the outbox can't be sent")
+                        .with("pending", status.pending)
+                        .with("error", error),
+                );
+            }
+            if status.stuck > 0 {
+                return Err(Error::conflict("outbox_stuck", "events were set aside")
+                    .with("stuck", status.stuck)
+                    .with("held", status.held));
+            }
+            Ok(())
+        })
     }
 }
 

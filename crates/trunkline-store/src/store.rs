@@ -5,12 +5,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection};
 use tokio::sync::Notify;
 use trunkline_bus::ParkingLot;
 use trunkline_core::{ByteString, Env, Result};
+use trunkline_telemetry::Check;
 
 use crate::config::{Place, StoreConfig};
 use crate::error::sql_error;
@@ -268,6 +270,12 @@ impl Store {
     /// Counts the inbox's turns, for its pruning now and then.
     pub(crate) fn inbox_turn(&self) -> u64 {
         self.0.inbox_turns.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Check for Store {
+    fn check(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(Self::check(self))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use trunkline_bus::{Transport, lane};
 use trunkline_core::{ByteString, Env, Envelope, Error, Result, Retry, report};
+use trunkline_telemetry::{Span, SpanKind, Telemetry};
 
 use super::leader::Leader;
 use super::{State, held};
@@ -41,6 +42,7 @@ const SUSPECT_AFTER: u32 = 6;
 pub(super) struct Worker {
     store: Store,
     transport: Arc<dyn Transport>,
+    telemetry: Telemetry,
     env: Env,
     state: Arc<State>,
     held_keys: HashSet<ByteString>,
@@ -50,10 +52,11 @@ pub(super) struct Worker {
     suspect: Option<(i64, u32)>,
 }
 
-/// What is being sent: the rows and their envelopes, side by side.
+/// What is being sent: the rows, their envelopes and their spans, side by side.
 struct Batch {
     rows: Vec<OutboxRow>,
     envelopes: Vec<Envelope>,
+    spans: Vec<Span>,
     /// They come from the held events and not from the outbox.
     held: bool,
 }
@@ -62,12 +65,14 @@ impl Worker {
     pub(super) fn new(
         store: Store,
         transport: Arc<dyn Transport>,
+        telemetry: Telemetry,
         env: Env,
         state: Arc<State>,
     ) -> Self {
         Self {
             store,
             transport,
+            telemetry,
             env,
             state,
             held_keys: HashSet::new(),
@@ -193,6 +198,9 @@ impl Worker {
             let Some(row) = batch.rows.first().cloned() else {
                 return Err(Failure::Transport(error));
             };
+            if let Some(span) = batch.spans.first_mut() {
+                span.fail(&error);
+            }
             if error.retry() != Retry::Permanent && !self.is_alone(&row, &batch).await? {
                 return Err(Failure::Transport(error));
             }
@@ -209,6 +217,7 @@ impl Worker {
         let mut batch = Batch {
             rows: Vec::new(),
             envelopes: Vec::new(),
+            spans: Vec::new(),
             held,
         };
         let mut unreadable = HashSet::new();
@@ -219,6 +228,13 @@ impl Worker {
             match row.decode() {
                 Ok(mut envelope) => {
                     envelope.topic = lane(&envelope.topic, envelope.priority);
+                    let name = format!("send {}", envelope.event_type);
+                    let service = self.store.service();
+                    let span =
+                        self.telemetry
+                            .span(SpanKind::Producer, name, service, envelope.trace);
+                    envelope.trace = Some(span.context());
+                    batch.spans.push(span);
                     batch.envelopes.push(envelope);
                     batch.rows.push(row);
                 }
@@ -296,6 +312,7 @@ impl Worker {
             })
             .collect();
         batch.envelopes.drain(..accepted);
+        batch.spans.drain(..accepted);
         if batch.held {
             let mut tx = self.store.begin_relaxed().await?;
             outbox::remove(self.store.engine(), tx.conn(), true, &outbox::id_list(ids)).await?;

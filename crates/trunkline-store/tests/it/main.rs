@@ -1,0 +1,16 @@
+//! The store, on SQLite and on a real PostgreSQL alike.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod common;
+mod idempotency;
+mod inbox;
+mod jobs;
+mod migrations;
+mod parking;
+mod places;
+mod relay;
+mod restore;
+mod storm;
+mod trail;
+mod transactions;

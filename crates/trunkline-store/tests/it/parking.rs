@@ -1,0 +1,230 @@
+//! Dead letters: durable, in order, once each.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use trunkline_bus::{DeadLetter, DeadLetterQuery, ParkingLot};
+use trunkline_core::{Env, ErrorKind};
+use trunkline_store::Engine;
+use trunkline_testkit::numbered;
+
+use crate::common::{Place, on_both_engines};
+
+on_both_engines!(
+    letters_keep_what_they_are,
+    the_same_letter_is_kept_once,
+    pages_follow_the_order_of_parking,
+    a_letter_that_is_gone_is_not_found,
+);
+
+fn letter(group: &str, key: &str, n: usize) -> DeadLetter {
+    let env = Env::system();
+    DeadLetter {
+        id: env.id().to_string().into(),
+        group: group.into(),
+        key: key.into(),
+        envelope: numbered("t", key, n),
+        original: None,
+        error: None,
+        code: None,
+        attempts: 0,
+        replays: 0,
+        parked_at: at(7),
+        failed_at: None,
+    }
+}
+
+fn at(second: i64) -> trunkline_core::Timestamp {
+    trunkline_core::Timestamp::from_second(second).unwrap()
+}
+
+fn of_key(group: &str, key: &str) -> DeadLetterQuery {
+    DeadLetterQuery {
+        group: Some(group.into()),
+        key: Some(key.into()),
+        limit: 1000,
+        ..DeadLetterQuery::default()
+    }
+}
+
+async fn letters_keep_what_they_are(place: Place) {
+    let lot = place.open().await.parking_lot();
+    let mut first = letter("g", "a", 0);
+    first.error = Some("no such product: 7".to_owned());
+    first.code = Some("product_missing".to_owned());
+    (first.attempts, first.failed_at) = (3, Some(at(8)));
+    let second = letter("g", "a", 1);
+    lot.park(&[first.clone(), second.clone()]).await.unwrap();
+    lot.park(&[letter("g", "b", 0), letter("h", "c", 0)])
+        .await
+        .unwrap();
+    assert_eq!(
+        lot.list(&of_key("g", "a")).await.unwrap(),
+        [first.clone(), second.clone()]
+    );
+    assert_eq!(lot.parked_keys("g").await.unwrap(), ["a", "b"]);
+
+    first.original = Some(first.envelope.data.clone());
+    first.envelope.data = "42".into();
+    (first.replays, first.error) = (1, Some("still missing".to_owned()));
+    lot.update(&first).await.unwrap();
+    // At the next start it is all there, and in the same order.
+    let lot = place.open().await.parking_lot();
+    assert_eq!(
+        lot.list(&of_key("g", "a")).await.unwrap(),
+        [first.clone(), second.clone()]
+    );
+    lot.remove(&first.id).await.unwrap();
+    assert_eq!(lot.parked_keys("g").await.unwrap(), ["a", "b"]);
+    lot.remove(&second.id).await.unwrap();
+    assert_eq!(lot.parked_keys("g").await.unwrap(), ["b"]);
+}
+
+async fn the_same_letter_is_kept_once(place: Place) {
+    let lot = place.open().await.parking_lot();
+    lot.park(&[letter("g", "a", 0), letter("g", "a", 1)])
+        .await
+        .unwrap();
+    lot.park(&[letter("g", "a", 0), letter("g", "a", 2)])
+        .await
+        .unwrap();
+    lot.park(&[letter("h", "a", 0)]).await.unwrap();
+    let listed = lot.list(&of_key("g", "a")).await.unwrap();
+    let ids: Vec<_> = listed
+        .iter()
+        .map(|letter| letter.envelope.id.to_string())
+        .collect();
+    assert_eq!(ids, ["a/0", "a/1", "a/2"]);
+    assert_eq!(lot.list(&of_key("h", "a")).await.unwrap().len(), 1);
+}
+
+async fn pages_follow_the_order_of_parking(place: Place) {
+    let lot = place.open().await.parking_lot();
+    let letters: Vec<_> = (0..57).map(|n| letter("g", "a", n)).collect();
+    lot.park(&letters).await.unwrap();
+    for removes in [false, true] {
+        let (mut seen, mut after) = (0, None);
+        loop {
+            let query = DeadLetterQuery {
+                after,
+                limit: 10,
+                ..DeadLetterQuery::default()
+            };
+            let page = lot.list(&query).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.id.clone());
+            seen += page.len();
+            if removes {
+                for letter in &page {
+                    lot.remove(&letter.id).await.unwrap();
+                }
+            }
+        }
+        assert_eq!(seen, 57);
+    }
+    let by_type = DeadLetterQuery {
+        event_type: Some("no".into()),
+        ..DeadLetterQuery::default()
+    };
+    assert!(lot.list(&by_type).await.unwrap().is_empty());
+}
+
+async fn a_letter_that_is_gone_is_not_found(place: Place) {
+    let lot = place.open().await.parking_lot();
+    let gone = letter("g", "a", 0);
+    assert_eq!(
+        lot.remove(&gone.id).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        lot.update(&gone).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+}
+
+/// What may be done to a lot.
+#[derive(Debug, Clone)]
+enum Step {
+    Park(Vec<(usize, usize)>),
+    RemoveFirst(usize),
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => prop::collection::vec((0..3_usize, 0..12_usize), 1..5).prop_map(Step::Park),
+        3 => (0..3_usize).prop_map(Step::RemoveFirst),
+        1 => Just(Step::Reopen),
+    ];
+    prop::collection::vec(step, 1..30)
+}
+
+/// Whatever is parked and removed, each key's letters are what a list in memory would hold.
+async fn follows_the_model(engine: Engine, steps: Vec<Step>) {
+    let place = Place::new(engine);
+    let mut lot = place.open().await.parking_lot();
+    let mut model: BTreeMap<usize, Vec<DeadLetter>> = BTreeMap::new();
+    for step in steps {
+        match step {
+            Step::Park(letters) => {
+                let letters: Vec<_> = letters
+                    .into_iter()
+                    .map(|(key, n)| (key, letter("g", &format!("k{key}"), n)))
+                    .collect();
+                let batch: Vec<_> = letters.iter().map(|(_, letter)| letter.clone()).collect();
+                lot.park(&batch).await.unwrap();
+                for (key, letter) in letters {
+                    let of_key = model.entry(key).or_default();
+                    if !of_key
+                        .iter()
+                        .any(|known| known.envelope.id == letter.envelope.id)
+                    {
+                        of_key.push(letter);
+                    }
+                }
+            }
+            Step::RemoveFirst(key) => {
+                let of_key = model.entry(key).or_default();
+                if !of_key.is_empty() {
+                    lot.remove(&of_key.remove(0).id).await.unwrap();
+                }
+            }
+            Step::Reopen => lot = place.open().await.parking_lot(),
+        }
+        check(&*lot, &mut model).await;
+    }
+}
+
+async fn check(lot: &dyn ParkingLot, model: &mut BTreeMap<usize, Vec<DeadLetter>>) {
+    model.retain(|_, letters| !letters.is_empty());
+    let keys: Vec<_> = model.keys().map(|key| format!("k{key}")).collect();
+    assert_eq!(lot.parked_keys("g").await.unwrap(), keys);
+    for (key, letters) in model {
+        assert_eq!(
+            lot.list(&of_key("g", &format!("k{key}"))).await.unwrap(),
+            *letters
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn order_is_kept_on_sqlite(steps in steps()) {
+        run(follows_the_model(Engine::Sqlite, steps));
+    }
+
+    #[test]
+    fn order_is_kept_on_postgres(steps in steps()) {
+        run(follows_the_model(Engine::Postgres, steps));
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test);
+}
