@@ -8,8 +8,10 @@
 #[cfg(test)]
 extern crate self as trunkline_core;
 
+pub mod cloudevents;
 mod context;
 mod decl;
+mod dialect;
 mod env;
 mod envelope;
 mod error;
@@ -24,6 +26,7 @@ mod wire;
 pub use bytestring::ByteString;
 pub use context::Context;
 pub use decl::EventDecl;
+pub use dialect::{Arrival, Dialect};
 pub use env::{Clock, Env};
 pub use envelope::{Envelope, Kind, Priority, Version};
 pub use error::{Error, ErrorKind, Result, Retry, report};

@@ -1,0 +1,186 @@
+//! CloudEvents 1.0 in binary mode: attributes in headers, data as the body.
+//!
+//! Structured mode is [`Dialect::CloudEvents`](crate::Dialect::CloudEvents). In binary mode each
+//! protocol has its own prefix (`ce-` in HTTP and NATS, `ce_` in Kafka, `cloudEvents:` in AMQP) and
+//! its own place for the content type; this module knows neither.
+//!
+//! ```
+//! use trunkline_core::{Arrival, Timestamp, cloudevents};
+//!
+//! let attributes = [("specversion", "1.0"), ("id", "1"), ("source", "/shop"), ("type", "sold")];
+//! let arrival = Arrival::new("sales", Timestamp::UNIX_EPOCH);
+//! let event = cloudevents::read(attributes, Some("application/json"), "{}".into(), &arrival)?;
+//! let written = cloudevents::attributes(&event);
+//! assert!(written.iter().any(|(name, value)| *name == "source" && *value == "/shop"));
+//! # Ok::<(), trunkline_core::Error>(())
+//! ```
+//!
+//! # Source
+//! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md> and its protocol bindings.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::dialect::{
+    Arrival, CLOUD_EVENTS, Draft, Rule, Slot, attribute_text, is_attribute_name, slot_text,
+};
+use crate::{Envelope, Error, Result};
+
+/// The content type of an event in structured mode.
+pub const STRUCTURED: &str = "application/cloudevents+json";
+
+/// The attributes of an event in binary mode, without `datacontenttype`: that is
+/// [`Envelope::content_type`], and the body is [`Envelope::data`].
+///
+/// # Guarantees
+/// Every value is a text, as binary mode has it: an extension that was a number or a truth value
+/// comes back as a text. [`Dialect`](crate::Dialect) takes that for no change.
+pub fn attributes(event: &Envelope) -> Vec<(ByteString, ByteString)> {
+    let mut written = Vec::with_capacity(14 + event.extensions.len());
+    for field in CLOUD_EVENTS
+        .fields
+        .iter()
+        .filter(|field| field.slot != Slot::ContentType)
+    {
+        if let Some(value) = slot_text(field.slot, field.rule, event) {
+            written.push((ByteString::from_static(field.name), value));
+        }
+    }
+    let own = written.len();
+    for (name, value) in &event.extensions {
+        let taken = written.iter().take(own).any(|(given, _)| given == name);
+        if is_attribute_name(name) && !taken {
+            written.push((name.clone(), attribute_text(value)));
+        }
+    }
+    written
+}
+
+/// Reads an event in binary mode from its attributes, without their prefix, and its body.
+///
+/// # Errors
+/// `InvalidInput`, code `event_form_invalid`: the facts `field`, `expected` and `found` say what is
+/// wrong.
+pub fn read<N: AsRef<str>, V: AsRef<str>>(
+    attributes: impl IntoIterator<Item = (N, V)>,
+    content_type: Option<&str>,
+    body: Bytes,
+    arrival: &Arrival,
+) -> Result<Envelope> {
+    let mut draft = Draft::new(arrival);
+    let mut names = BTreeSet::new();
+    for (name, value) in attributes {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        if !is_attribute_name(name) {
+            return Err(invalid(name, "a name of lower-case letters and digits"));
+        }
+        if !names.insert(name.to_owned()) {
+            return Err(invalid(name, "one attribute of this name").with("found", "two"));
+        }
+        let field = CLOUD_EVENTS.fields.iter().find(|field| field.name == name);
+        let taken = field.map(|field| (field.rule, draft.take(field.slot, value.into())));
+        match taken {
+            Some((_, Ok(()))) => {}
+            Some((Rule::Required | Rule::Known | Rule::Read, Err(expected))) => {
+                return Err(invalid(name, expected).with("found", value));
+            }
+            // No attribute of ours, or one of somebody else's by the same name.
+            None | Some((Rule::Ours, Err(_))) => {
+                let value = serde_json::Value::from(value).to_string();
+                draft.envelope.extensions.push((name.into(), value.into()));
+            }
+        }
+    }
+    let mut required = CLOUD_EVENTS
+        .fields
+        .iter()
+        .filter(|field| field.rule == Rule::Required);
+    if let Some(field) = required.find(|field| !names.contains(field.name)) {
+        return Err(invalid(field.name, "a text").with("found", "nothing"));
+    }
+    if let Some(content_type) = content_type {
+        draft.envelope.content_type = content_type.into();
+    }
+    draft.envelope.data = body;
+    Ok(draft.finish())
+}
+
+fn invalid(field: &str, expected: &'static str) -> Error {
+    Error::invalid(
+        "event_form_invalid",
+        "not an event in the form of CloudEvents' binary mode",
+    )
+    .with("field", field)
+    .with("expected", expected)
+}
+
+/// An attribute's value as an HTTP header's: what is not printable ASCII, a space, `"` or `%` is
+/// written as `%` and two digits for each byte.
+///
+/// # Source
+/// CloudEvents HTTP binding 1.0.2, 3.1.3.2.
+pub fn to_header(value: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| matches!(byte, 0x21..=0x7e) && byte != b'"' && byte != b'%';
+    if value.bytes().all(plain) {
+        return Cow::Borrowed(value);
+    }
+    let mut text = String::with_capacity(value.len() + 8);
+    for byte in value.bytes() {
+        if plain(byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String can't fail.
+            write!(text, "%{byte:02X}").unwrap_or_default();
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// The value of an attribute that came as an HTTP header: quotes are taken off, and each `%` with
+/// two digits is the byte that they name.
+///
+/// # Errors
+/// `InvalidInput` when the bytes are no UTF-8.
+pub fn from_header(header: &str) -> Result<Cow<'_, str>> {
+    let inner = header
+        .strip_prefix('"')
+        .and_then(|inner| inner.strip_suffix('"'));
+    let quoted = inner.is_some();
+    let text = inner.unwrap_or(header);
+    if !text.contains('%') && !(quoted && text.contains('\\')) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let named = hex
+            .filter(|_| *first == b'%')
+            .and_then(|two| u8::from_str_radix(two, 16).ok());
+        match (named, tail.split_first()) {
+            (Some(byte), _) => {
+                bytes.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            (None, Some((second, after))) if quoted && *first == b'\\' => {
+                bytes.push(*second);
+                rest = after;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|error| {
+        Error::invalid("header_invalid", "expected UTF-8 behind the percent signs")
+            .with_source(error)
+    })
+}
+
+#[cfg(test)]
+mod tests;
