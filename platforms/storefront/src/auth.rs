@@ -5,8 +5,6 @@ mod password;
 mod sync;
 mod tables;
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline::{Migration, Service, Signer};
@@ -38,7 +36,7 @@ impl Default for Config {
 }
 
 /// The service.
-pub fn service(signer: Arc<Signer>) -> Service {
+pub fn service(signer: Signer) -> Service {
     Service::new(NAME)
         .version("1.0.0")
         .migrations(MIGRATIONS)

@@ -1,12 +1,14 @@
 //! Where a list goes on: a signed, opaque text.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::Sha256;
-use trunkline::{Error, Result};
+use sha2::{Digest as _, Sha256};
+use trunkline::{Claims, Env, Error, Result, Signer};
 
 const TAG_BYTES: usize = 16;
 
@@ -17,9 +19,14 @@ pub struct Cursors {
 }
 
 impl Cursors {
-    /// Cursors that are signed with this key.
-    pub fn new(key: [u8; 32]) -> Self {
-        Self { key }
+    /// Cursors of the store whose tokens this signer makes: their key follows from the signer's.
+    ///
+    /// # Errors
+    /// Those of [`Signer::sign`].
+    pub fn of(signer: &Signer, env: &Env) -> Result<Self> {
+        let mut purpose = Claims::new("storefront-cursors", Duration::ZERO, env);
+        (purpose.exp, purpose.iat) = (0, None);
+        Ok(Self { key: Sha256::digest(signer.sign(&purpose)?).into() })
     }
 
     /// The cursor of a list (named by everything that chooses its entries) after this place.
@@ -69,12 +76,12 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_to_its_own_list_only() {
-        let cursors = Cursors::new([7; 32]);
+        let cursors = Cursors { key: [7; 32] };
         let cursor = cursors.write("products?q=tea", &("Tea Set", "id")).unwrap();
         let place: (String, String) = cursors.read("products?q=tea", &cursor).unwrap();
         assert_eq!(place, ("Tea Set".to_owned(), "id".to_owned()));
 
-        let other_store = Cursors::new([8; 32]);
+        let other_store = Cursors { key: [8; 32] };
         let refused = [
             cursors.read::<(String, String)>("products?q=", &cursor),
             other_store.read("products?q=tea", &cursor),

@@ -1,7 +1,9 @@
 //! The demo user, and tokens for users at hand.
 
+use std::time::Duration;
+
 use sha2::{Digest as _, Sha256};
-use trunkline::{Claims, Timestamp};
+use trunkline::{Claims, Env};
 
 use crate::auth;
 use crate::events::Address;
@@ -24,15 +26,8 @@ pub fn user_id(username: &str) -> String {
 }
 
 /// What a token of this user says.
-pub fn claims(username: &str, now: Timestamp, seconds: u32) -> Claims {
-    Claims {
-        sub: user_id(username),
-        iss: auth::ISSUER.to_owned(),
-        iat: now.as_second(),
-        exp: now.as_second() + i64::from(seconds),
-        name: Some(username.to_owned()),
-        ..Claims::default()
-    }
+pub fn claims(username: &str, lifetime: Duration, env: &Env) -> Claims {
+    Claims::new(user_id(username), lifetime, env).issued_by(auth::ISSUER).named(username)
 }
 
 /// Where the demo user lives.

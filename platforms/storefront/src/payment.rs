@@ -25,6 +25,8 @@ pub use http::{Card, Payment};
 pub const NAME: &str = "payment-service";
 /// The name that the payment provider is called by.
 pub const PROVIDER: &str = "payment-provider";
+/// Where the payment provider is, unless `[external.payment-provider]` says otherwise.
+pub const PROVIDER_URL: &str = "http://127.0.0.1:9910";
 
 const MIGRATIONS: &[Migration] =
     &[Migration { name: "0001_payments", sql: include_str!("payment/0001_payments.sql") }];
@@ -63,7 +65,7 @@ pub fn service() -> Service {
     Service::new(NAME)
         .version("1.0.0")
         .migrations(MIGRATIONS)
-        .calls(PROVIDER)
+        .calls_external(PROVIDER, PROVIDER_URL)
         .publishes::<PaymentSuccess>()
         .publishes::<PaymentFailed>()
         .publishes::<PaymentRefunded>()

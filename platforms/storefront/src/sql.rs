@@ -1,9 +1,9 @@
-//! SQL statements with the toolkit's errors.
+//! Short SQL statements whose errors are the toolkit's.
 
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, Encode, FromRow, Type};
-use trunkline::{Error, Result};
+use trunkline::{Result, sql_error};
 
 pub(crate) use sqlx::AnyConnection as Conn;
 
@@ -26,25 +26,25 @@ impl Statement {
 
     /// Runs it and says how many rows it changed.
     pub(crate) async fn run(self, conn: &mut Conn) -> Result<u64> {
-        Ok(self.0.execute(conn).await.map_err(failed)?.rows_affected())
+        Ok(self.0.execute(conn).await.map_err(sql_error)?.rows_affected())
     }
 
     /// The only row.
     pub(crate) async fn one<T: Row>(self, conn: &mut Conn) -> Result<T> {
-        let row = self.0.fetch_one(conn).await.map_err(failed)?;
-        T::from_row(&row).map_err(failed)
+        let row = self.0.fetch_one(conn).await.map_err(sql_error)?;
+        T::from_row(&row).map_err(sql_error)
     }
 
     /// The first row, if there is one.
     pub(crate) async fn first<T: Row>(self, conn: &mut Conn) -> Result<Option<T>> {
-        let row = self.0.fetch_optional(conn).await.map_err(failed)?;
-        row.map(|row| T::from_row(&row).map_err(failed)).transpose()
+        let row = self.0.fetch_optional(conn).await.map_err(sql_error)?;
+        row.map(|row| T::from_row(&row).map_err(sql_error)).transpose()
     }
 
     /// Every row.
     pub(crate) async fn all<T: Row>(self, conn: &mut Conn) -> Result<Vec<T>> {
-        let rows = self.0.fetch_all(conn).await.map_err(failed)?;
-        rows.iter().map(|row| T::from_row(row).map_err(failed)).collect()
+        let rows = self.0.fetch_all(conn).await.map_err(sql_error)?;
+        rows.iter().map(|row| T::from_row(row).map_err(sql_error)).collect()
     }
 }
 
@@ -52,15 +52,3 @@ impl Statement {
 pub(crate) trait Row: for<'r> FromRow<'r, AnyRow> {}
 
 impl<T: for<'r> FromRow<'r, AnyRow>> Row for T {}
-
-fn failed(error: sqlx::Error) -> Error {
-    match &error {
-        sqlx::Error::Database(refusal) if refusal.is_unique_violation() => {
-            Error::conflict("row_exists", "there is such a row already").with_source(error)
-        }
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-            Error::unavailable("store_unavailable", "the store can't be reached").with_source(error)
-        }
-        _ => Error::internal("a statement failed").with_source(error),
-    }
-}

@@ -1,6 +1,6 @@
 //! Opening an account, and logging in.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -91,8 +91,9 @@ pub(super) async fn open(cx: &Cx, account: &Account) -> Result<()> {
 
 fn token(cx: &Cx, account: &Account) -> Result<Token> {
     let expires_in = cx.config::<Config>()?.token_seconds;
-    let signer = cx.state::<Arc<Signer>>()?;
-    let claims = demo::claims(&account.username, cx.env().now(), expires_in);
+    let signer = cx.state::<Signer>()?;
+    let lifetime = Duration::from_secs(expires_in.into());
+    let claims = demo::claims(&account.username, lifetime, cx.env());
     Ok(Token { user_id: account.user_id.clone(), token: signer.sign(&claims)?, expires_in })
 }
 

@@ -104,7 +104,6 @@ pub(super) async fn reserve(cx: Cx, Json(wanted): Json<Reserve>) -> Result<Creat
     for product in locked {
         product.announce(&cx, conn).await?;
     }
-    drop(tx);
     announce(&cx, &reservation, &config).await?;
     Ok(created(reservation))
 }

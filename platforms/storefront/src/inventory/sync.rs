@@ -41,8 +41,7 @@ pub(super) async fn release(cx: Cx, event: Event<OrderFailed>) -> Result<()> {
         product.announce(&cx, conn).await?;
     }
     reservations::set_status(conn, &event.data.order_id, Status::Released).await?;
-    drop(tx);
-    cx.publish(InventoryReleased {
+    tx.publish(InventoryReleased {
         reservation_id: reservation.reservation_id,
         order_id: reservation.order_id,
         reservations: reservation.lines,
@@ -60,6 +59,5 @@ pub(super) async fn expire(cx: Cx, event: Event<ExpireReservation>) -> Result<()
         return Ok(());
     }
     reservations::set_status(conn, &order_id, Status::Expired).await?;
-    drop(tx);
-    cx.publish(ReservationExpired { reservation_id, order_id }).await
+    tx.publish(ReservationExpired { reservation_id, order_id }).await
 }

@@ -1,7 +1,6 @@
 //! Handing mails over: to a server, or to a folder.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use lettre::message::Mailbox;
@@ -15,9 +14,9 @@ use super::Config;
 use super::templates::Text;
 
 /// Hands mails over, as the configuration says; it looks there when it has the first mail.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Mailer {
-    server: Arc<OnceCell<AsyncSmtpTransport<Tokio1Executor>>>,
+    server: OnceCell<AsyncSmtpTransport<Tokio1Executor>>,
 }
 
 /// A mail, ready to go.

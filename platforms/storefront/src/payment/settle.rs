@@ -26,7 +26,6 @@ pub(super) async fn settle(
     match charge.status {
         ChargeStatus::Pending => {
             tables::save(tx.conn(), &payment).await?;
-            drop(tx);
             return ask_again(cx, payment.order_id, attempt).await;
         }
         ChargeStatus::Succeeded => {
@@ -44,7 +43,6 @@ pub(super) async fn settle(
         ChargeStatus::Refunded => payment.status = Status::Refunded,
     }
     tables::save(tx.conn(), &payment).await?;
-    drop(tx);
     if before == payment.status { Ok(()) } else { tell(cx, payment).await }
 }
 
@@ -60,7 +58,6 @@ pub(super) async fn unanswered(
     if tables::find(tx.conn(), &asked.order_id).await?.is_none() {
         tables::save(tx.conn(), &asked).await?;
     }
-    drop(tx);
     ask_again(cx, asked.order_id, attempt).await
 }
 

@@ -56,9 +56,11 @@ impl Ledger {
     pub(super) fn open(options: Options, env: Env) -> Result<Self> {
         let mut entries = Entries::default();
         if let Some(path) = &options.ledger {
-            entries.by_key = load(path)?;
+            let (by_key, bytes_whole) = load(path)?;
             let file = OpenOptions::new().create(true).append(true).open(path);
+            let file = file.and_then(|file| file.set_len(bytes_whole).map(|()| file));
             entries.file = Some(file.map_err(|error| unusable(path, error))?);
+            entries.by_key = by_key;
         }
         Ok(Self { env, late: options.late, entries: Mutex::new(entries) })
     }
@@ -188,16 +190,18 @@ fn until(now: Timestamp, due: Timestamp) -> Duration {
     Duration::try_from(due.duration_since(now)).unwrap_or_default()
 }
 
-/// Reads a ledger; the last line of a key counts. A torn last line, left by a kill, was not answered.
-fn load(path: &Path) -> Result<BTreeMap<String, Entry>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+/// Reads a ledger, and says how many of its bytes are whole lines; the last line of a key counts. A
+/// torn last line, left by a kill, was never answered.
+fn load(path: &Path) -> Result<(BTreeMap<String, Entry>, u64)> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(unusable(path, error)),
     };
-    let whole = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
-    let entries = whole.lines().enumerate().map(|(index, line)| {
-        let entry: Entry = serde_json::from_str(line).map_err(|error| {
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let lines = bytes.get(..whole).unwrap_or_default().split_inclusive(|byte| *byte == b'\n');
+    let entries = lines.enumerate().map(|(index, line)| {
+        let entry: Entry = serde_json::from_slice(line).map_err(|error| {
             Error::new(trunkline::ErrorKind::Corrupt, "ledger_corrupt", "the ledger can't be read")
                 .with("file", path.display())
                 .with("line", index + 1)
@@ -205,7 +209,7 @@ fn load(path: &Path) -> Result<BTreeMap<String, Entry>> {
         })?;
         Ok((entry.charge.key.clone(), entry))
     });
-    entries.collect()
+    Ok((entries.collect::<Result<_>>()?, whole as u64))
 }
 
 fn unusable(path: &Path, error: std::io::Error) -> Error {

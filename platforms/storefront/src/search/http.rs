@@ -45,8 +45,8 @@ pub struct Hit {
 
 pub(super) async fn search(cx: Cx, Query(query): Query<SearchQuery>) -> Result<Json<Hits>> {
     let limit = limits::page(query.limit)?;
-    let index = cx.state::<SharedIndex>()?;
-    let index = index.read().await;
+    let shared = cx.state::<SharedIndex>()?;
+    let index = shared.read().await;
     let hits = index.search(limits::text("q", &query.q, 200)?, limit as usize);
     let items = hits.into_iter().map(|(score, found)| Hit {
         id: found.product_id.clone(),

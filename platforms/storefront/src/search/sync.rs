@@ -1,7 +1,5 @@
 //! Keeping the index.
 
-use std::sync::Arc;
-
 use tokio::sync::RwLock;
 use trunkline::{Cx, Event, Result};
 
@@ -11,7 +9,7 @@ use crate::events::{ProductCreated, ProductUpdated, StockChanged};
 
 /// The index, shared by queries and handlers. What a handler puts in before it commits is put in
 /// again if it has to try again.
-pub(super) type SharedIndex = Arc<RwLock<Index>>;
+pub(super) type SharedIndex = RwLock<Index>;
 
 /// Builds the index from what earlier runs have kept.
 pub(super) async fn load_index(cx: Cx) -> Result<()> {
@@ -19,8 +17,8 @@ pub(super) async fn load_index(cx: Cx) -> Result<()> {
         let mut reader = cx.read().await?;
         tables::all(reader.conn()).await?
     };
-    let index = cx.state::<SharedIndex>()?;
-    let mut index = index.write().await;
+    let shared = cx.state::<SharedIndex>()?;
+    let mut index = shared.write().await;
     documents.into_iter().for_each(|document| index.put(document));
     Ok(())
 }

@@ -75,7 +75,10 @@ fn a_ledger_is_found_again_without_its_torn_last_line() {
     drop(first);
     OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"charge\"").unwrap();
 
-    let again = ledger(options);
+    let again = ledger(options.clone());
     assert_eq!(again.get("a").unwrap().status, ChargeStatus::Refunded);
     assert_eq!(again.get("late").unwrap().status, ChargeStatus::Succeeded);
+    charged(&again, "b", "tok_visa", 100);
+    drop(again);
+    assert_eq!(ledger(options).all().len(), 3);
 }

@@ -1,0 +1,149 @@
+//! Customers who do not give up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::process::World;
+use crate::http::Caller;
+use crate::store::address;
+
+/// What customers buy: plenty of each is in stock.
+pub const GOODS_COUNT: usize = 6;
+/// A pause between two orders of one customer.
+const PAUSE: Duration = Duration::from_millis(60);
+
+/// Customers, each with a card of another kind.
+pub struct Customers {
+    users: Vec<Customer>,
+    goods: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Customer {
+    name: String,
+    token: String,
+}
+
+/// An order as customers see it.
+#[derive(Debug, Clone)]
+pub struct Order {
+    pub id: String,
+    pub number: String,
+    pub status: String,
+    pub items: Vec<(String, u64)>,
+    pub amount_minor: i64,
+}
+
+/// Customers at work.
+pub struct Shopping {
+    tasks: JoinSet<Vec<String>>,
+    closing: Arc<AtomicBool>,
+}
+
+impl Customers {
+    /// Gives each customer a token and a card.
+    pub async fn open(world: &World) -> Self {
+        let cards = ["tok_visa", "tok_visa", "tok_declined", "tok_late", "tok_flaky", "tok_timeout"];
+        let mut users = Vec::new();
+        for (number, card) in cards.into_iter().enumerate() {
+            let name = format!("customer-{number}");
+            let token = world.token(&name);
+            let caller = world.gateway.bearing(&token);
+            caller.put("/api/payments/card", json!({ "card_token": card })).await.expect(200);
+            users.push(Customer { name, token });
+        }
+        let goods = super::proof::stock(world).await.into_keys().collect();
+        Self { users, goods }
+    }
+
+    /// Sends everybody shopping.
+    pub fn shop(&self, world: &World) -> Shopping {
+        let closing = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for customer in self.users.clone() {
+            let caller = world.gateway.bearing(&customer.token);
+            let (goods, closing) = (self.goods.clone(), Arc::clone(&closing));
+            tasks.spawn(async move {
+                let mut accepted = Vec::new();
+                while !closing.load(Ordering::Relaxed) {
+                    let number = accepted.len();
+                    let key = format!("{}-{number}", customer.name);
+                    accepted.push(order(&caller.with("idempotency-key", key), &goods, number).await);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                accepted
+            });
+        }
+        Shopping { tasks, closing }
+    }
+
+    /// Every order that the store knows of these customers.
+    pub async fn orders(&self, world: &World) -> Vec<Order> {
+        let mut orders = Vec::new();
+        for customer in &self.users {
+            let caller = world.gateway.bearing(&customer.token);
+            let mut cursor = String::new();
+            loop {
+                let path = format!("/api/v1/orders?limit=100{cursor}");
+                let page = caller.get(&path).await.expect(200);
+                orders.extend(page["items"].as_array().unwrap().iter().map(read));
+                let Some(next) = page["next_cursor"].as_str() else { break };
+                cursor = format!("&cursor={next}");
+            }
+        }
+        orders
+    }
+}
+
+impl Shopping {
+    /// Lets everybody finish the order at hand; the ids of all accepted orders.
+    pub async fn close(self) -> Vec<String> {
+        self.closing.store(true, Ordering::Relaxed);
+        self.tasks.join_all().await.concat()
+    }
+}
+
+/// Orders until the store says yes. It may say in between that it is not there, that it is busy with
+/// this very order, or nothing at all.
+async fn order(caller: &Caller, goods: &[String], number: usize) -> String {
+    let quantity = 1 + number % 3;
+    let items = [number, number + 1].map(|choice| {
+        json!({ "product_id": goods[choice % goods.len()], "quantity": quantity })
+    });
+    let body = json!({ "items": items, "shipping_address": address() }).to_string();
+    loop {
+        let answer = caller.try_send(Method::POST, "/api/v1/orders", Some(body.clone())).await;
+        match answer {
+            Ok(answer) if answer.status == 202 => {
+                return answer.json()["order_id"].as_str().unwrap().to_owned();
+            }
+            Ok(answer) => {
+                let passing = answer.status.is_server_error() || answer.status == 409;
+                assert!(passing, "{answer:?}");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn read(order: &Value) -> Order {
+    let text = |name: &str| order[name].as_str().unwrap().to_owned();
+    let items = order["items"].as_array().unwrap().iter().map(|item| {
+        (item["product_id"].as_str().unwrap().to_owned(), item["quantity"].as_u64().unwrap())
+    });
+    #[expect(clippy::cast_possible_truncation, reason = "an amount of a few hundred")]
+    let amount_minor = (order["total"].as_f64().unwrap() * 100.0).round() as i64;
+    Order {
+        id: text("order_id"),
+        number: text("order_number"),
+        status: text("status"),
+        items: items.collect(),
+        amount_minor,
+    }
+}

@@ -1,0 +1,93 @@
+//! The store and the payment provider as processes of their own.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use hyper::Method;
+use tempfile::TempDir;
+use trunkline_testkit::{Child, eventually, free_port};
+
+use crate::http::Caller;
+
+const CONFIG: &str = "\
+[service.inventory-service]
+reservation_ms = 10000
+
+[service.payment-service]
+timeout_ms = 400
+ask_again_ms = 150
+attempts_max = 5
+";
+
+pub struct World {
+    pub folder: TempDir,
+    pub gateway: Caller,
+    pub admin: Caller,
+    pub provider: Caller,
+    addresses: [String; 3],
+    store: Option<Child>,
+    _sandbox: Child,
+}
+
+impl World {
+    /// Starts the provider; the store has yet to be started.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let addresses = [(); 3].map(|()| format!("127.0.0.1:{}", free_port().unwrap()));
+        let [gateway, admin, provider] = addresses.clone().map(|at| Caller::new(format!("http://{at}")));
+        std::fs::write(folder.path().join("store.toml"), CONFIG).unwrap();
+        let mut sandbox = command();
+        sandbox.args(["sandbox", "--listen", &addresses[2], "--late-ms", "900", "--ledger"]);
+        sandbox.arg(folder.path().join("ledger.jsonl")).stdout(Stdio::null());
+        let sandbox = Child::spawn(&mut sandbox).unwrap();
+        Self { folder, gateway, admin, provider, addresses, store: None, _sandbox: sandbox }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn start(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("store.log"))
+            .unwrap();
+        let mut store = command();
+        store.arg("--data").arg(self.data());
+        store.args(["--gateway", &self.addresses[0], "--admin", &self.addresses[1]]);
+        store.arg("--config").arg(self.folder.path().join("store.toml"));
+        store.args(["--provider", &format!("http://{}", self.addresses[2])]);
+        store.stdout(Stdio::null()).stderr(log);
+        self.store = Some(Child::spawn(&mut store).unwrap());
+    }
+
+    pub fn kill(&mut self) {
+        let status = self.store.take().unwrap().kill().unwrap();
+        let log = || std::fs::read_to_string(self.folder.path().join("store.log")).unwrap();
+        assert!(Child::was_killed(status), "the store ended by itself: {status}\n{}", log());
+    }
+
+    /// Waits until the store takes requests.
+    pub async fn ready(&self) {
+        eventually(Duration::from_secs(30), async || {
+            let ready = self.admin.try_send(Method::GET, "/health/ready", None).await;
+            ready.is_ok_and(|answer| answer.status == 200)
+        })
+        .await;
+    }
+
+    /// A token of this user, as anybody at the store's machine can have one made.
+    pub fn token(&self, user: &str) -> String {
+        let output = command().args(["token", "--user", user, "--data"]).arg(self.data()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+fn command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_storefront"))
+}

@@ -1,0 +1,128 @@
+//! Payments that fail, stay away or come late.
+
+use serde_json::Value;
+use trunkline_testkit::eventually;
+
+use crate::store::{SOON, TEA_SET, TestStore, User, types};
+
+async fn ordered(user: &User, key: &str) -> String {
+    let accepted = user.order(key, TEA_SET, 2).await.expect(202);
+    accepted["order_id"].as_str().unwrap().to_owned()
+}
+
+fn statuses(charges: &[Value]) -> Vec<&str> {
+    charges.iter().map(|charge| charge["status"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declined_card_fails_the_order_and_frees_its_stock() {
+    let shop = TestStore::start().await;
+    let ann = shop.user("ann");
+    let before = shop.availability(TEA_SET).await;
+    ann.pay_with("tok_declined").await;
+    let flow = "e8a8a3d4-0000-4000-8000-000000000002";
+    let tracked = User { caller: ann.caller.with("x-correlation-id", flow), ..ann };
+    let order_id = ordered(&tracked, "k").await;
+    let order = tracked.ended(&order_id).await;
+    assert_eq!(order["status"], "failed");
+    assert_eq!(order["reason"], "card_declined");
+    eventually(SOON, async || shop.availability(TEA_SET).await == before).await;
+
+    let events = shop.events(flow, &["inventory.released", "notification.sent"]).await;
+    let seen: Vec<_> =
+        types(&events).into_iter().filter(|seen| *seen != "notification.sent").collect();
+    assert_eq!(
+        seen,
+        [
+            "inventory.reserved",
+            "order.created",
+            "payment.failed",
+            "order.failed",
+            "inventory.released",
+        ]
+    );
+    let story = shop.admin.get(&format!("/api/v1/flows/{order_id}")).await.expect(200);
+    assert_eq!(story["flows"][0]["state"], "failed", "{story}");
+    assert_eq!(statuses(&shop.charges(&order_id).await), ["declined"]);
+    let number = order["order_number"].as_str().unwrap();
+    eventually(SOON, async || shop.mails(number).len() == 1).await;
+    assert!(shop.mails(number)[0].contains("your card was declined"));
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_amount_above_the_limit_is_declined() {
+    let shop = TestStore::start().await;
+    let ann = shop.user("ann");
+    let accepted = ann.order("k", TEA_SET, 400).await.expect(202);
+    let order = ann.ended(accepted["order_id"].as_str().unwrap()).await;
+    assert_eq!(order["reason"], "amount_limit");
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_answer_confirms_the_order_and_charges_once() {
+    let shop = TestStore::start_with(
+        "[service.payment-service]\ntimeout_ms = 200\nask_again_ms = 100\nattempts_max = 10\n",
+    )
+    .await;
+    let ann = shop.user("ann");
+    ann.pay_with("tok_late").await;
+    let order_id = ordered(&ann, "k").await;
+    assert_eq!(ann.ended(&order_id).await["status"], "confirmed");
+    assert_eq!(statuses(&shop.charges(&order_id).await), ["succeeded"]);
+    let payment = ann.caller.get(&format!("/api/payments/{order_id}")).await.expect(200);
+    assert_eq!(payment["status"], "succeeded");
+    assert!(payment["transaction_id"].as_str().unwrap().starts_with("TXN-"));
+
+    ann.pay_with("tok_late_declined").await;
+    let order_id = ordered(&ann, "k2").await;
+    assert_eq!(ann.ended(&order_id).await["reason"], "card_declined");
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_never_answers_is_given_up_for_good() {
+    let shop = TestStore::start().await;
+    let ann = shop.user("ann");
+    let before = shop.availability(TEA_SET).await;
+    ann.pay_with("tok_timeout").await;
+    let order_id = ordered(&ann, "k").await;
+    let order = ann.ended(&order_id).await;
+    assert_eq!(order["status"], "failed");
+    assert_eq!(order["reason"], "provider_timeout");
+    assert_eq!(statuses(&shop.charges(&order_id).await), ["voided"]);
+    eventually(SOON, async || shop.availability(TEA_SET).await == before).await;
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_fails_once_is_asked_again() {
+    let shop = TestStore::start().await;
+    let ann = shop.user("ann");
+    ann.pay_with("tok_flaky").await;
+    let order_id = ordered(&ann, "k").await;
+    assert_eq!(ann.ended(&order_id).await["status"], "confirmed");
+    assert_eq!(statuses(&shop.charges(&order_id).await), ["succeeded"]);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_for_an_order_that_expired_is_given_back() {
+    // The answer comes after the reservation has ended.
+    let config = "[service.inventory-service]\nreservation_ms = 300\n\
+                  [service.payment-service]\ntimeout_ms = 5000\n";
+    let shop = TestStore::start_with(config).await;
+    let ann = shop.user("ann");
+    let before = shop.availability(TEA_SET).await;
+    ann.pay_with("tok_late").await;
+    let order_id = ordered(&ann, "k").await;
+    assert_eq!(ann.ended(&order_id).await["reason"], "reservation_expired");
+    eventually(SOON, async || {
+        let charges = shop.charges(&order_id).await;
+        matches!(*statuses(&charges), ["refunded" | "voided"])
+    })
+    .await;
+    eventually(SOON, async || shop.availability(TEA_SET).await == before).await;
+    shop.stop().await;
+}

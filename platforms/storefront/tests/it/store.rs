@@ -1,0 +1,160 @@
+//! A store of a test's own: in this process, on free ports, with its data in a folder that goes away.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use storefront::{Settings, Store, demo};
+use tempfile::TempDir;
+use trunkline_testkit::eventually;
+
+use crate::http::{Answer, Caller};
+
+/// The seed's own example product: 29.99, plenty in stock.
+pub const TEA_SET: &str = "550e8400-e29b-41d4-a716-446655440004";
+/// Long enough for anything that ends by itself.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// A running store, and how to talk to it.
+pub struct TestStore {
+    pub store: Store,
+    pub gateway: Caller,
+    pub admin: Caller,
+    pub folder: TempDir,
+}
+
+/// Short times, so that nothing in a test waits long.
+pub const CONFIG: &str = r#"
+[service.payment-service]
+timeout_ms = 300
+ask_again_ms = 100
+attempts_max = 3
+"#;
+
+impl TestStore {
+    pub async fn start() -> Self {
+        Self::start_with(CONFIG).await
+    }
+
+    /// Starts a store with this configuration file.
+    pub async fn start_with(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(folder, config).await
+    }
+
+    /// Starts a store on a folder that may have seen one before.
+    pub async fn start_in(folder: TempDir, config: &str) -> Self {
+        let file = folder.path().join("trunkline.toml");
+        std::fs::write(&file, config).unwrap();
+        let settings = Settings {
+            data: folder.path().join("data"),
+            gateway: Some("127.0.0.1:0".parse().unwrap()),
+            admin: Some("127.0.0.1:0".parse().unwrap()),
+            config: Some(file),
+            sandbox: Some("127.0.0.1:0".parse().unwrap()),
+            sandbox_late: Duration::from_millis(800),
+        };
+        let store = Store::start(settings).await.unwrap();
+        let gateway = Caller::new(format!("http://{}", store.gateway_addr()));
+        let admin = Caller::new(format!("http://{}", store.admin_addr()));
+        Self { store, gateway, admin, folder }
+    }
+
+    /// A caller with a token of this user.
+    pub fn user(&self, name: &str) -> User {
+        let caller = self.gateway.bearing(&self.store.token(name).unwrap());
+        User { id: demo::user_id(name), caller }
+    }
+
+    /// Stops it, and gives back its folder.
+    pub async fn stop(self) -> TempDir {
+        self.store.shutdown().await.unwrap();
+        self.folder
+    }
+
+    /// What the ledger of the payment provider says of an order.
+    pub async fn charges(&self, order_id: &str) -> Vec<Value> {
+        let provider = Caller::new(self.store.provider_url());
+        let ledger = provider.get("/v1/charges").await.expect(200);
+        let charges = ledger.as_array().unwrap().iter();
+        charges.filter(|charge| charge["key"] == order_id).cloned().collect()
+    }
+
+    pub async fn availability(&self, product_id: &str) -> (u64, u64, u64) {
+        let stock = self.gateway.get(&format!("/api/inventory/{product_id}")).await.expect(200);
+        let count = |name: &str| stock[name].as_u64().unwrap();
+        (count("on_hand"), count("reserved"), count("available"))
+    }
+
+    /// The events of an order's flow, in the order in which they happened, once there are `types`.
+    pub async fn events(&self, correlation_id: &str, types: &[&str]) -> Vec<Value> {
+        let mut events = Vec::new();
+        eventually(SOON, async || {
+            let path = format!("/api/v1/events?correlation_id={correlation_id}&limit=1000");
+            let page = self.admin.get(&path).await.expect(200);
+            events = page["events"].as_array().unwrap().clone();
+            types.iter().all(|wanted| events.iter().any(|event| event["type"] == *wanted))
+        })
+        .await;
+        // The trail records topics side by side; the time is the order.
+        let time = |event: &Value| event["time"].as_str().unwrap().parse::<jiff::Timestamp>();
+        events.sort_by_key(|event| time(event).unwrap());
+        events
+    }
+
+    /// Files of mails that speak of this text.
+    pub fn mails(&self, about: &str) -> Vec<String> {
+        let Ok(files) = std::fs::read_dir(self.folder.path().join("data/mail")) else {
+            return Vec::new();
+        };
+        let mails = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        mails.filter(|mail| mail.contains(about)).collect()
+    }
+}
+
+/// Somebody who shops.
+#[derive(Clone)]
+pub struct User {
+    pub id: String,
+    pub caller: Caller,
+}
+
+impl User {
+    /// Orders some pieces of a product; the answer, whatever it is.
+    pub async fn order(&self, key: &str, product_id: &str, quantity: u32) -> Answer {
+        let body = json!({
+            "items": [{ "product_id": product_id, "quantity": quantity }],
+            "shipping_address": address(),
+        });
+        self.caller.with("idempotency-key", key).post("/api/v1/orders", body).await
+    }
+
+    /// Pays with another card from now on.
+    pub async fn pay_with(&self, card_token: &str) {
+        let card = json!({ "card_token": card_token });
+        self.caller.put("/api/payments/card", card).await.expect(200);
+    }
+
+    pub async fn order_state(&self, order_id: &str) -> Value {
+        self.caller.get(&format!("/api/v1/orders/{order_id}")).await.expect(200)
+    }
+
+    /// The order, once it has ended.
+    pub async fn ended(&self, order_id: &str) -> Value {
+        let mut order = Value::Null;
+        eventually(SOON, async || {
+            order = self.order_state(order_id).await;
+            order["status"] != "pending"
+        })
+        .await;
+        order
+    }
+}
+
+pub fn address() -> Value {
+    serde_json::to_value(demo::address()).unwrap()
+}
+
+/// The types of events, in their order.
+pub fn types(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["type"].as_str().unwrap()).collect()
+}
