@@ -62,7 +62,7 @@ impl Args {
         let mut found = Found::default();
         let mut at = input.ident.span();
         for attribute in input.attrs.iter().filter(|a| a.path().is_ident("event")) {
-            at = attribute.span();
+            at = attribute.path().span();
             found.read(attribute)?;
         }
         let missing = |what: &str| syn::Error::new(at, format!("the event needs {what}"));
