@@ -151,7 +151,8 @@ pub fn from_header(header: &str) -> Result<Cow<'_, str>> {
         .and_then(|inner| inner.strip_suffix('"'));
     let quoted = inner.is_some();
     let text = inner.unwrap_or(header);
-    if !text.contains('%') && !(quoted && text.contains('\\')) {
+    let escaped = text.contains('%') || (quoted && text.contains('\\'));
+    if !escaped {
         return Ok(Cow::Borrowed(text));
     }
     let mut bytes = Vec::with_capacity(text.len());

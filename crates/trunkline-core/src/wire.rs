@@ -194,12 +194,14 @@ fn priority(byte: u8) -> Result<Priority> {
 
 fn put_length(into: &mut Vec<u8>, length: usize) {
     let mut rest = length;
-    while rest >= 0x80 {
-        into.push((rest & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = rest.to_le_bytes();
         rest >>= 7;
+        if rest == 0 {
+            return into.push(low);
+        }
+        into.push(low | 0x80);
     }
-    #[expect(clippy::cast_possible_truncation, reason = "less than 0x80")]
-    into.push(rest as u8);
 }
 
 fn put_text(into: &mut Vec<u8>, text: &ByteString) {

@@ -305,6 +305,10 @@ fn mistakes_name_the_field_and_what_was_expected() {
             );
         }
     }
+}
+
+#[test]
+fn what_is_no_event_is_refused() {
     let error = Dialect::Retail.read(
         RETAIL.replace("1234567890", "1700000000000").into(),
         &arrival(),

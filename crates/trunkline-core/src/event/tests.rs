@@ -21,7 +21,8 @@ struct OrderCreated {
 fn split_total(old: Value) -> Result<Value> {
     let total = old.get("total").and_then(Value::as_f64);
     let total = total.ok_or_else(|| Error::invalid("no_total", "expected a total"))?;
-    Ok(json!({"order_id": old["order_id"], "cents": (total * 100.0).round() as u64}))
+    let cents: u64 = format!("{:.0}", total * 100.0).parse().unwrap();
+    Ok(json!({"order_id": old["order_id"], "cents": cents}))
 }
 
 fn add_currency(mut old: Value) -> Result<Value> {

@@ -146,7 +146,7 @@ fn sorted(value: &Value) -> Value {
 
 /// Both constraints at once.
 fn merge(left: Value, right: Value) -> Value {
-    let (Value::Object(mut left), Value::Object(right)) = (left.clone(), right.clone()) else {
+    let (Value::Object(mut left), Value::Object(right)) = (left, right) else {
         // One of them is `false`.
         return Value::Bool(false);
     };

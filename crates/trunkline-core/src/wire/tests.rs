@@ -29,7 +29,7 @@ fn the_form_never_changes_between_releases() {
 fn texts_and_data_share_the_bytes() {
     let bytes = encode(&envelope());
     let range = bytes.as_ptr_range();
-    let read = Envelope::decode(bytes.clone()).unwrap();
+    let read = Envelope::decode(bytes).unwrap();
     for part in [read.id.as_bytes(), read.topic.as_bytes(), &read.data] {
         assert!(range.contains(&part.as_ptr()));
     }
