@@ -18,9 +18,9 @@ const KEY_BYTES_MAX: usize = 512;
 
 /// Expired keys removed with each new one, at most.
 const PRUNE_SQLITE: &str = "DELETE FROM trunkline_idempotency WHERE (scope, key) IN \
-    (SELECT scope, key FROM trunkline_idempotency WHERE expires_at <= $1 LIMIT 8)";
+    (SELECT scope, key FROM trunkline_idempotency WHERE expires_at < $1 LIMIT 8)";
 const PRUNE_POSTGRES: &str = "DELETE FROM trunkline_idempotency WHERE (scope, key) IN \
-    (SELECT scope, key FROM trunkline_idempotency WHERE expires_at <= $1 LIMIT 8 \
+    (SELECT scope, key FROM trunkline_idempotency WHERE expires_at < $1 LIMIT 8 \
      FOR UPDATE SKIP LOCKED)";
 
 // A key that has expired, or whose holder's lease has, is taken over by the same statement, so that of
@@ -112,13 +112,14 @@ impl Idempotency {
         let mut tx = self.store.begin_relaxed().await?;
         let now = self.store.now_micros();
         let config = self.store.config();
+        let lease_until = now.saturating_add(micros(config.idempotency_lease));
         let taken = sqlx::query(TAKE)
             .bind(scope)
             .bind(key)
             .bind(hash.as_str())
             .bind(self.store.owner())
-            .bind(now.saturating_add(micros(config.idempotency_lease)))
-            .bind(now.saturating_add(micros(config.idempotency_window)))
+            .bind(lease_until)
+            .bind(lease_until.saturating_add(micros(config.idempotency_window)))
             .bind(now)
             .execute(tx.conn())
             .await

@@ -159,10 +159,11 @@ impl Jobs {
     /// # Errors
     /// `Conflict` when the claim has run out and another has taken it.
     pub async fn fail(&self, run: &JobRun, error: &Error, next: Timestamp) -> Result<()> {
+        let reason = report(error).to_string();
         let mut tx = self.store.begin().await?;
         let done = sqlx::query(FAIL)
             .bind(next.as_microsecond())
-            .bind(report(error).to_string())
+            .bind(reason)
             .bind(run.name.as_str())
             .bind(run.fence)
             .execute(tx.conn())

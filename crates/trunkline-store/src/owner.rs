@@ -24,7 +24,7 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
-    pub(crate) fn begin(backend: &Backend, env: &Env) -> Result<Self> {
+    pub(crate) async fn begin(backend: &Backend, env: &Env) -> Result<Self> {
         let id = env.id().to_string();
         let Backend::Sqlite(sqlite) = backend else {
             return Ok(Self {
@@ -35,9 +35,7 @@ impl Presence {
         };
         let lock = lock_file(&sqlite.path, "owner")?;
         let alone = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
-        if !alone {
-            flock(&lock, FlockOperation::LockShared).map_err(|error| lock_failed(error.into()))?;
-        }
+        let lock = if alone { lock } else { share(lock).await? };
         Ok(Self {
             id,
             lock: Some(lock),
@@ -51,9 +49,6 @@ impl Presence {
 
     /// Releases what dead owners held, then lets others in.
     pub(crate) async fn release_the_dead(&self, store: &Store) -> Result<()> {
-        let Some(lock) = &self.lock else {
-            return Ok(());
-        };
         if self.alone {
             let mut tx = store.begin_relaxed().await?;
             for sql in [
@@ -68,8 +63,22 @@ impl Presence {
             }
             tx.commit().await?;
         }
-        flock(lock, FlockOperation::LockShared).map_err(|error| lock_failed(error.into()))
+        if let Some(lock) = &self.lock {
+            share(lock.try_clone().map_err(lock_failed)?).await?;
+        }
+        Ok(())
     }
+}
+
+/// Waits for a shared lock: whoever has it alone is just starting, and lets go in a moment.
+async fn share(lock: File) -> Result<File> {
+    let shared = tokio::task::spawn_blocking(move || {
+        flock(&lock, FlockOperation::LockShared).map(|()| lock)
+    });
+    shared
+        .await
+        .map_err(|error| Error::internal("a lock was not waited for").with_source(error))?
+        .map_err(|error| lock_failed(error.into()))
 }
 
 /// Opens (and where needed makes) the lock file `purpose` of a database.

@@ -27,6 +27,9 @@ use trunkline_telemetry::{Check, Telemetry};
 use crate::Store;
 use crate::error::sql_error;
 
+/// How often a drain looks for itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Sends the outbox of one store to the bus. Cheap to clone; the last clone dropped stops it at once.
 ///
 /// # Guarantees
@@ -203,9 +206,9 @@ impl Relay {
                     Ok(_) => {}
                     Err(error) => tracing::debug!(%error, "the outbox can't be read"),
                 }
-                if progress.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
+                // If another process leads, nobody tells this one.
+                let told = tokio::time::timeout(LOOK_AGAIN, progress.changed());
+                drop(told.await);
             }
         };
         tokio::time::timeout(limit, empty).await.is_ok()

@@ -123,7 +123,7 @@ impl Store {
                 Box::pin(Postgres::open(options, schema, pool_max, &config)).await?,
             ),
         };
-        let presence = Presence::begin(&backend, &env)?;
+        let presence = Presence::begin(&backend, &env).await?;
         let outbox = OutboxSignal {
             committed: Notify::new(),
             due: AtomicI64::new(i64::MAX),

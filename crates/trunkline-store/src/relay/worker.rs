@@ -155,6 +155,7 @@ impl Worker {
                 .partition(|row| self.held_keys.contains(&row.key));
             if !behind.is_empty() {
                 held::hold(&self.store, &behind).await?;
+                self.state.progressed();
             }
             self.send(rows, false).await?;
             if self.unsaved.len() >= UNSAVED_MAX {

@@ -1,6 +1,10 @@
 //! The store, on SQLite and on a real PostgreSQL alike.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod common;
 mod idempotency;

@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use trunkline_core::{Env, Timestamp};
-use trunkline_store::{Engine, Store, sqlx};
+use trunkline_store::sqlx::{self, Connection};
+use trunkline_store::{Engine, Store};
 use trunkline_testkit::numbered;
 use trunkline_testkit::postgres::Postgres;
 
@@ -34,7 +35,7 @@ async fn pending_rows_of_a_restored_database_are_sent(place: Place) {
     tx.commit().await.unwrap();
 
     let (restored, _folder) = match store.engine() {
-        Engine::Sqlite => copy_sqlite(&store).await,
+        Engine::Sqlite => copy_sqlite(&place.url).await,
         Engine::Postgres => (copy_postgres(&place.url), None),
     };
     drop(store);
@@ -56,13 +57,13 @@ async fn pending_rows_of_a_restored_database_are_sent(place: Place) {
     assert_eq!(sent_ids(&before).await.len(), 50);
 }
 
-async fn copy_sqlite(store: &Store) -> (String, Option<tempfile::TempDir>) {
+async fn copy_sqlite(url: &str) -> (String, Option<tempfile::TempDir>) {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("copy.db");
-    let mut reader = store.read().await.unwrap();
+    let mut conn = sqlx::AnyConnection::connect(url).await.unwrap();
     sqlx::query("VACUUM INTO $1")
         .bind(copy.to_str().unwrap())
-        .execute(reader.conn())
+        .execute(&mut conn)
         .await
         .unwrap();
     (format!("sqlite:{}", copy.display()), Some(folder))
