@@ -1,1 +1,26 @@
 //! Services, platforms, configuration and the declared topology.
+//!
+//! A [`Service`] is a value that declares everything about it; a [`Platform`] is a list of them. Handlers are async
+//! functions that take a [`Cx`] and get at everything else through it.
+
+mod config;
+mod cx;
+mod events;
+pub mod http;
+mod jobs;
+mod openapi;
+mod platform;
+mod runtime;
+mod service;
+mod signal;
+mod topology;
+mod trail;
+
+pub use config::{Admin, Config, ExternalAddress, Gateway as GatewaySection, Log, Traces};
+pub use cx::{Cx, TxGuard};
+pub use http::{Accepted, Created, NoContent};
+pub use jobs::Schedule;
+pub use openapi::Operation;
+pub use platform::{Platform, Running};
+pub use service::{Service, every};
+pub use signal::stop_requested;

@@ -1,1 +1,23 @@
-//! Trunkline: how services talk to each other. The crate that authors import.
+//! Trunkline: how services talk to each other. This is the crate that authors import.
+//!
+//! A team writes its services once: routes, event handlers, tables, and what each of them may call and publish. In one
+//! process they run on an embedded durable log and SQLite; where they run otherwise is configuration.
+
+pub use axum::Json;
+pub use axum::extract::{Path, Query};
+pub use trunkline_bus as bus;
+pub use trunkline_call::{Client, Network, Responses};
+pub use trunkline_core as core;
+pub use trunkline_core::{
+    ByteString, Context, Dialect, Env, Envelope, Error, ErrorKind, Event, EventData, EventDecl,
+    Kind, Priority, Result, Retry, Timestamp, TraceContext, Upcast, Version, report,
+};
+pub use trunkline_gateway as gateway;
+pub use trunkline_saga::{Flow, State as FlowState, Story};
+pub use trunkline_security::{Claims, Secret, Signer, Verifier};
+pub use trunkline_service::{
+    Accepted, Config, Created, Cx, NoContent, Platform, Running, Schedule, Service, TxGuard, every,
+    stop_requested,
+};
+pub use trunkline_store::{Migration, Reader, Store, Tx, sql_error};
+pub use trunkline_telemetry as telemetry;

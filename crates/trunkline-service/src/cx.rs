@@ -1,0 +1,339 @@
+//! What a handler works with.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex as Lock;
+use serde::de::DeserializeOwned;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use trunkline_call::Client;
+use trunkline_core::{
+    ByteString, Context, Env, Envelope, Error, ErrorKind, EventData, Result, Timestamp,
+};
+use trunkline_store::{Reader, StoredResponse, Tx};
+
+use crate::runtime::Runtime;
+
+/// The work at hand: a request, an event or a job, in its service. Cheap to clone.
+///
+/// Its transaction opens when it is first asked for, and commits when the handler returns `Ok`; on `Err`
+/// everything is undone. Events are published with it.
+#[derive(Clone)]
+pub struct Cx(Arc<Unit>);
+
+struct Unit {
+    runtime: Arc<Runtime>,
+    context: Context,
+    tx: Arc<Mutex<Option<Tx>>>,
+    /// The transaction is shared with other events of a batch, and whoever made it commits it.
+    shared: bool,
+    /// The event that this work handles, for the inbox.
+    inbox: Option<Inbox>,
+    outgoing: Lock<Vec<(Envelope, Option<Timestamp>)>>,
+}
+
+#[derive(Clone)]
+struct Inbox {
+    group: ByteString,
+    event_id: ByteString,
+}
+
+/// The code of the error that says that an event was handled before.
+pub(crate) const DUPLICATE: &str = "event_duplicate";
+
+/// An idempotent request's scope, key and answer, stored with its transaction.
+pub(crate) struct Completion<'a> {
+    pub(crate) scope: &'a str,
+    pub(crate) key: &'a str,
+    pub(crate) response: &'a StoredResponse,
+}
+
+impl Cx {
+    pub(crate) fn new(runtime: Arc<Runtime>, context: Context) -> Self {
+        Self(Arc::new(Unit {
+            runtime,
+            context,
+            tx: Arc::default(),
+            shared: false,
+            inbox: None,
+            outgoing: Lock::default(),
+        }))
+    }
+
+    /// The work that an event is; alone, or within a transaction that is shared.
+    pub(crate) fn of_event(
+        runtime: Arc<Runtime>,
+        group: &ByteString,
+        event: &Envelope,
+        shared: Option<Arc<Mutex<Option<Tx>>>>,
+    ) -> Self {
+        let mut context = Context::of_event(event, &runtime.env);
+        // The consumer put the span of its call into the envelope: what follows is part of that.
+        context.trace = event.trace.unwrap_or(context.trace);
+        Self(Arc::new(Unit {
+            runtime,
+            context,
+            shared: shared.is_some(),
+            tx: shared.unwrap_or_default(),
+            inbox: Some(Inbox {
+                group: group.clone(),
+                event_id: event.id.clone(),
+            }),
+            outgoing: Lock::default(),
+        }))
+    }
+
+    /// The transaction of this work, opened when first asked for. While the guard lives, others who ask wait.
+    ///
+    /// # Errors
+    /// What the store says when none can be opened.
+    pub async fn tx(&self) -> Result<TxGuard> {
+        let mut guard = self.0.tx.clone().lock_owned().await;
+        if guard.is_none() {
+            let mut tx = self.0.runtime.store.begin().await?;
+            self.record(&mut tx).await?;
+            *guard = Some(tx);
+        }
+        Ok(TxGuard {
+            guard,
+            cx: self.clone(),
+        })
+    }
+
+    /// Notes the event in the inbox; an event that is there already ends the work.
+    async fn record(&self, tx: &mut Tx) -> Result<()> {
+        if let (Some(inbox), false) = (&self.0.inbox, self.0.shared)
+            && !tx.first_time(&inbox.group, &inbox.event_id).await?
+        {
+            return Err(Error::conflict(DUPLICATE, "the event was handled before"));
+        }
+        Ok(())
+    }
+
+    /// A connection to read with, outside the transaction: it sees what is committed.
+    ///
+    /// # Errors
+    /// What the store says when none is free.
+    pub async fn read(&self) -> Result<Reader> {
+        self.0.runtime.store.read().await
+    }
+
+    /// Publishes an event when this work commits.
+    ///
+    /// # Errors
+    /// `PermissionDenied` when the service does not declare that it publishes this event.
+    pub async fn publish<T: EventData>(&self, event: T) -> Result<()> {
+        self.push(&event, None)
+    }
+
+    /// Publishes an event some time after this work commits; durable meanwhile.
+    ///
+    /// # Errors
+    /// As [`Cx::publish`].
+    pub async fn publish_in<T: EventData>(&self, wait: Duration, event: T) -> Result<()> {
+        self.push(&event, Some(self.env().after(wait)))
+    }
+
+    fn push<T: EventData>(&self, event: &T, at: Option<Timestamp>) -> Result<()> {
+        let runtime = &self.0.runtime;
+        if !runtime.publishes.contains(T::TYPE) {
+            return Err(Error::new(
+                ErrorKind::PermissionDenied,
+                "publish_undeclared",
+                "the service does not declare that it publishes this event: add .publishes::<…>()",
+            )
+            .with("service", &runtime.name)
+            .with("event", T::TYPE));
+        }
+        let envelope = Envelope::of(event, runtime.name.clone(), &self.0.context, &runtime.env)?;
+        self.0.outgoing.lock().push((envelope, at));
+        Ok(())
+    }
+
+    /// A client of another service, in the context of this work.
+    ///
+    /// # Errors
+    /// `PermissionDenied` when the service does not declare that it calls that one.
+    pub fn service(&self, name: &str) -> Result<Client> {
+        let runtime = &self.0.runtime;
+        if !runtime.calls.contains(name) {
+            return Err(Error::new(
+                ErrorKind::PermissionDenied,
+                "call_undeclared",
+                "the service does not declare that it calls this one: add .calls(…)",
+            )
+            .with("service", &runtime.name)
+            .with("target", name));
+        }
+        let channel = runtime.network.channel(runtime.name.clone(), name);
+        Ok(Client::new(channel, self.0.context.clone()))
+    }
+
+    /// Trace, correlation, cause, user and deadline of this work.
+    pub fn context(&self) -> &Context {
+        &self.0.context
+    }
+
+    /// The verified user on whose behalf it is done.
+    ///
+    /// # Errors
+    /// `Unauthenticated` when there is none.
+    pub fn user(&self) -> Result<ByteString> {
+        self.0.context.user_id.clone().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unauthenticated,
+                "user_missing",
+                "this needs a signed-in user",
+            )
+        })
+    }
+
+    /// Clock, randomness and ids.
+    pub fn env(&self) -> &Env {
+        &self.0.runtime.env
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.env().now()
+    }
+
+    /// The service's name.
+    pub fn service_name(&self) -> &ByteString {
+        &self.0.runtime.name
+    }
+
+    /// A value that the service was given with `.state(…)`.
+    ///
+    /// # Errors
+    /// `Internal` when it was given none of this type.
+    pub fn state<T: Send + Sync + 'static>(&self) -> Result<Arc<T>> {
+        self.0.runtime.states.get().ok_or_else(|| {
+            Error::internal("the service was given no such state: add .state(…)")
+                .with("service", self.service_name())
+                .with("type", std::any::type_name::<T>())
+        })
+    }
+
+    /// The service's own section of the configuration; `{}` where there is none.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the section does not fit `T`, saying what was expected.
+    pub fn config<T: DeserializeOwned>(&self) -> Result<T> {
+        let section = self.0.runtime.config.clone();
+        toml::Value::Table(section)
+            .try_into()
+            .map_err(|error: toml::de::Error| {
+                Error::invalid(
+                    "config_invalid",
+                    format!("expected otherwise: {}", error.message()),
+                )
+                .with("section", format!("service.{}", self.service_name()))
+            })
+    }
+
+    pub(crate) fn runtime(&self) -> &Arc<Runtime> {
+        &self.0.runtime
+    }
+
+    /// Makes what was done take effect, all of it or nothing.
+    pub(crate) async fn finish(&self, completion: Option<Completion<'_>>) -> Result<()> {
+        let mut guard = self.0.tx.clone().lock_owned().await;
+        let outgoing = std::mem::take(&mut *self.0.outgoing.lock());
+        let needed = !outgoing.is_empty() || completion.is_some() || self.0.inbox.is_some();
+        if guard.is_none() && needed {
+            let mut tx = self.0.runtime.store.begin().await?;
+            self.record(&mut tx).await?;
+            *guard = Some(tx);
+        }
+        let Some(tx) = guard.as_mut() else {
+            return Ok(());
+        };
+        for (envelope, at) in outgoing {
+            match at {
+                None => tx.publish(envelope).await?,
+                Some(at) => tx.publish_at(envelope, at).await?,
+            }
+        }
+        if let Some(Completion {
+            scope,
+            key,
+            response,
+        }) = completion
+        {
+            tx.complete_idempotent(scope, key, response).await?;
+        }
+        match guard.take() {
+            Some(tx) if !self.0.shared => tx.commit().await,
+            kept => {
+                *guard = kept;
+                Ok(())
+            }
+        }
+    }
+
+    /// Undoes what was done, unless the transaction is somebody else's.
+    pub(crate) async fn undo(&self) {
+        self.0.outgoing.lock().clear();
+        if !self.0.shared
+            && let Some(tx) = self.0.tx.lock().await.take()
+            && let Err(error) = tx.rollback().await
+        {
+            tracing::debug!(%error, "a rollback failed; the store undoes it when it finds out");
+        }
+    }
+}
+
+impl fmt::Debug for Cx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cx")
+            .field("service", &self.0.runtime.name)
+            .field("context", &self.0.context)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The transaction of the work at hand; `conn()` is for sqlx.
+#[derive(Debug)]
+pub struct TxGuard {
+    guard: OwnedMutexGuard<Option<Tx>>,
+    cx: Cx,
+}
+
+impl TxGuard {
+    /// Publishes an event when the work commits; the same as [`Cx::publish`].
+    ///
+    /// # Errors
+    /// As [`Cx::publish`].
+    pub async fn publish<T: EventData>(&mut self, event: T) -> Result<()> {
+        self.cx.push(&event, None)
+    }
+
+    /// Publishes an event some time after the work commits; the same as [`Cx::publish_in`].
+    ///
+    /// # Errors
+    /// As [`Cx::publish`].
+    pub async fn publish_in<T: EventData>(&mut self, wait: Duration, event: T) -> Result<()> {
+        self.cx.publish_in(wait, event).await
+    }
+}
+
+impl Deref for TxGuard {
+    type Target = Tx;
+
+    fn deref(&self) -> &Tx {
+        self.guard
+            .as_ref()
+            .expect("the guard is made with the transaction in it")
+    }
+}
+
+impl DerefMut for TxGuard {
+    fn deref_mut(&mut self) -> &mut Tx {
+        self.guard
+            .as_mut()
+            .expect("the guard is made with the transaction in it")
+    }
+}

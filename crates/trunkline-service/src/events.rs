@@ -1,0 +1,216 @@
+//! Events on their way to a service's handlers.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::sync::Mutex;
+use trunkline_bus::{Handler, Outcome};
+use trunkline_core::{ByteString, Envelope, Event, EventData, EventDecl, Result, SchemaRegistry};
+use trunkline_store::Tx;
+
+use crate::Cx;
+use crate::cx::DUPLICATE;
+use crate::runtime::Runtime;
+
+/// How a service reacts to one event type.
+#[derive(Clone)]
+pub(crate) struct Reaction {
+    pub(crate) decl: EventDecl,
+    /// How many may share a transaction; none means one at a time.
+    pub(crate) batch_max: Option<usize>,
+    run: Arc<dyn Fn(Cx, Envelope) -> BoxFuture<'static, Result<()>> + Send + Sync>,
+}
+
+pub(crate) fn reaction<T, F, W>(batch_max: Option<usize>, handler: F) -> Reaction
+where
+    T: EventData,
+    F: Fn(Cx, Event<T>) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<()>> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    Reaction {
+        decl: EventDecl::of::<T>(),
+        batch_max,
+        run: Arc::new(move |cx, envelope| {
+            let handler = handler.clone();
+            Box::pin(async move { handler(cx, Event::decode(envelope)?).await })
+        }),
+    }
+}
+
+/// Handles the events of one group of a service, over the service's store.
+pub(crate) struct Reactions {
+    group: ByteString,
+    runtime: Arc<Runtime>,
+    by_type: HashMap<&'static str, Reaction>,
+    schemas: SchemaRegistry,
+}
+
+impl Reactions {
+    pub(crate) fn new(
+        group: ByteString,
+        runtime: Arc<Runtime>,
+        reactions: &[Reaction],
+    ) -> Result<Self> {
+        Ok(Self {
+            group,
+            runtime,
+            by_type: reactions
+                .iter()
+                .map(|r| (r.decl.event_type, r.clone()))
+                .collect(),
+            schemas: SchemaRegistry::of(reactions.iter().map(|reaction| &reaction.decl))?,
+        })
+    }
+
+    /// Runs the handler of an event within a unit of work.
+    async fn react(&self, reaction: &Reaction, cx: &Cx, event: &Envelope) -> Result<()> {
+        if event.version == reaction.decl.version {
+            self.schemas.validate_event(event)?;
+        }
+        (reaction.run)(cx.clone(), event.clone()).await
+    }
+
+    /// One event in a transaction of its own.
+    async fn alone(&self, event: &Envelope) -> Result<()> {
+        let Some(reaction) = self.by_type.get(&*event.event_type) else {
+            return Ok(());
+        };
+        if self.runtime.store.seen(&self.group, &event.id).await? {
+            return Ok(());
+        }
+        let cx = Cx::of_event(self.runtime.clone(), &self.group, event, None);
+        let done = match self.react(reaction, &cx, event).await {
+            Ok(()) => cx.finish(None).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Err(error) => {
+                cx.undo().await;
+                if error.code() == DUPLICATE {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+            done => done,
+        }
+    }
+
+    /// Several events in one transaction, with a savepoint each.
+    async fn together(&self, batch: &[Envelope]) -> Result<Vec<Outcome>> {
+        let shared: Arc<Mutex<Option<Tx>>> =
+            Arc::new(Mutex::new(Some(self.runtime.store.begin().await?)));
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut failed: Vec<&ByteString> = Vec::new();
+        for event in batch {
+            if failed.contains(&event.order_key()) {
+                outcomes.push(Outcome::Blocked);
+                continue;
+            }
+            let outcome = self.within(&shared, event).await?;
+            if matches!(outcome, Outcome::Failed(_)) {
+                failed.push(event.order_key());
+            }
+            outcomes.push(outcome);
+        }
+        let tx = shared.lock().await.take();
+        if let Some(tx) = tx {
+            tx.commit().await?;
+        }
+        Ok(outcomes)
+    }
+
+    /// One event of a batch. An error is one of the whole transaction.
+    async fn within(&self, shared: &Arc<Mutex<Option<Tx>>>, event: &Envelope) -> Result<Outcome> {
+        let Some(reaction) = self.by_type.get(&*event.event_type) else {
+            return Ok(Outcome::Done);
+        };
+        if let Some(tx) = shared.lock().await.as_mut() {
+            tx.savepoint(1).await?;
+            if !tx.first_time(&self.group, &event.id).await? {
+                tx.release(1).await?;
+                return Ok(Outcome::Done);
+            }
+        }
+        let cx = Cx::of_event(
+            self.runtime.clone(),
+            &self.group,
+            event,
+            Some(shared.clone()),
+        );
+        let done = match self.react(reaction, &cx, event).await {
+            Ok(()) => cx.finish(None).await,
+            Err(error) => Err(error),
+        };
+        if let Some(tx) = shared.lock().await.as_mut() {
+            if done.is_err() {
+                tx.rollback_to(1).await?;
+            }
+            tx.release(1).await?;
+        }
+        Ok(match done {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Failed(error),
+        })
+    }
+}
+
+impl Handler for Reactions {
+    fn handle<'a>(&'a self, batch: &'a [Envelope], _attempt: u32) -> BoxFuture<'a, Vec<Outcome>> {
+        Box::pin(async move {
+            if let [event] = batch {
+                return vec![outcome(self.alone(event).await)];
+            }
+            match self.together(batch).await {
+                Ok(outcomes) => outcomes,
+                // The transaction as a whole came to nothing: each event is tried again by itself.
+                Err(error) => {
+                    tracing::warn!(
+                        group = &*self.group, events = batch.len(),
+                        error = %trunkline_core::report(&error),
+                        "a batch was undone; its events run one by one"
+                    );
+                    self.one_by_one(batch).await
+                }
+            }
+        })
+    }
+}
+
+impl Reactions {
+    async fn one_by_one(&self, batch: &[Envelope]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut failed: Vec<&ByteString> = Vec::new();
+        for event in batch {
+            if failed.contains(&event.order_key()) {
+                outcomes.push(Outcome::Blocked);
+                continue;
+            }
+            let done = outcome(self.alone(event).await);
+            if matches!(done, Outcome::Failed(_)) {
+                failed.push(event.order_key());
+            }
+            outcomes.push(done);
+        }
+        outcomes
+    }
+}
+
+fn outcome(done: Result<()>) -> Outcome {
+    match done {
+        Ok(()) => Outcome::Done,
+        Err(error) => Outcome::Failed(error),
+    }
+}
+
+impl fmt::Debug for Reactions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactions")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
+    }
+}

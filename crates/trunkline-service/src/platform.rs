@@ -1,0 +1,160 @@
+//! A platform: services, flows and a gateway, and how they start.
+
+mod assemble;
+mod health;
+mod running;
+mod unit;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use trunkline_core::schema::{check_dir, write_dir};
+use trunkline_core::{ByteString, Env, EventDecl, Result};
+use trunkline_saga::Flow;
+use trunkline_security::Verifier;
+use trunkline_telemetry::SpanSink;
+
+use crate::{Config, Service, topology};
+
+pub use running::Running;
+
+/// The name under which the platform itself keeps its trail.
+pub(crate) const PLATFORM: &str = "platform";
+
+/// A list of services that run together: in one process, or each where the configuration says.
+pub struct Platform {
+    pub(crate) name: ByteString,
+    pub(crate) version: ByteString,
+    pub(crate) services: Vec<Service>,
+    pub(crate) flows: Vec<Flow>,
+    pub(crate) gateway: Option<(trunkline_gateway::Config, Option<Verifier>)>,
+    pub(crate) schemas: Option<PathBuf>,
+    pub(crate) sinks: Vec<Arc<dyn SpanSink>>,
+    pub(crate) env: Env,
+}
+
+impl Platform {
+    /// A platform without services.
+    pub fn new(name: impl Into<ByteString>) -> Self {
+        Self {
+            name: name.into(),
+            version: ByteString::from_static("0.0.0"),
+            services: Vec::new(),
+            flows: Vec::new(),
+            gateway: None,
+            schemas: None,
+            sinks: Vec::new(),
+            env: Env::system(),
+        }
+    }
+
+    /// Its version.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<ByteString>) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// Adds a service.
+    #[must_use]
+    pub fn service(mut self, service: Service) -> Self {
+        self.services.push(service);
+        self
+    }
+
+    /// Adds services.
+    #[must_use]
+    pub fn services(mut self, services: impl IntoIterator<Item = Service>) -> Self {
+        self.services.extend(services);
+        self
+    }
+
+    /// Declares a flow of events.
+    #[must_use]
+    pub fn flow(mut self, flow: Flow) -> Self {
+        self.flows.push(flow);
+        self
+    }
+
+    /// Puts a gateway in front; the verifier checks the tokens of its `jwt` plugin.
+    #[must_use]
+    pub fn gateway(
+        mut self,
+        config: trunkline_gateway::Config,
+        verifier: Option<Verifier>,
+    ) -> Self {
+        self.gateway = Some((config, verifier));
+        self
+    }
+
+    /// Checks at the start that no event's schema differs from the one that is kept in this folder.
+    #[must_use]
+    pub fn schemas(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.schemas = Some(dir.into());
+        self
+    }
+
+    /// Sends finished spans to one more place.
+    #[must_use]
+    pub fn span_sink(mut self, sink: Arc<dyn SpanSink>) -> Self {
+        self.sinks.push(sink);
+        self
+    }
+
+    /// Takes time, randomness and ids from elsewhere.
+    #[must_use]
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = env;
+        self
+    }
+
+    /// Checks that the services, flows and schemas fit together.
+    ///
+    /// # Errors
+    /// `InvalidInput` for the first thing that does not, naming it.
+    pub fn check(&self) -> Result<()> {
+        topology::check(&self.services, &self.flows)?;
+        match &self.schemas {
+            Some(dir) => check_dir(dir, &self.events()),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the schemas of new versions of events to a folder; those that are there stay as they are.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a changed event without a new version; `Unavailable` when the folder can't be written.
+    pub fn write_schemas(&self, dir: &std::path::Path) -> Result<Vec<PathBuf>> {
+        write_dir(dir, &self.events())
+    }
+
+    /// Every event type, once for each version.
+    pub fn events(&self) -> Vec<EventDecl> {
+        let mut events: Vec<EventDecl> = self.services.iter().flat_map(Service::events).collect();
+        events.sort_by_key(|decl| (decl.event_type, decl.version));
+        events.dedup_by_key(|decl| (decl.event_type, decl.version));
+        events
+    }
+
+    /// Starts everything: stores, relays, routes, consumers, jobs, the gateway and the admin address. It returns
+    /// when requests are taken.
+    ///
+    /// # Errors
+    /// What could not be started and what was expected: the declaration, the data folder, a store, the bus, an
+    /// address that is in use. Whatever had started is stopped again.
+    pub async fn start(self, config: Config) -> Result<Running> {
+        self.check()?;
+        Box::pin(assemble::start(self, config)).await
+    }
+}
+
+impl fmt::Debug for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let services: Vec<_> = self.services.iter().map(|service| &*service.name).collect();
+        f.debug_struct("Platform")
+            .field("name", &self.name)
+            .field("services", &services)
+            .finish()
+    }
+}

@@ -1,0 +1,98 @@
+//! How services and the whole platform are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use futures::future::{BoxFuture, join_all};
+use http::StatusCode;
+use trunkline_console::HealthSource;
+use trunkline_core::{ByteString, Env, Error, Result};
+use trunkline_store::{Relay, Store};
+use trunkline_telemetry::{Check, Health, HealthReport};
+
+use crate::Service;
+use crate::runtime::Runtime;
+
+struct StoreCheck(Store);
+
+impl Check for StoreCheck {
+    fn check(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.0.check())
+    }
+}
+
+/// The bus is well when what was published leaves.
+struct OutboxCheck(Relay);
+
+impl Check for OutboxCheck {
+    fn check(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async {
+            let status = self.0.status().await?;
+            match status.last_error {
+                None => Ok(()),
+                Some(why) => Err(Error::unavailable("outbox_blocked", "events can't be sent")
+                    .with("waiting", status.pending)
+                    .with("why", why)),
+            }
+        })
+    }
+}
+
+/// A service's own checks with those that each service has; named as the storefront seed names them.
+pub(super) fn of_service(service: &Service, runtime: &Runtime, relay: &Relay) -> Health {
+    let health = Health::new(
+        service.name.clone(),
+        service.version.clone(),
+        runtime.env.clone(),
+    );
+    health.register("database", Arc::new(StoreCheck(runtime.store.clone())));
+    health.register("eventBus", Arc::new(OutboxCheck(relay.clone())));
+    for (name, check) in &service.checks {
+        health.register(name.clone(), check.clone());
+    }
+    health
+}
+
+/// 200 when all is well, 503 when not.
+pub(super) async fn answer(health: Health) -> Response {
+    let report = health.report().await;
+    let status = if report.is_healthy() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(report)).into_response()
+}
+
+/// The health of the platform: that of all its services.
+pub(super) struct PlatformHealth {
+    pub(super) name: ByteString,
+    pub(super) version: ByteString,
+    pub(super) services: Vec<Health>,
+    pub(super) ready: AtomicBool,
+    pub(super) env: Env,
+}
+
+impl HealthSource for PlatformHealth {
+    fn report(&self) -> BoxFuture<'_, (bool, serde_json::Value)> {
+        Box::pin(async {
+            let reports: Vec<HealthReport> =
+                join_all(self.services.iter().map(Health::report)).await;
+            let well = reports.iter().all(HealthReport::is_healthy);
+            let report = serde_json::json!({
+                "status": if well { "healthy" } else { "unhealthy" },
+                "timestamp": self.env.now(),
+                "platform": &*self.name,
+                "version": &*self.version,
+                "services": reports,
+            });
+            (well, report)
+        })
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,175 @@
+//! A platform that runs, and how it ends.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use trunkline_bus::Consumer;
+use trunkline_call::{Network, server};
+use trunkline_console::Parts;
+use trunkline_core::{Envelope, Error, Result, report};
+use trunkline_gateway::Gateway;
+use trunkline_store::Store;
+
+use super::assemble::feed;
+use super::health::PlatformHealth;
+use super::unit::{Shared, Unit};
+use crate::trail::GROUP;
+
+/// What has been brought up so far.
+pub(super) struct Up {
+    pub(super) shared: Shared,
+    pub(super) units: Vec<Unit>,
+    pub(super) consumers: Vec<Consumer>,
+    pub(super) platform_store: Option<Store>,
+    pub(super) feed: broadcast::Sender<Envelope>,
+    pub(super) jobs: JoinSet<()>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Up {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self {
+            shared,
+            units: Vec::new(),
+            consumers: Vec::new(),
+            platform_store: None,
+            feed: feed(),
+            jobs: JoinSet::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Opens the doors.
+    pub(super) fn serve(
+        self,
+        gateway: Option<(Gateway, TcpListener)>,
+        (parts, admin): (Parts, TcpListener),
+        health: Arc<PlatformHealth>,
+    ) -> Result<Running> {
+        let address = |listener: &TcpListener| {
+            listener
+                .local_addr()
+                .map_err(|error| Error::internal("a listener has an address").with_source(error))
+        };
+        let admin_address = address(&admin)?;
+        let mut doors = JoinSet::new();
+        let gateway_stop = CancellationToken::new();
+        let mut gateway_address = None;
+        if let Some((gateway, listener)) = gateway {
+            gateway_address = Some(address(&listener)?);
+            let stop = gateway_stop.clone();
+            doors.spawn(async move { gateway.serve(listener, stop.cancelled_owned()).await });
+        }
+        let mut admin_door = JoinSet::new();
+        let admin_stop = CancellationToken::new();
+        let stop = admin_stop.clone();
+        let router = trunkline_console::router(parts);
+        admin_door.spawn(async move { server::serve(admin, router, stop.cancelled_owned()).await });
+        health.ready.store(true, Ordering::Release);
+        Ok(Running {
+            up: self,
+            gateway_address,
+            admin_address,
+            doors,
+            gateway_stop,
+            admin_door,
+            admin_stop,
+            health,
+        })
+    }
+
+    /// Ends what runs: consumers first, so that nothing new comes up, then what was published is sent, and the trail
+    /// notes it.
+    pub(super) async fn down(mut self) {
+        let limit = Duration::from_secs(self.shared.config.shutdown_seconds);
+        self.stop.cancel();
+        while self.jobs.join_next().await.is_some() {}
+        let (trail, others): (Vec<_>, Vec<_>) = self
+            .consumers
+            .drain(..)
+            .partition(|consumer| &**consumer.group() == GROUP);
+        drain(others, limit).await;
+        join_all(self.units.iter().map(|unit| unit.lower(limit))).await;
+        drain(trail, limit).await;
+        if let Some(store) = self.platform_store {
+            store.close().await;
+        }
+        if let Err(error) = self.shared.transport.close().await {
+            tracing::warn!(error = %report(&error), "the bus did not close well");
+        }
+    }
+}
+
+async fn drain(consumers: Vec<Consumer>, limit: Duration) {
+    let drained = consumers.iter().map(|consumer| consumer.drain(limit));
+    for error in join_all(drained)
+        .await
+        .into_iter()
+        .filter_map(std::result::Result::err)
+    {
+        tracing::warn!(error = %report(&error), "a subscription did not drain");
+    }
+}
+
+/// A platform that runs. Dropped, it stops at once, as if the process were killed; [`Running::shutdown`] ends it well.
+pub struct Running {
+    up: Up,
+    gateway_address: Option<SocketAddr>,
+    admin_address: SocketAddr,
+    doors: JoinSet<()>,
+    gateway_stop: CancellationToken,
+    admin_door: JoinSet<()>,
+    admin_stop: CancellationToken,
+    health: Arc<PlatformHealth>,
+}
+
+impl Running {
+    /// Where the gateway listens, if there is one.
+    pub fn gateway_address(&self) -> Option<SocketAddr> {
+        self.gateway_address
+    }
+
+    /// Where the admin API listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// The network that its services are on.
+    pub fn network(&self) -> &Network {
+        &self.up.shared.network
+    }
+
+    /// The events of the platform from now on, as they are recorded. Who is too slow misses some, and is told so.
+    pub fn events(&self) -> broadcast::Receiver<Envelope> {
+        self.up.feed.subscribe()
+    }
+
+    /// Ends everything in order: no new requests, those under way end; no new events, those being handled end;
+    /// what was published is sent. Each step is bounded by `shutdown_seconds`; what does not end by then is kept
+    /// for the next start.
+    pub async fn shutdown(mut self) {
+        self.health.ready.store(false, Ordering::Release);
+        self.gateway_stop.cancel();
+        while self.doors.join_next().await.is_some() {}
+        self.up.down().await;
+        self.admin_stop.cancel();
+        while self.admin_door.join_next().await.is_some() {}
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("gateway", &self.gateway_address)
+            .field("admin", &self.admin_address)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,238 @@
+//! One service, brought up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::routing::get;
+use axum::{Json, Router};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts, Transport};
+use trunkline_call::Network;
+use trunkline_call::server::{self, Limits};
+use trunkline_core::{ByteString, Context, Env, Error, Priority, Result};
+use trunkline_store::{Relay, Store};
+use trunkline_telemetry::{Health, Telemetry};
+
+use super::health;
+use crate::events::{Reaction, Reactions};
+use crate::http::router;
+use crate::runtime::Runtime;
+use crate::{Config, Cx, Service, jobs, openapi};
+
+/// What every service of a process shares.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) config: Arc<Config>,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) network: Network,
+    pub(super) telemetry: Telemetry,
+    pub(super) env: Env,
+}
+
+/// A service that is up: it answers calls and sends its events, but handles none yet.
+pub(super) struct Unit {
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) relay: Relay,
+    pub(super) health: Health,
+    reactions: Vec<Reaction>,
+    jobs: Vec<jobs::JobDecl>,
+    starts: Vec<crate::service::StartHandler>,
+}
+
+impl Unit {
+    /// Opens the store, mounts the routes and starts the relay.
+    pub(super) async fn raise(service: Service, shared: &Shared) -> Result<Self> {
+        let name = service.name.clone();
+        let url = shared.config.url(&shared.config.store, &name);
+        let named = |error: Error| error.with("service", &name);
+        let store = Store::open(&url, &name, shared.env.clone())
+            .await
+            .map_err(named)?;
+        store.migrate(service.migrations).await.map_err(named)?;
+        for external in &service.external {
+            let address = shared.config.external.get(&*external.name);
+            let url = address.map_or(&external.url, |address| &address.url);
+            shared
+                .network
+                .remote(external.name.clone(), url, trunkline_call::Responses::Plain)
+                .map_err(|error| error.with("external", &external.name))?;
+        }
+        let external = service
+            .external
+            .iter()
+            .map(|external| external.name.clone());
+        let runtime = Arc::new(Runtime {
+            name: name.clone(),
+            responses: service.responses,
+            store: store.clone(),
+            network: shared.network.clone(),
+            env: shared.env.clone(),
+            calls: service.calls.iter().cloned().chain(external).collect(),
+            publishes: service
+                .publishes
+                .iter()
+                .map(|decl| decl.event_type)
+                .collect(),
+            states: service.states.clone(),
+            config: shared
+                .config
+                .service
+                .get(&*name)
+                .cloned()
+                .unwrap_or_default(),
+        });
+        let telemetry = shared.telemetry.clone();
+        let relay = Relay::start(
+            store,
+            shared.transport.clone(),
+            telemetry,
+            shared.env.clone(),
+        );
+        let health = health::of_service(&service, &runtime, &relay);
+        let router = routes(&service, &runtime, health.clone(), &shared.telemetry)?;
+        shared.network.mount(name, router, service.responses);
+        Ok(Self {
+            runtime,
+            relay,
+            health,
+            reactions: service.reactions,
+            jobs: service.jobs,
+            starts: service.starts,
+        })
+    }
+
+    /// Runs what the service wants to run before anything reaches it.
+    pub(super) async fn begin(&self) -> Result<()> {
+        for start in &self.starts {
+            let cx = Cx::new(self.runtime.clone(), Context::root(&self.runtime.env));
+            let done = match start(cx.clone()).await {
+                Ok(()) => cx.finish(None).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = done {
+                cx.undo().await;
+                return Err(error
+                    .with("service", &self.runtime.name)
+                    .with("in", "on_start"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts to handle events: one group for those that run one by one, one for those that share transactions.
+    pub(super) async fn consume(&self, shared: &Shared) -> Result<Vec<Consumer>> {
+        let (single, batched): (Vec<_>, Vec<_>) = self
+            .reactions
+            .iter()
+            .cloned()
+            .partition(|reaction| reaction.batch_max.is_none());
+        let mut consumers = Vec::new();
+        if !single.is_empty() {
+            consumers.push(
+                self.group(self.runtime.name.clone(), &single, 1, shared)
+                    .await?,
+            );
+        }
+        if let Some(batch_max) = batched
+            .iter()
+            .filter_map(|reaction| reaction.batch_max)
+            .max()
+        {
+            let group = ByteString::from(format!("{}.batch", self.runtime.name));
+            consumers.push(self.group(group, &batched, batch_max, shared).await?);
+        }
+        Ok(consumers)
+    }
+
+    async fn group(
+        &self,
+        group: ByteString,
+        reactions: &[Reaction],
+        batch_max: usize,
+        shared: &Shared,
+    ) -> Result<Consumer> {
+        let mut config = ConsumerConfig::new(group.clone());
+        config.service = self.runtime.name.clone();
+        config.batch_max = batch_max;
+        if batch_max > 1 {
+            // One store, one writer: batches beside each other would only wait for each other.
+            config.handlers_max = 3;
+        }
+        for (topic, lanes) in topics(reactions) {
+            config = config.topic(topic, &lanes);
+        }
+        let handler = Reactions::new(group, self.runtime.clone(), reactions)?;
+        let ports = ConsumerPorts {
+            transport: shared.transport.clone(),
+            handler: Arc::new(handler),
+            lot: self.runtime.store.parking_lot(),
+            telemetry: shared.telemetry.clone(),
+            env: shared.env.clone(),
+        };
+        Consumer::start(config, ports).await
+    }
+
+    /// Starts the jobs, which end with `stop`.
+    pub(super) fn work(&mut self, into: &mut JoinSet<()>, stop: &CancellationToken) {
+        for job in self.jobs.drain(..) {
+            into.spawn(jobs::run(self.runtime.clone(), job, stop.clone()));
+        }
+    }
+
+    /// Sends what is committed, then closes the store.
+    pub(super) async fn lower(&self, limit: Duration) {
+        if !self.relay.drain(limit).await {
+            tracing::warn!(
+                service = &*self.runtime.name,
+                "events were still unsent at the limit; they stay in the outbox"
+            );
+        }
+        self.relay.stop().await;
+        self.runtime.store.close().await;
+    }
+}
+
+fn topics(reactions: &[Reaction]) -> Vec<(&'static str, Vec<Priority>)> {
+    let mut topics: Vec<(&'static str, Vec<Priority>)> = Vec::new();
+    for decl in reactions.iter().map(|reaction| &reaction.decl) {
+        let place = topics.iter().position(|(topic, _)| *topic == decl.topic);
+        let place = place.unwrap_or_else(|| {
+            topics.push((decl.topic, Vec::new()));
+            topics.len() - 1
+        });
+        if let Some((_, lanes)) = topics.get_mut(place)
+            && !lanes.contains(&decl.priority)
+        {
+            lanes.push(decl.priority);
+        }
+    }
+    topics
+}
+
+fn routes(
+    service: &Service,
+    runtime: &Arc<Runtime>,
+    health: Health,
+    telemetry: &Telemetry,
+) -> Result<Router> {
+    let document = Arc::new(openapi::document(service));
+    let live = health.clone();
+    let router = router(runtime, &service.routes)?
+        .route(
+            "/openapi.json",
+            get(move || async move { Json((*document).clone()) }),
+        )
+        .route(
+            "/health/live",
+            get(|| async { Json(serde_json::json!({ "status": "alive" })) }),
+        )
+        .route("/health", get(move || health::answer(health.clone())))
+        .route("/health/ready", get(move || health::answer(live.clone())));
+    Ok(server::layer(
+        router,
+        service.name.clone(),
+        telemetry.clone(),
+        Limits::default(),
+    ))
+}

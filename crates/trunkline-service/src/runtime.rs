@@ -1,0 +1,22 @@
+//! A service while it runs.
+
+use std::collections::BTreeSet;
+
+use trunkline_call::{Network, Responses};
+use trunkline_core::{ByteString, Env};
+use trunkline_store::Store;
+
+use crate::service::States;
+
+/// What the handlers of one running service share.
+pub(crate) struct Runtime {
+    pub(crate) name: ByteString,
+    pub(crate) responses: Responses,
+    pub(crate) store: Store,
+    pub(crate) network: Network,
+    pub(crate) env: Env,
+    pub(crate) calls: BTreeSet<ByteString>,
+    pub(crate) publishes: BTreeSet<&'static str>,
+    pub(crate) states: States,
+    pub(crate) config: toml::Table,
+}

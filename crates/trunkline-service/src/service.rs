@@ -1,0 +1,265 @@
+//! A service, as its author declares it.
+
+use std::any::{Any, TypeId};
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use http::Method;
+use trunkline_call::Responses;
+use trunkline_core::{ByteString, Event, EventData, EventDecl, Result};
+use trunkline_store::Migration;
+use trunkline_telemetry::Check;
+
+use crate::Cx;
+use crate::events::{Reaction, reaction};
+use crate::http::{HttpHandler, Route};
+use crate::jobs::{JobDecl, Schedule};
+
+/// A service is a value: its routes, the events it handles and publishes, its tables, and the services it calls.
+/// Where it runs is configuration. What is not declared here is refused when it is tried.
+pub struct Service {
+    pub(crate) name: ByteString,
+    pub(crate) version: ByteString,
+    pub(crate) responses: Responses,
+    pub(crate) migrations: &'static [Migration],
+    pub(crate) calls: BTreeSet<ByteString>,
+    pub(crate) external: Vec<External>,
+    pub(crate) publishes: Vec<EventDecl>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) reactions: Vec<Reaction>,
+    pub(crate) jobs: Vec<JobDecl>,
+    pub(crate) starts: Vec<StartHandler>,
+    pub(crate) checks: Vec<(ByteString, Arc<dyn Check>)>,
+    pub(crate) states: States,
+}
+
+/// Values that a service's handlers share, by type.
+#[derive(Clone, Default)]
+pub(crate) struct States(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl States {
+    pub(crate) fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.get(&TypeId::of::<T>()).cloned()?.downcast().ok()
+    }
+}
+
+/// A service outside the platform.
+#[derive(Debug, Clone)]
+pub(crate) struct External {
+    pub(crate) name: ByteString,
+    pub(crate) url: String,
+}
+
+pub(crate) type StartHandler = Arc<dyn Fn(Cx) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
+impl Service {
+    /// A service of this name, such as `order-service`: lower-case letters, digits and `-`.
+    pub fn new(name: impl Into<ByteString>) -> Self {
+        Self {
+            name: name.into(),
+            version: ByteString::from_static("0.0.0"),
+            responses: Responses::Plain,
+            migrations: &[],
+            calls: BTreeSet::new(),
+            external: Vec::new(),
+            publishes: Vec::new(),
+            routes: Vec::new(),
+            reactions: Vec::new(),
+            jobs: Vec::new(),
+            starts: Vec::new(),
+            checks: Vec::new(),
+            states: States::default(),
+        }
+    }
+
+    /// Its version, for health reports and documents.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<ByteString>) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// How its answers look: plain, or as `{"data": …}`.
+    #[must_use]
+    pub fn responses(mut self, responses: Responses) -> Self {
+        self.responses = responses;
+        self
+    }
+
+    /// The tables it owns.
+    #[must_use]
+    pub fn migrations(mut self, migrations: &'static [Migration]) -> Self {
+        self.migrations = migrations;
+        self
+    }
+
+    /// Declares that it calls another service of the platform.
+    #[must_use]
+    pub fn calls(mut self, service: impl Into<ByteString>) -> Self {
+        self.calls.insert(service.into());
+        self
+    }
+
+    /// Declares that it calls something outside the platform, by default at `url`; `[external.<name>]` in the
+    /// configuration says otherwise.
+    #[must_use]
+    pub fn calls_external(mut self, name: impl Into<ByteString>, url: impl Into<String>) -> Self {
+        self.external.push(External {
+            name: name.into(),
+            url: url.into(),
+        });
+        self
+    }
+
+    /// Declares that it publishes an event.
+    #[must_use]
+    pub fn publishes<T: EventData>(mut self) -> Self {
+        self.publishes.push(EventDecl::of::<T>());
+        self
+    }
+
+    /// Answers `GET path`.
+    #[must_use]
+    pub fn get<A>(self, path: &'static str, handler: impl HttpHandler<A>) -> Self {
+        self.route(Method::GET, path, handler)
+    }
+
+    /// Answers `POST path`.
+    #[must_use]
+    pub fn post<A>(self, path: &'static str, handler: impl HttpHandler<A>) -> Self {
+        self.route(Method::POST, path, handler)
+    }
+
+    /// Answers `PUT path`.
+    #[must_use]
+    pub fn put<A>(self, path: &'static str, handler: impl HttpHandler<A>) -> Self {
+        self.route(Method::PUT, path, handler)
+    }
+
+    /// Answers `PATCH path`.
+    #[must_use]
+    pub fn patch<A>(self, path: &'static str, handler: impl HttpHandler<A>) -> Self {
+        self.route(Method::PATCH, path, handler)
+    }
+
+    /// Answers `DELETE path`.
+    #[must_use]
+    pub fn delete<A>(self, path: &'static str, handler: impl HttpHandler<A>) -> Self {
+        self.route(Method::DELETE, path, handler)
+    }
+
+    /// Answers `POST path`, once for each `Idempotency-Key`: the same key with the same body gets the same
+    /// answer, which commits together with the handler's transaction.
+    #[must_use]
+    pub fn idempotent_post<A>(mut self, path: &'static str, handler: impl HttpHandler<A>) -> Self {
+        self.routes
+            .push(Route::new(Method::POST, path, handler).idempotent());
+        self
+    }
+
+    fn route<A>(
+        mut self,
+        method: Method,
+        path: &'static str,
+        handler: impl HttpHandler<A>,
+    ) -> Self {
+        self.routes.push(Route::new(method, path, handler));
+        self
+    }
+
+    /// Handles an event, each one in a transaction of its own.
+    #[must_use]
+    pub fn on<T, F, W>(mut self, handler: F) -> Self
+    where
+        T: EventData,
+        F: Fn(Cx, Event<T>) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.reactions.push(reaction(None, handler));
+        self
+    }
+
+    /// Handles an event, up to `batch_max` of them in one transaction with a savepoint each.
+    #[must_use]
+    pub fn on_batch<T, F, W>(mut self, batch_max: usize, handler: F) -> Self
+    where
+        T: EventData,
+        F: Fn(Cx, Event<T>) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.reactions
+            .push(reaction(Some(batch_max.max(1)), handler));
+        self
+    }
+
+    /// Runs something again and again, in a transaction; when it runs next survives restarts.
+    #[must_use]
+    pub fn job<F, W>(mut self, name: &'static str, schedule: Schedule, handler: F) -> Self
+    where
+        F: Fn(Cx) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        let run: StartHandler = Arc::new(move |cx| Box::pin(handler(cx)));
+        self.jobs.push(JobDecl {
+            name,
+            schedule,
+            run,
+        });
+        self
+    }
+
+    /// Runs something once at each start, in a transaction, before any request or event reaches the service.
+    #[must_use]
+    pub fn on_start<F, W>(mut self, handler: F) -> Self
+    where
+        F: Fn(Cx) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.starts.push(Arc::new(move |cx| Box::pin(handler(cx))));
+        self
+    }
+
+    /// Adds a health check of something that it stands on.
+    #[must_use]
+    pub fn check(mut self, name: impl Into<ByteString>, check: Arc<dyn Check>) -> Self {
+        self.checks.push((name.into(), check));
+        self
+    }
+
+    /// Shares a value with its handlers, who get at it by its type: `cx.state::<T>()`.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.0.insert(TypeId::of::<T>(), Arc::new(value));
+        self
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &ByteString {
+        &self.name
+    }
+
+    /// Every event type that it publishes or handles.
+    pub fn events(&self) -> impl Iterator<Item = EventDecl> {
+        self.publishes
+            .iter()
+            .copied()
+            .chain(self.reactions.iter().map(|reaction| reaction.decl))
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every so often.
+pub fn every(interval: Duration) -> Schedule {
+    Schedule::Every(interval)
+}
