@@ -1,1 +1,26 @@
-//! The API gateway.
+//! The API gateway: the one door from outside.
+//!
+//! A request has its path normalised, finds its route, passes the route's plugins and goes on through the
+//! `Channel` to its service, which may run in this process or elsewhere. [`Config`] has the names of Kong's
+//! declarative file. Everything that the gateway itself refuses is a problem (RFC 9457) with a `request_id`.
+
+mod arrival;
+mod body;
+mod compile;
+mod config;
+mod entry;
+mod headers;
+mod meters;
+mod path;
+mod plugin;
+mod problem;
+mod proxy;
+mod route;
+mod server;
+mod stall;
+
+pub use config::{Config, PluginConfig, Route, Service};
+pub use path::normalise;
+pub use plugin::{Exchange, Plugin, Verdict};
+pub use proxy::Gateway;
+pub use server::Limits;

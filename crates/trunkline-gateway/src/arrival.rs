@@ -1,0 +1,169 @@
+//! What the gateway itself knows of a request, from its first byte to the last of its answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{HeaderName, Request, Response, StatusCode};
+use tokio::time::Instant;
+use trunkline_call::headers::{CORRELATION_ID, TRACEPARENT};
+use trunkline_call::{Body, problem::status};
+use trunkline_core::{ByteString, Error, Timestamp, TraceContext};
+use trunkline_telemetry::{Span, SpanKind};
+
+use crate::body::{Ending, Progress};
+use crate::meters::RouteMeters;
+use crate::proxy::{Inner, log_failure, service_name};
+use crate::route::Target;
+use crate::{Gateway, problem};
+
+/// A longer correlation id from outside is not taken over.
+const ID_BYTES_MAX: usize = 128;
+/// The label of what found no route.
+const UNMATCHED: &str = "unmatched";
+
+pub(crate) struct Arrival {
+    pub(crate) request_id: ByteString,
+    pub(crate) correlation_id: ByteString,
+    pub(crate) remote: IpAddr,
+    pub(crate) now: Timestamp,
+    /// The verified user.
+    pub(crate) user: Option<ByteString>,
+    /// How the request's body fares, once it is on its way.
+    pub(crate) body: Option<Arc<Progress>>,
+    gateway: Arc<Inner>,
+    began: Instant,
+    method: http::Method,
+    path: String,
+    target: Option<Arc<Target>>,
+    span: Option<Span>,
+    status: StatusCode,
+}
+
+impl Arrival {
+    pub(crate) fn new<B>(gateway: &Gateway, request: &Request<B>, remote: IpAddr) -> Self {
+        let inner = gateway.0.clone();
+        let headers = request.headers();
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let request_id = ByteString::from(inner.env.id().to_string());
+        let correlation_id = text(CORRELATION_ID)
+            .filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()))
+            .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
+            .map_or_else(|| request_id.clone(), ByteString::from);
+        // Whether a trace is recorded is ours to say, not the client's.
+        let parent = text(TRACEPARENT)
+            .and_then(|text| text.parse::<TraceContext>().ok())
+            .map(|parent| TraceContext {
+                sampled: true,
+                ..parent
+            });
+        let span = inner
+            .telemetry
+            .span(SpanKind::Server, "request", &service_name(), parent);
+        Self {
+            request_id,
+            correlation_id,
+            remote,
+            now: inner.env.now(),
+            user: None,
+            body: None,
+            began: Instant::now(),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            target: None,
+            span: Some(span),
+            status: StatusCode::OK,
+            gateway: inner,
+        }
+    }
+
+    /// The route was found; the path is the one that goes on.
+    pub(crate) fn found(&mut self, target: Arc<Target>, path: &str) {
+        if let Some(span) = self.span.as_mut().filter(|span| span.is_recorded()) {
+            span.rename(format!("{} {}", self.method, target.name));
+            span.set("http.request.method", self.method.to_string());
+            span.set("url.path", path.to_owned());
+        }
+        self.target = Some(target);
+    }
+
+    pub(crate) fn route(&self) -> ByteString {
+        let unmatched = || ByteString::from_static(UNMATCHED);
+        self.target
+            .as_ref()
+            .map_or_else(unmatched, |t| t.name.clone())
+    }
+
+    pub(crate) fn service(&self) -> ByteString {
+        self.target
+            .as_ref()
+            .map_or_else(service_name, |t| t.service.clone())
+    }
+
+    pub(crate) fn trace(&self) -> TraceContext {
+        let root = || TraceContext::root(&self.gateway.env);
+        self.span.as_ref().map_or_else(root, Span::context)
+    }
+
+    /// The problem that the client is told.
+    pub(crate) fn refuse(&mut self, error: &Error) -> Response<Body> {
+        if status(error).is_server_error() {
+            log_failure(error, &self.request_id);
+            if let Some(span) = &mut self.span {
+                span.fail(error);
+            }
+        }
+        problem::response(error, &self.request_id, &self.correlation_id)
+    }
+
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.status = status;
+        if let Some(span) = &mut self.span {
+            span.set("http.response.status_code", i64::from(status.as_u16()));
+        }
+    }
+
+    fn meters(&self) -> &RouteMeters {
+        match &self.target {
+            Some(target) => {
+                let new = || RouteMeters::new(&target.name, &target.service);
+                target.meters.get_or_init(new)
+            }
+            None => {
+                let new = || RouteMeters::new(UNMATCHED, "none");
+                self.gateway.unmatched.get_or_init(new)
+            }
+        }
+    }
+}
+
+impl Ending for Arrival {
+    /// Counts the request, writes its line and ends its span.
+    fn ended(&mut self, bytes: u64, cut_off: Option<String>) {
+        let took = self.began.elapsed();
+        self.meters().record(self.status, took);
+        tracing::info!(
+            service = "gateway",
+            operation = &*self.route(),
+            method = self.method.as_str(),
+            path = self.path,
+            status = self.status.as_u16(),
+            ?took,
+            bytes_in = self.body.as_ref().map_or(0, |body| body.bytes()),
+            bytes_out = bytes,
+            cut_off = cut_off.as_deref(),
+            client = %self.remote,
+            user = self.user.as_deref(),
+            request_id = &*self.request_id,
+            correlation_id = &*self.correlation_id,
+            trace_id = format_args!("{:032x}", self.trace().trace_id),
+            "access"
+        );
+        if let Some(mut span) = self.span.take() {
+            if let Some(reason) = cut_off {
+                span.fail_with(reason);
+            } else if self.status.is_server_error() {
+                span.fail_with(self.status.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Whether a request is let in, and where it leads.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, HOST};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderValue, Method, Response, StatusCode, Uri};
+use trunkline_call::Body;
+use trunkline_core::{Error, ErrorKind, Result};
+
+use crate::path::normalise;
+use crate::plugin::preflight;
+use crate::problem::{malformed, route_unknown, wrong_method};
+use crate::route::{Found, Table, Target};
+
+/// Where a request leads.
+pub(crate) enum Entry {
+    Target {
+        target: Arc<Target>,
+        /// The prefix that was taken off the path.
+        prefix: Option<String>,
+    },
+    Probe(Probe),
+}
+
+/// A question about the gateway itself, where no route has its path.
+pub(crate) enum Probe {
+    Live,
+    Ready,
+}
+
+impl Probe {
+    pub(crate) fn answer(self, is_serving: bool) -> Response<Body> {
+        let (word, well) = match self {
+            Self::Live => ("alive", true),
+            Self::Ready if is_serving => ("ready", true),
+            Self::Ready => ("not_ready", false),
+        };
+        let mut response = Response::new(Body::from(format!("{{\"status\":\"{word}\"}}")));
+        if !well {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        response
+    }
+}
+
+/// Checks the head of a request, normalises its path and finds its route. The request's URI is then the one that
+/// goes on: path and query alone.
+pub(crate) fn enter(request: &mut Parts, table: &Table<Arc<Target>>) -> Result<Entry> {
+    if request.method == Method::CONNECT {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "connect_unsupported",
+            "tunnels are not offered here",
+        ));
+    }
+    let host = host(request)?;
+    let path = normalise(request.uri.path())?;
+    let (target, prefix) = match find(table, request, host.host(), &path) {
+        Found::Target { target, prefix } => (target.clone(), prefix.len()),
+        Found::WrongMethod(allowed) => return Err(wrong_method(&allowed)),
+        Found::Nothing => {
+            return match (&request.method, &*path) {
+                (&Method::GET, "/health/live") => Ok(Entry::Probe(Probe::Live)),
+                (&Method::GET, "/health/ready") => Ok(Entry::Probe(Probe::Ready)),
+                _ => Err(route_unknown()),
+            };
+        }
+    };
+    let strips = target.strip_path && prefix > 0;
+    let (prefix, rest) = path.split_at_checked(prefix).unwrap_or(("", &path));
+    let onward = if strips { rest } else { &path };
+    let query = request.uri.query();
+    request.uri = onward_uri(onward, query)?;
+    Ok(Entry::Target {
+        target,
+        prefix: strips.then(|| prefix.trim_end_matches('/').to_owned()),
+    })
+}
+
+/// A preflight is routed by the method that it asks about, where OPTIONS itself is not taken and `cors` answers.
+fn find<'a>(
+    table: &'a Table<Arc<Target>>,
+    request: &Parts,
+    host: &str,
+    path: &str,
+) -> Found<'a, Arc<Target>> {
+    let found = table.find(host, path, &request.method);
+    if matches!(found, Found::WrongMethod(_))
+        && let Some(method) = preflight(&request.method, &request.headers)
+        && let asked @ Found::Target { target, .. } = table.find(host, path, &method)
+        && target.answers_preflights
+    {
+        return asked;
+    }
+    found
+}
+
+/// The one host that the request names (RFC 9112, 3.2): a second one could be read by somebody else.
+fn host(request: &Parts) -> Result<Authority> {
+    let mut given = request.headers.get_all(HOST).iter();
+    let (Some(host), None) = (given.next(), given.next()) else {
+        return Err(malformed("expected exactly one Host"));
+    };
+    let host = host
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse::<Authority>().ok())
+        .filter(|host| !host.as_str().contains('@') && !host.host().is_empty())
+        .ok_or_else(|| malformed("expected Host to be a host and perhaps a port"))?;
+    match request.uri.authority() {
+        Some(absolute) if !absolute.as_str().eq_ignore_ascii_case(host.as_str()) => Err(malformed(
+            "expected Host to be the host of the request's target",
+        )),
+        _ => Ok(host),
+    }
+}
+
+fn onward_uri(path: &str, query: Option<&str>) -> Result<Uri> {
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let text = match query {
+        Some(query) => format!("{slash}{path}?{query}"),
+        None => format!("{slash}{path}"),
+    };
+    let path = PathAndQuery::try_from(text)
+        .map_err(|_| Error::invalid("path_invalid", "expected a path and a query"))?;
+    Ok(Uri::from(path))
+}

@@ -1,0 +1,164 @@
+//! Headers that concern one connection alone, that only the gateway may set, or that it tells its services.
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue};
+use trunkline_call::headers::USER_ID;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+/// What begins like this is said among ourselves.
+const OURS: &str = "x-trunkline-";
+
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Takes off what holds for one connection only, and what `Connection` names besides.
+///
+/// # Source
+/// RFC 9110, 7.6.1. `TE: trailers` is kept, for gRPC; `Host` is never taken off by `Connection: host`.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let trailers = headers
+        .get_all(TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"));
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| *name != HOST)
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Takes off what only the gateway may say: who the user is, where the request came from, and what services say
+/// among themselves.
+pub(crate) fn strip_claims_of_clients(headers: &mut HeaderMap) {
+    strip_ours(headers);
+    let others = [
+        USER_ID,
+        EXPECT,
+        FORWARDED,
+        FORWARDED_FOR,
+        FORWARDED_HOST,
+        FORWARDED_PROTO,
+        FORWARDED_PREFIX,
+    ];
+    for name in others {
+        headers.remove(name);
+    }
+}
+
+/// Takes off what services say among themselves.
+pub(crate) fn strip_ours(headers: &mut HeaderMap) {
+    let ours: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(OURS))
+        .cloned()
+        .collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
+/// Tells the service where the request came from, as Kong does.
+pub(crate) fn forward(headers: &mut HeaderMap, remote: IpAddr, prefix: Option<&str>) {
+    put(headers, FORWARDED_FOR, &remote.to_canonical().to_string());
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    if let Some(host) = headers.remove(HOST) {
+        headers.insert(FORWARDED_HOST, host);
+    }
+    if let Some(prefix) = prefix {
+        put(headers, FORWARDED_PREFIX, prefix);
+    }
+}
+
+/// Sets a header, unless its value can't be one.
+pub(crate) fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn what_holds_for_one_connection_stays_there() {
+        let mut headers = map(&[
+            ("connection", "close, X-Secret, host, te"),
+            ("x-secret", "1"),
+            ("host", "h"),
+            ("te", "gzip, Trailers"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("accept", "*/*"),
+        ]);
+        strip_hop_by_hop(&mut headers);
+        let expected = map(&[("host", "h"), ("te", "trailers"), ("accept", "*/*")]);
+        assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn a_client_can_not_say_who_it_is() {
+        let mut headers = map(&[
+            ("x-user-id", "admin"),
+            ("x-trunkline-caller", "order-service"),
+            ("x-trunkline-deadline-ms", "9999999"),
+            ("x-trunkline-anything", "1"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+            ("host", "shop"),
+        ]);
+        strip_claims_of_clients(&mut headers);
+        forward(
+            &mut headers,
+            "::ffff:10.1.2.3".parse().unwrap(),
+            Some("/api"),
+        );
+        let expected = map(&[
+            ("x-forwarded-for", "10.1.2.3"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "shop"),
+            ("x-forwarded-prefix", "/api"),
+        ]);
+        assert_eq!(headers, expected);
+    }
+}

@@ -1,0 +1,99 @@
+//! What the gateway itself refuses, as RFC 9457 problems.
+
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use serde::Serialize;
+use trunkline_call::Body;
+use trunkline_call::problem::{CONTENT_TYPE_PROBLEM, Details, status};
+use trunkline_core::{Error, ErrorKind};
+
+/// No `Content-Length` where one is asked for (411).
+pub(crate) const LENGTH_REQUIRED: &str = "length_required";
+/// The request's body came too slowly (408).
+pub(crate) const BODY_SLOW: &str = "request_body_slow";
+/// What is wrong with the request itself (400).
+pub(crate) const MALFORMED: &str = "request_malformed";
+
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    details: Details,
+    request_id: &'a str,
+}
+
+fn status_of(error: &Error) -> StatusCode {
+    match error.code() {
+        LENGTH_REQUIRED => StatusCode::LENGTH_REQUIRED,
+        BODY_SLOW => StatusCode::REQUEST_TIMEOUT,
+        _ => status(error),
+    }
+}
+
+/// The response of an error. What is wrong inside stays inside: the log has it.
+pub(crate) fn response(error: &Error, request_id: &str, correlation_id: &str) -> Response<Body> {
+    let status = status_of(error);
+    let detail = match error.kind() {
+        ErrorKind::Internal | ErrorKind::Corrupt => "something went wrong here",
+        _ => error.message(),
+    };
+    let told = Told {
+        details: Details {
+            problem_type: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: detail.to_owned(),
+            code: error.code().to_owned(),
+            retry: None,
+            correlation_id: Some(correlation_id.to_owned()),
+        },
+        request_id,
+    };
+    let body = serde_json::to_vec(&told).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_PROBLEM));
+    let allowed = error.context().find(|(key, _)| *key == "allow");
+    if let Some(allowed) = allowed.and_then(|(_, value)| HeaderValue::from_str(value).ok()) {
+        headers.insert(ALLOW, allowed);
+    }
+    // What follows such a request on its connection can't be trusted to be what the client meant.
+    if matches!(error.code(), MALFORMED | BODY_SLOW) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+pub(crate) fn malformed(message: &'static str) -> Error {
+    Error::invalid(MALFORMED, message)
+}
+
+pub(crate) fn route_unknown() -> Error {
+    Error::not_found("route_unknown", "no route leads from here")
+}
+
+pub(crate) fn wrong_method(allowed: &[Method]) -> Error {
+    let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    Error::new(
+        ErrorKind::Unsupported,
+        "method_not_allowed",
+        "this path does not take this method",
+    )
+    .with("allow", allowed.join(", "))
+}
+
+pub(crate) fn body_too_large(bytes_max: u64) -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        "body_too_large",
+        format!("expected a body of at most {bytes_max} bytes"),
+    )
+}
+
+pub(crate) fn body_slow() -> Error {
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        BODY_SLOW,
+        "the request's body did not come in time",
+    )
+}

@@ -1,0 +1,282 @@
+//! One request's way through the gateway.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tower::ServiceExt;
+use trunkline_call::headers::{CORRELATION_ID, DEADLINE_MS, REQUEST_ID, TRACEPARENT, USER_ID};
+use trunkline_call::{Body, Channel};
+use trunkline_core::{ByteString, Env, Error, ErrorKind, Result, report};
+use trunkline_security::Verifier;
+use trunkline_telemetry::{Check, Telemetry};
+
+use crate::arrival::Arrival;
+use crate::body::{Answered, ClientBody};
+use crate::compile::compile;
+use crate::entry::{self, Entry};
+use crate::meters::RouteMeters;
+use crate::plugin::{Exchange, Making, Plugin, Verdict};
+use crate::route::{Table, Target};
+use crate::{Config, Limits, headers, problem};
+
+/// The gateway. Cheap to clone.
+///
+/// # Guarantees
+/// A path is normalised before it is routed. `x-user-id` and `x-trunkline-*` never come from outside. Every
+/// request has an `x-request-id` of the gateway's making and an `x-correlation-id`, the client's own if that is at
+/// most 128 visible ASCII characters. A client's `traceparent` is continued.
+#[derive(Clone)]
+pub struct Gateway(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) table: Table<Arc<Target>>,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) env: Env,
+    pub(crate) limits: Limits,
+    pub(crate) is_serving: AtomicBool,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) unmatched: OnceLock<RouteMeters>,
+}
+
+impl Gateway {
+    /// A gateway for a configuration. `channel_of` makes the channel to a service by its name; the verifier is
+    /// what `jwt` plugins verify with.
+    ///
+    /// # Errors
+    /// `InvalidInput` (`gateway_config_invalid`) that names every mistake with its place.
+    pub fn new(
+        config: &Config,
+        channel_of: impl Fn(&str) -> Channel,
+        verifier: impl Into<Option<Verifier>>,
+        telemetry: Telemetry,
+        env: Env,
+    ) -> Result<Self> {
+        let verifier = verifier.into();
+        let making = Making {
+            verifier: verifier.as_ref(),
+            env: &env,
+        };
+        let table = compile(config, channel_of, &making)?;
+        Ok(Self(Arc::new(Inner {
+            table,
+            telemetry,
+            env,
+            limits: Limits::default(),
+            is_serving: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            unmatched: OnceLock::new(),
+        })))
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        match Arc::try_unwrap(self.0) {
+            Ok(inner) => Self(Arc::new(Inner { limits, ..inner })),
+            // Somebody has a clone already, and limits hold from the start.
+            Err(shared) => Self(shared),
+        }
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        self.0.is_serving.load(Ordering::Acquire)
+    }
+
+    pub(crate) async fn handle(
+        &self,
+        request: Request<Incoming>,
+        remote: IpAddr,
+    ) -> Response<Answered<Arrival>> {
+        let mut arrival = Arrival::new(self, &request, remote);
+        let answering = AssertUnwindSafe(self.answer(request, &mut arrival)).catch_unwind();
+        let mut response = match answering.await {
+            Ok(response) => response,
+            Err(_) => arrival.refuse(&Error::internal("a plugin of the gateway panicked")),
+        };
+        let said = response.headers_mut();
+        headers::put(said, REQUEST_ID, &arrival.request_id);
+        headers::put(said, CORRELATION_ID, &arrival.correlation_id);
+        if !self.is_serving() {
+            said.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        arrival.answered(response.status());
+        response.map(|body| Answered::new(body, arrival))
+    }
+
+    async fn answer(&self, request: Request<Incoming>, arrival: &mut Arrival) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        match entry::enter(&mut parts, &self.0.table) {
+            Ok(Entry::Target { target, prefix }) => {
+                arrival.found(target.clone(), parts.uri.path());
+                let exchange = self.exchange(parts, &body, arrival, prefix.as_deref());
+                self.run(&target, exchange, body, arrival).await
+            }
+            Ok(Entry::Probe(probe)) => probe.answer(self.is_serving()),
+            Err(error) => arrival.refuse(&error),
+        }
+    }
+
+    /// The request as the plugins and the service see it.
+    fn exchange(
+        &self,
+        mut request: http::request::Parts,
+        body: &Incoming,
+        arrival: &Arrival,
+        prefix: Option<&str>,
+    ) -> Exchange {
+        let all = &mut request.headers;
+        headers::strip_hop_by_hop(all);
+        headers::strip_claims_of_clients(all);
+        headers::forward(all, arrival.remote, prefix);
+        headers::put(all, REQUEST_ID, &arrival.request_id);
+        headers::put(all, CORRELATION_ID, &arrival.correlation_id);
+        headers::put(all, TRACEPARENT, &arrival.trace().to_string());
+        Exchange {
+            request,
+            body_bytes: body.size_hint().exact(),
+            remote: arrival.remote,
+            route: arrival.route(),
+            service: arrival.service(),
+            claims: None,
+            now: arrival.now,
+            request_id: arrival.request_id.clone(),
+            body_bytes_max: None,
+            answer_headers: HeaderMap::new(),
+        }
+    }
+
+    async fn run(
+        &self,
+        target: &Target,
+        mut exchange: Exchange,
+        body: Incoming,
+        arrival: &mut Arrival,
+    ) -> Response<Body> {
+        let mut verdict = Verdict::Next;
+        for plugin in &target.plugins {
+            verdict = plugin.access(&mut exchange);
+            if !matches!(verdict, Verdict::Next) {
+                break;
+            }
+        }
+        arrival.user = exchange.claims.as_ref().map(|claims| claims.sub.clone());
+        let mut response = match verdict {
+            Verdict::Next => match self.forward(target, &mut exchange, body, arrival).await {
+                Ok(response) => response,
+                Err(error) => arrival.refuse(&error),
+            },
+            Verdict::Answer(response) => response,
+            Verdict::Refuse(error) => arrival.refuse(&error),
+        };
+        finish(&target.plugins, exchange, &mut response);
+        response
+    }
+
+    async fn forward(
+        &self,
+        target: &Target,
+        exchange: &mut Exchange,
+        body: Incoming,
+        arrival: &mut Arrival,
+    ) -> Result<Response<Body>> {
+        let mut request = exchange.request.clone();
+        if let Some(claims) = &exchange.claims {
+            headers::put(&mut request.headers, USER_ID, &claims.sub);
+        }
+        if let Some(timeout) = target.timeout {
+            let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            request.headers.insert(DEADLINE_MS, millis.into());
+        }
+        request.version = http::Version::HTTP_11;
+        let bytes_max = exchange.body_bytes_max;
+        let body = ClientBody::new(body, bytes_max, self.0.limits.body_idle_max);
+        let progress = body.progress();
+        arrival.body = Some(progress.clone());
+        let request = Request::from_parts(request, Body::new(body));
+        let answer = target.channel.clone().oneshot(request).await;
+        if let Some(refusal) = progress.refusal(bytes_max) {
+            return Err(refusal);
+        }
+        match answer {
+            Ok(mut response) => {
+                headers::strip_hop_by_hop(response.headers_mut());
+                headers::strip_ours(response.headers_mut());
+                Ok(response)
+            }
+            Err(error) if error.kind() == ErrorKind::DeadlineExceeded && progress.is_awaited() => {
+                Err(problem::body_slow().with_source(error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What the plugins say of the answer, whoever gave it.
+fn finish(plugins: &[Arc<dyn Plugin>], mut exchange: Exchange, response: &mut Response<Body>) {
+    let mut last = None;
+    for (name, value) in std::mem::take(&mut exchange.answer_headers) {
+        // A name that is given again is `None`.
+        last = name.or(last);
+        if let Some(name) = &last {
+            response.headers_mut().insert(name.clone(), value);
+        }
+    }
+    for plugin in plugins {
+        plugin.answer(&exchange, response);
+    }
+}
+
+impl Check for Gateway {
+    fn check(&self) -> BoxFuture<'_, Result<()>> {
+        let is_serving = self.is_serving();
+        Box::pin(async move {
+            if is_serving {
+                Ok(())
+            } else {
+                Err(Error::unavailable(
+                    "gateway_not_serving",
+                    "the gateway takes no requests",
+                ))
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("is_serving", &self.is_serving())
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name under which the gateway appears in traces and logs.
+pub(crate) fn service_name() -> ByteString {
+    ByteString::from_static("gateway")
+}
+
+/// Writes what went wrong inside to the log: the client is not told.
+pub(crate) fn log_failure(error: &Error, request_id: &str) {
+    tracing::error!(
+        service = "gateway",
+        code = error.code(),
+        error = %report(error),
+        request_id,
+        "failed"
+    );
+}
