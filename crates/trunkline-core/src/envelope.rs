@@ -70,9 +70,19 @@ impl FromStr for Version {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = || Error::invalid("version_invalid", "expected major.minor, such as 1.0");
         let (major, minor) = text.split_once('.').ok_or_else(bad)?;
+        let number = |part: &str| {
+            // One way to write each number, so that a version has one text.
+            let digits = part.bytes().all(|byte| byte.is_ascii_digit());
+            let plain = digits && (part == "0" || !part.starts_with('0'));
+            if plain {
+                part.parse().map_err(|_| bad())
+            } else {
+                Err(bad())
+            }
+        };
         Ok(Self {
-            major: major.parse().map_err(|_| bad())?,
-            minor: minor.parse().map_err(|_| bad())?,
+            major: number(major)?,
+            minor: number(minor)?,
         })
     }
 }
@@ -157,3 +167,6 @@ pub(crate) fn is_json(content_type: &str) -> bool {
     };
     ends(b"/json") || ends(b"+json")
 }
+
+#[cfg(test)]
+mod tests;

@@ -221,3 +221,6 @@ pub fn report(error: &(dyn StdError + 'static)) -> impl fmt::Display {
     }
     Report(error)
 }
+
+#[cfg(test)]
+mod tests;

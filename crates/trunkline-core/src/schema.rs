@@ -16,6 +16,7 @@
 
 mod change;
 mod compat;
+mod describe;
 mod files;
 mod normal;
 mod registry;

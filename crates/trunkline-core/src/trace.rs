@@ -92,3 +92,6 @@ impl FromStr for TraceContext {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::compat::{join, tag};
+use super::describe::{join, tag};
 use super::normal::{branches, normal};
 
 /// One thing that is not the same.
