@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -108,6 +109,11 @@ impl Consumer {
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// The durable group whose work it does.
+    pub fn group(&self) -> &ByteString {
+        &self.inner.config.group
     }
 
     /// Stops taking up work: what is being handled ends, nothing new begins. Idempotent.

@@ -45,7 +45,7 @@ pub(crate) async fn list(
         limit,
     };
     let mut letters = Vec::new();
-    for consumer in chosen(&parts, filter.group.as_deref()).await? {
+    for consumer in chosen(&parts, filter.group.as_deref())? {
         letters.extend(consumer.dead_letters(query.clone()).await?);
     }
     // Ids are UUID v7: their order is the order of parking, across groups too.
@@ -104,7 +104,7 @@ pub(crate) async fn replay(
     }
     let consumers = match &wanted.id {
         Some(id) => vec![find(&parts, id).await?.0],
-        None => chosen(&parts, wanted.group.as_deref()).await?,
+        None => chosen(&parts, wanted.group.as_deref())?,
     };
     let request = ReplayRequest {
         key: wanted.key,
@@ -118,7 +118,7 @@ pub(crate) async fn replay(
     for consumer in consumers {
         let report = consumer.replay(request.clone()).await?;
         groups.push(GroupReport {
-            group: consumer.status().await.group,
+            group: consumer.group().clone(),
             report,
         });
     }
@@ -172,7 +172,7 @@ pub(crate) async fn discard_many(
         );
     }
     let mut discarded = 0;
-    for consumer in chosen(&parts, filter.group.as_deref()).await? {
+    for consumer in chosen(&parts, filter.group.as_deref())? {
         let query = DeadLetterQuery {
             key: filter.key.clone(),
             event_type: filter.event_type.clone(),
@@ -184,14 +184,14 @@ pub(crate) async fn discard_many(
 }
 
 /// All consumers, or that of a group.
-pub(crate) async fn chosen(parts: &Parts, group: Option<&str>) -> Result<Vec<Consumer>> {
+pub(crate) fn chosen(parts: &Parts, group: Option<&str>) -> Result<Vec<Consumer>> {
     let Some(group) = group else {
         return Ok(parts.consumers.to_vec());
     };
     let mut known = Vec::new();
     for consumer in parts.consumers.iter() {
-        let name = consumer.status().await.group;
-        if &*name == group {
+        let name = consumer.group();
+        if *name == group {
             return Ok(vec![consumer.clone()]);
         }
         known.push(name.to_string());

@@ -186,7 +186,7 @@ async fn obstacles(parts: &Parts) -> Result<Vec<Obstacle>> {
     for (service, relay) in parts.relays.iter() {
         for stuck in relay.stuck(STORY_EVENTS_MAX).await? {
             obstacles.push(Obstacle {
-                event_id: stuck.envelope.id.to_string(),
+                event_id: stuck.event_id.to_string(),
                 kind: ObstacleKind::Outbox,
                 at: service.to_string(),
                 reason: stuck.error,
@@ -198,9 +198,8 @@ async fn obstacles(parts: &Parts) -> Result<Vec<Obstacle>> {
 
 async fn trail_lag(parts: &Parts) -> Option<u64> {
     for consumer in parts.consumers.iter() {
-        let status = consumer.status().await;
-        if &*status.group == TRAIL_GROUP {
-            return status.lag;
+        if *consumer.group() == TRAIL_GROUP {
+            return consumer.status().await.ok()?.lag;
         }
     }
     None

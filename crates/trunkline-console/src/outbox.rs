@@ -30,7 +30,10 @@ struct Outbox {
 
 #[derive(Debug, Serialize)]
 struct Stuck {
-    event: EventView,
+    event_id: ByteString,
+    key: ByteString,
+    /// None when its bytes can't be read.
+    event: Option<EventView>,
     error: String,
     stuck_at: Timestamp,
     held: u64,
@@ -60,7 +63,9 @@ pub(crate) async fn list(State(parts): State<Parts>) -> Answer<Json<Outboxes>> {
 
 fn stuck(event: StuckEvent) -> Stuck {
     Stuck {
-        event: EventView::of(&event.envelope),
+        event: event.envelope.as_ref().map(EventView::of),
+        event_id: event.event_id,
+        key: event.key,
         error: event.error,
         stuck_at: event.stuck_at,
         held: event.held,

@@ -14,13 +14,13 @@ pub(crate) struct Subscriptions {
     subscriptions: Vec<SubscriptionStatus>,
 }
 
-pub(crate) async fn list(State(parts): State<Parts>) -> Json<Subscriptions> {
+pub(crate) async fn list(State(parts): State<Parts>) -> Answer<Json<Subscriptions>> {
     let mut subscriptions = Vec::with_capacity(parts.consumers.len());
     for consumer in parts.consumers.iter() {
-        subscriptions.push(consumer.status().await);
+        subscriptions.push(consumer.status().await?);
     }
     subscriptions.sort_by(|a, b| a.group.cmp(&b.group));
-    Json(Subscriptions { subscriptions })
+    Ok(Json(Subscriptions { subscriptions }))
 }
 
 pub(crate) async fn pause(
@@ -39,13 +39,13 @@ pub(crate) async fn resume(
 
 async fn steer(parts: &Parts, group: &str, pause: bool) -> Answer<Json<Subscriptions>> {
     let mut subscriptions = Vec::new();
-    for consumer in chosen(parts, Some(group)).await? {
+    for consumer in chosen(parts, Some(group))? {
         if pause {
             consumer.pause().await?;
         } else {
             consumer.resume().await?;
         }
-        subscriptions.push(consumer.status().await);
+        subscriptions.push(consumer.status().await?);
     }
     Ok(Json(Subscriptions { subscriptions }))
 }

@@ -215,7 +215,7 @@ fn make_gateway(
     let network = shared.network.clone();
     let channel_of = move |service: &str| network.channel("gateway", service);
     let telemetry = shared.telemetry.clone();
-    Gateway::new(config, channel_of, verifier, telemetry, shared.env.clone()).map(Some)
+    Gateway::new(&config, channel_of, verifier, telemetry, shared.env.clone()).map(Some)
 }
 
 fn open_bus(config: &Config, env: &Env) -> Result<Arc<dyn Transport>> {
