@@ -54,7 +54,7 @@ impl Gateway {
     /// # Errors
     /// `InvalidInput` (`gateway_config_invalid`) that names every mistake with its place.
     pub fn new(
-        config: &Config,
+        config: Config,
         channel_of: impl Fn(&str) -> Channel,
         verifier: impl Into<Option<Verifier>>,
         telemetry: Telemetry,
@@ -65,7 +65,7 @@ impl Gateway {
             verifier: verifier.as_ref(),
             env: &env,
         };
-        let table = compile(config, channel_of, &making)?;
+        let table = compile(&config, channel_of, &making)?;
         Ok(Self(Arc::new(Inner {
             table,
             telemetry,
