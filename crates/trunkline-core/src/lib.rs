@@ -1,7 +1,7 @@
 //! Events, ids, errors, schemas and the environment: everything that needs no I/O.
 //!
 //! An [`Envelope`] is what travels: CloudEvents 1.0 attributes around the bytes of a payload. An
-//! [`Event<T>`] is what a handler sees: the same, with its payload decoded. [`Error`] says of every
+//! [`Event<T>`](struct@Event) is what a handler sees: the same, with its payload decoded. [`Error`] says of every
 //! failure whether trying again is safe. [`Env`] is the one place that knows the time and makes ids.
 
 // The derive macro names this crate by its full name, in its own tests too.

@@ -193,7 +193,10 @@ impl<'a> Writer<'a> {
         let envelope: &'a Envelope = self.envelope;
         for (name, value) in &envelope.extensions {
             if *name != *self.form.own_attribute && written.insert(name) {
-                object.member(name, value.as_bytes());
+                match serde_json::from_str::<IgnoredAny>(value) {
+                    Ok(_) => object.member(name, value.as_bytes()),
+                    Err(_) => object.member(name, json::quote(value).as_bytes()),
+                }
             }
         }
     }
