@@ -51,6 +51,9 @@ pub struct LogConfig {
     /// How long a group's new position may wait for an append to ride on before it is written alone.
     /// 5 ms by default.
     pub position_delay: Duration,
+    /// Reads every segment when opening, instead of trusting the sealed ones until they are read. Off by
+    /// default: a damaged event is then found when it is read.
+    pub verify_on_open: bool,
     /// What to do with corruption in the middle. `Refuse` by default.
     pub repair: Repair,
 }
@@ -68,6 +71,7 @@ impl LogConfig {
             event_bytes_max: 8 * MIB,
             pending_bytes_max: 8 * MIB,
             position_delay: Duration::from_millis(5),
+            verify_on_open: false,
             repair: Repair::default(),
         }
     }

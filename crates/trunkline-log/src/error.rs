@@ -38,3 +38,31 @@ pub(crate) fn poisoned() -> Error {
     let message = "the log could not sync its file and takes nothing more until it is opened again";
     Error::unavailable("log_poisoned", message).with_retry(Retry::Transient)
 }
+
+/// More than the format can hold.
+pub(crate) fn too_large() -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        "log_batch_too_large",
+        "the batch is larger than a segment may be",
+    )
+}
+
+/// The same failure for another who waited.
+pub(crate) fn again(error: &Error) -> Error {
+    let mut copy = Error::new(
+        error.kind(),
+        error.code().to_owned(),
+        error.message().to_owned(),
+    )
+    .with_retry(error.retry());
+    for (key, value) in error.context() {
+        copy = copy.with(key, value);
+    }
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    if let Some(cause) = cause {
+        copy.with("cause", cause)
+    } else {
+        copy
+    }
+}

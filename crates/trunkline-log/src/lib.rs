@@ -15,9 +15,27 @@
 //! # }
 //! ```
 
+mod catalog;
 mod config;
+mod cursor;
+mod disk;
 mod error;
+mod format;
+mod group;
+mod index;
+mod journal;
+mod keeper;
+mod meta;
+mod partition;
+mod publish;
+mod read;
+mod recovery;
+mod scan;
+mod shared;
+mod subscribe;
 mod transport;
+mod writer;
 
 pub use config::{Durability, LogConfig, Repair};
+pub use recovery::Recovery;
 pub use transport::Log;
