@@ -4,7 +4,7 @@ use sqlx::AnyConnection;
 use trunkline_core::Result;
 
 use crate::error::sql_error;
-use crate::{Engine, Store};
+use crate::{Engine, Store, text};
 
 /// Every so many first times, old rows are removed; a power of two.
 const PRUNE_EVERY: u64 = 64;
@@ -32,7 +32,7 @@ pub(crate) async fn first_time(
     let now = store.now_micros();
     let inserted = sqlx::query(INSERT)
         .bind(consumer)
-        .bind(event_id)
+        .bind(text::write(event_id).into_owned())
         .bind(now)
         .execute(&mut *conn)
         .await
@@ -57,7 +57,7 @@ pub(crate) async fn seen(store: &Store, consumer: &str, event_id: &str) -> Resul
     let mut reader = store.read().await?;
     let row = sqlx::query(SEEN)
         .bind(consumer)
-        .bind(event_id)
+        .bind(text::write(event_id).into_owned())
         .fetch_optional(reader.conn())
         .await
         .map_err(sql_error)?;

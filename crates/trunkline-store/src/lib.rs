@@ -21,6 +21,7 @@ mod relay;
 mod sqlite;
 mod store;
 mod tables;
+mod text;
 mod trail;
 mod tx;
 

@@ -23,7 +23,7 @@ use trunkline_core::{Envelope, Result};
 
 use crate::error::sql_error;
 use crate::store::Backend;
-use crate::{Engine, Store};
+use crate::{Engine, Store, text};
 
 /// Keys share so many locks in each schema: a transaction that publishes thousands of keys must not
 /// fill the server's lock table. Two keys that share one wait for each other for a commit's length.
@@ -61,8 +61,8 @@ impl OutboxRow {
     pub(crate) fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             id: row.try_get(0)?,
-            event_id: row.try_get::<String, _>(1)?.into(),
-            key: row.try_get::<String, _>(2)?.into(),
+            event_id: text::read(row.try_get(1)?),
+            key: text::read(row.try_get(2)?),
             made_at: row.try_get(3)?,
             envelope: row.try_get(4)?,
         })
@@ -130,8 +130,8 @@ pub(crate) async fn insert(
         }
         for row in chunk {
             query = query
-                .bind(row.event_id.as_ref() as &str)
-                .bind(row.key.as_ref() as &str)
+                .bind(text::write(&row.event_id).into_owned())
+                .bind(text::write(&row.key).into_owned())
                 .bind(made_at)
                 .bind(row.envelope.as_slice());
         }
@@ -179,8 +179,8 @@ pub(crate) async fn schedule(
     sqlx::query(
         "INSERT INTO trunkline_scheduled (event_id, key, due, envelope) VALUES ($1, $2, $3, $4)",
     )
-    .bind(row.event_id.as_ref() as &str)
-    .bind(row.key.as_ref() as &str)
+    .bind(text::write(&row.event_id).into_owned())
+    .bind(text::write(&row.key).into_owned())
     .bind(due.as_microsecond())
     .bind(row.envelope.as_slice())
     .execute(conn)
@@ -192,7 +192,7 @@ pub(crate) async fn schedule(
 /// Takes back a scheduled event.
 pub(crate) async fn cancel(conn: &mut AnyConnection, event_id: &str) -> Result<bool> {
     let done = sqlx::query("DELETE FROM trunkline_scheduled WHERE event_id = $1")
-        .bind(event_id)
+        .bind(text::write(event_id).into_owned())
         .execute(conn)
         .await
         .map_err(sql_error)?;

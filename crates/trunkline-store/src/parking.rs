@@ -11,7 +11,7 @@ use trunkline_core::{Envelope, Error, Result};
 use crate::error::sql_error;
 use crate::jobs::{optional_timestamp, timestamp};
 use crate::store::Backend;
-use crate::{Store, Tx};
+use crate::{Store, Tx, text};
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -59,14 +59,19 @@ impl SqlParkingLot {
             let mut envelope = Vec::with_capacity(256 + letter.envelope.data.len());
             letter.envelope.encode(&mut envelope);
             sqlx::query(PARK)
-                .bind(letter.id.as_ref() as &str)
-                .bind(letter.group.as_ref() as &str)
-                .bind(letter.key.as_ref() as &str)
-                .bind(letter.envelope.id.as_ref() as &str)
-                .bind(letter.envelope.event_type.as_ref() as &str)
+                .bind(text::write(&letter.id).into_owned())
+                .bind(text::write(&letter.group).into_owned())
+                .bind(text::write(&letter.key).into_owned())
+                .bind(text::write(&letter.envelope.id).into_owned())
+                .bind(text::write(&letter.envelope.event_type).into_owned())
                 .bind(envelope)
                 .bind(letter.original.as_deref())
-                .bind(letter.error.as_deref())
+                .bind(
+                    letter
+                        .error
+                        .as_deref()
+                        .map(|text| text::write(text).into_owned()),
+                )
                 .bind(letter.code.as_deref())
                 .bind(i64::from(letter.attempts))
                 .bind(i64::from(letter.replays))
@@ -107,7 +112,7 @@ impl SqlParkingLot {
             .await
             .map_err(sql_error)?;
         rows.iter()
-            .map(|row| row.try_get::<String, _>(0).map(ByteString::from))
+            .map(|row| row.try_get(0).map(text::read))
             .collect::<Result<_, _>>()
             .map_err(sql_error)
     }
@@ -142,7 +147,7 @@ impl SqlParkingLot {
         let sql = format!("{COLUMNS}{wheres} ORDER BY seq LIMIT {limit}");
         let mut select = sqlx::query(AssertSqlSafe(sql));
         for (_, value) in given {
-            select = select.bind(value.as_ref() as &str);
+            select = select.bind(text::write(value).into_owned());
         }
         let mut reader = self.store.read().await?;
         let rows = select.fetch_all(reader.conn()).await.map_err(sql_error)?;
@@ -154,15 +159,20 @@ impl SqlParkingLot {
         letter.envelope.encode(&mut envelope);
         let mut tx = self.store.begin().await?;
         let done = sqlx::query(UPDATE)
-            .bind(letter.envelope.event_type.as_ref() as &str)
+            .bind(text::write(&letter.envelope.event_type).into_owned())
             .bind(envelope)
             .bind(letter.original.as_deref())
-            .bind(letter.error.as_deref())
+            .bind(
+                letter
+                    .error
+                    .as_deref()
+                    .map(|text| text::write(text).into_owned()),
+            )
             .bind(letter.code.as_deref())
             .bind(i64::from(letter.attempts))
             .bind(i64::from(letter.replays))
             .bind(letter.failed_at.map(|at| at.as_microsecond()))
-            .bind(letter.id.as_ref() as &str)
+            .bind(text::write(&letter.id).into_owned())
             .execute(tx.conn())
             .await
             .map_err(sql_error)?;
@@ -215,18 +225,20 @@ fn letter(row: &AnyRow) -> Result<DeadLetter> {
     let envelope: Vec<u8> = row.try_get(3).map_err(sql_error)?;
     let envelope = Envelope::decode(envelope.into())?;
     let read = || -> Result<DeadLetter, sqlx::Error> {
-        let text = |at: usize| row.try_get::<String, _>(at).map(ByteString::from);
+        let name = |at: usize| row.try_get(at).map(text::read);
         let count = |at: usize| {
             row.try_get::<i64, _>(at)
                 .map(|count| u32::try_from(count).unwrap_or(u32::MAX))
         };
         Ok(DeadLetter {
-            id: text(0)?,
-            group: text(1)?,
-            key: text(2)?,
+            id: name(0)?,
+            group: name(1)?,
+            key: name(2)?,
             envelope,
             original: row.try_get::<Option<Vec<u8>>, _>(4)?.map(Bytes::from),
-            error: row.try_get(5)?,
+            error: row
+                .try_get::<Option<String>, _>(5)?
+                .map(|error| text::read(error).to_string()),
             code: row.try_get(6)?,
             attempts: count(7)?,
             replays: count(8)?,

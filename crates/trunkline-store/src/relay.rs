@@ -5,6 +5,7 @@
 //! removed, in batches and without an fsync of its own: a removal that a power failure undoes is an
 //! event sent twice, which the inbox absorbs, and never one lost.
 
+mod batch;
 mod held;
 mod leader;
 mod worker;
@@ -179,7 +180,7 @@ impl Relay {
     async fn change_stuck(&self, sql: &'static str, event_id: &str) -> Result<()> {
         let mut tx = self.store.begin().await?;
         let done = sqlx::query(sql)
-            .bind(event_id)
+            .bind(crate::text::write(event_id).into_owned())
             .execute(tx.conn())
             .await
             .map_err(sql_error)?;

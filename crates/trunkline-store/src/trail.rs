@@ -11,7 +11,7 @@ use trunkline_core::{Envelope, Result};
 use crate::error::{corrupt, sql_error};
 use crate::jobs::timestamp;
 use crate::store::Backend;
-use crate::{Store, Tx, migrate, tables};
+use crate::{Store, Tx, migrate, tables, text};
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -123,10 +123,10 @@ impl Trail {
             .collect();
         let keys = serde_json::to_string(&keys).map_err(|_| corrupt("business keys are texts"))?;
         let row = sqlx::query(APPEND)
-            .bind(event.id.as_ref() as &str)
-            .bind(event.source.as_ref() as &str)
-            .bind(event.event_type.as_ref() as &str)
-            .bind(event.correlation_id.as_ref() as &str)
+            .bind(text::write(&event.id).into_owned())
+            .bind(text::write(&event.source).into_owned())
+            .bind(text::write(&event.event_type).into_owned())
+            .bind(text::write(&event.correlation_id).into_owned())
             .bind(event.time.as_microsecond())
             .bind(self.store.now_micros())
             .bind(bytes)
@@ -138,7 +138,7 @@ impl Trail {
         let position: i64 = row.try_get(0).map_err(sql_error)?;
         for key in &entry.business_keys {
             sqlx::query(APPEND_KEY)
-                .bind(key.as_ref() as &str)
+                .bind(text::write(key).into_owned())
                 .bind(position)
                 .execute(tx.conn())
                 .await
@@ -156,7 +156,7 @@ impl Trail {
         let mut select = sqlx::query(AssertSqlSafe(sql));
         for bound in bounds {
             select = match bound {
-                Bound::Text(text) => select.bind(text),
+                Bound::Text(value) => select.bind(text::write(value).into_owned()),
                 Bound::Number(number) => select.bind(number),
             };
         }

@@ -12,6 +12,7 @@ use super::{RelayStatus, StuckEvent};
 use crate::Store;
 use crate::error::sql_error;
 use crate::outbox::{self, OutboxRow};
+use crate::text;
 
 const COUNTS: &str = "SELECT (SELECT COUNT(*) FROM trunkline_outbox), \
     (SELECT COUNT(*) FROM trunkline_scheduled), \
@@ -87,7 +88,7 @@ pub(super) async fn keys(conn: &mut sqlx::AnyConnection) -> Result<HashSet<ByteS
         .await
         .map_err(sql_error)?;
     rows.iter()
-        .map(|row| row.try_get::<String, _>(0).map(ByteString::from))
+        .map(|row| row.try_get(0).map(text::read))
         .collect::<Result<_, _>>()
         .map_err(sql_error)
 }
@@ -103,6 +104,19 @@ pub(super) async fn free(conn: &mut sqlx::AnyConnection, limit: i64) -> Result<V
         .map(OutboxRow::read)
         .collect::<Result<_, _>>()
         .map_err(sql_error)
+}
+
+/// Tells the metrics how many are stuck.
+pub(super) async fn measure(store: &Store, conn: &mut sqlx::AnyConnection) -> Result<()> {
+    let row = sqlx::query("SELECT COUNT(*) FROM trunkline_held WHERE error IS NOT NULL")
+        .fetch_one(conn)
+        .await
+        .map_err(sql_error)?;
+    let stuck: i64 = row.try_get(0).map_err(sql_error)?;
+    let stuck = u32::try_from(stuck).unwrap_or(u32::MAX);
+    metrics::gauge!("trunkline_outbox_stuck", "service" => store.service().to_string())
+        .set(f64::from(stuck));
+    Ok(())
 }
 
 /// Sets an event aside, with its reason.
@@ -143,8 +157,8 @@ async fn divert(
         return Ok(());
     }
     sqlx::query(HOLD)
-        .bind(row.event_id.as_ref() as &str)
-        .bind(row.key.as_ref() as &str)
+        .bind(text::write(&row.event_id).into_owned())
+        .bind(text::write(&row.key).into_owned())
         .bind(row.made_at)
         .bind(row.envelope.as_slice())
         .bind(why)

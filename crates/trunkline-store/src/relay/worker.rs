@@ -8,15 +8,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use trunkline_bus::{Transport, lane};
 use trunkline_core::{ByteString, Env, Envelope, Error, Result, Retry, report};
-use trunkline_telemetry::{Span, SpanKind, Telemetry};
+use trunkline_telemetry::{SpanKind, Telemetry};
 
+use super::batch::Batch;
 use super::leader::Leader;
 use super::{State, held};
 use crate::Store;
 use crate::outbox::{self, OutboxRow};
 
-/// Events read and sent at once.
+/// Events read and sent at once, at most.
 const BATCH: i64 = 256;
+
+/// When the events of a batch have more bytes than this, the next one has half as many events.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// Sent events whose rows are not removed yet; at this many they are removed, however busy it is.
 const UNSAVED_MAX: usize = 64;
@@ -49,16 +53,8 @@ pub(super) struct Worker {
     unsaved: Vec<i64>,
     next_due: Option<Timestamp>,
     pause: Duration,
+    batch_max: i64,
     suspect: Option<(i64, u32)>,
-}
-
-/// What is being sent: the rows, their envelopes and their spans, side by side.
-struct Batch {
-    rows: Vec<OutboxRow>,
-    envelopes: Vec<Envelope>,
-    spans: Vec<Span>,
-    /// They come from the held events and not from the outbox.
-    held: bool,
 }
 
 impl Worker {
@@ -79,6 +75,7 @@ impl Worker {
             unsaved: Vec::new(),
             next_due: None,
             pause: PAUSE_MIN,
+            batch_max: BATCH,
             suspect: None,
         }
     }
@@ -147,8 +144,16 @@ impl Worker {
         }
         let freed = self.pass_held(leader).await?;
         let but = outbox::id_list(self.unsaved.iter().copied());
-        let rows = outbox::pending(self.store.engine(), &mut leader.conn, &but, BATCH).await?;
-        let more = rows.len() >= usize::try_from(BATCH).unwrap_or(0);
+        let limit = self.batch_max;
+        let rows = outbox::pending(self.store.engine(), &mut leader.conn, &but, limit).await?;
+        let more = rows.len() >= usize::try_from(limit).unwrap_or(0);
+        let bytes: usize = rows.iter().map(|row| row.envelope.len()).sum();
+        let next = if bytes > BATCH_BYTES {
+            limit / 2
+        } else {
+            limit.saturating_mul(2)
+        };
+        self.batch_max = next.clamp(1, BATCH);
         if !rows.is_empty() {
             let (behind, rows): (Vec<_>, Vec<_>) = rows
                 .into_iter()
@@ -163,7 +168,9 @@ impl Worker {
             }
         }
         let due = self.next_due.is_some_and(|due| due <= self.env.now());
-        Ok(more || freed || due)
+        // What was set aside in this pass has others of its key behind it.
+        let changed = self.state.held_changed.load(Ordering::Acquire);
+        Ok(more || freed || due || changed)
     }
 
     /// Sends held events that nothing holds any more. Says whether there may be more.
@@ -180,6 +187,7 @@ impl Worker {
             self.state.held_changed.store(true, Ordering::Release);
             self.send(rows, true).await?;
         }
+        held::measure(&self.store, &mut leader.conn).await?;
         // A key with nothing left is free: its next events are sent as they come.
         self.held_keys = held::keys(&mut leader.conn).await?;
         Ok(more)
@@ -188,18 +196,18 @@ impl Worker {
     /// Sends rows in order, setting aside what can't be sent.
     async fn send(&mut self, rows: Vec<OutboxRow>, held: bool) -> Result<(), Failure> {
         let mut batch = self.decode(rows, held).await?;
-        while !batch.rows.is_empty() {
-            let sent = self.publish(&batch.envelopes).await;
+        while !batch.rows().is_empty() {
+            let sent = self.publish(batch.envelopes()).await;
             let (accepted, error) = match sent {
-                Ok(()) => (batch.rows.len(), None),
-                Err((accepted, error)) => (accepted.min(batch.rows.len()), Some(error)),
+                Ok(()) => (batch.rows().len(), None),
+                Err((accepted, error)) => (accepted.min(batch.rows().len()), Some(error)),
             };
             self.mark_sent(&mut batch, accepted).await?;
             let Some(error) = error else { continue };
-            let Some(row) = batch.rows.first().cloned() else {
+            let Some(row) = batch.rows().first().cloned() else {
                 return Err(Failure::Transport(error));
             };
-            if let Some(span) = batch.spans.first_mut() {
+            if let Some(span) = batch.first_span() {
                 span.fail(&error);
             }
             if error.retry() != Retry::Permanent && !self.is_alone(&row, &batch).await? {
@@ -215,12 +223,7 @@ impl Worker {
 
     /// Reads the envelopes; a row that can't be read is set aside, with those of its key behind it.
     async fn decode(&mut self, rows: Vec<OutboxRow>, held: bool) -> Result<Batch, Failure> {
-        let mut batch = Batch {
-            rows: Vec::new(),
-            envelopes: Vec::new(),
-            spans: Vec::new(),
-            held,
-        };
+        let mut batch = Batch::new(held);
         let mut unreadable = HashSet::new();
         for row in rows {
             if unreadable.contains(&row.key) {
@@ -235,9 +238,7 @@ impl Worker {
                         self.telemetry
                             .span(SpanKind::Producer, name, service, envelope.trace);
                     envelope.trace = Some(span.context());
-                    batch.spans.push(span);
-                    batch.envelopes.push(envelope);
-                    batch.rows.push(row);
+                    batch.push(row, envelope, span);
                 }
                 Err(error) => {
                     self.set_aside(&row, held, &error).await?;
@@ -271,13 +272,12 @@ impl Worker {
         if failures < SUSPECT_AFTER {
             return Ok(false);
         }
-        let mut others = batch.rows.iter().zip(&batch.envelopes);
-        let Some((other, envelope)) = others.find(|(other, _)| other.key != row.key) else {
+        let Some(other) = batch.other(&row.key) else {
             return Ok(false);
         };
         // It stays in the batch and is sent once more with the others, which the inbox absorbs.
-        let probe = self.publish(std::slice::from_ref(envelope)).await;
-        tracing::warn!(event = %row.event_id, other = %other.event_id, sent = probe.is_ok(),
+        let probe = self.publish(std::slice::from_ref(other)).await;
+        tracing::warn!(event = %row.event_id, other = %other.id, sent = probe.is_ok(),
             "an event could not be sent many times; another was tried");
         Ok(probe.is_ok())
     }
@@ -288,6 +288,7 @@ impl Worker {
             error = %why, "an event can't be sent and is set aside; later ones of its key wait");
         held::set_aside(&self.store, row, held, &why).await?;
         self.held_keys.insert(row.key.clone());
+        self.state.held_changed.store(true, Ordering::Release);
         self.suspect = None;
         self.state.progressed();
         Ok(())
@@ -305,15 +306,14 @@ impl Worker {
             .increment(accepted as u64);
         let lag =
             metrics::histogram!("trunkline_outbox_lag_seconds", "service" => service.to_string());
-        let sent = batch.rows.drain(..accepted);
-        let ids: Vec<i64> = sent
+        let ids: Vec<i64> = batch
+            .take(accepted)
+            .iter()
             .map(|row| {
                 lag.record(Duration::from_micros(now.abs_diff(row.made_at)).as_secs_f64());
                 row.id
             })
             .collect();
-        batch.envelopes.drain(..accepted);
-        batch.spans.drain(..accepted);
         if batch.held {
             let mut tx = self.store.begin_relaxed().await?;
             outbox::remove(self.store.engine(), tx.conn(), true, &outbox::id_list(ids)).await?;
@@ -383,17 +383,6 @@ impl Worker {
             () = tokio::time::sleep(self.pause + jitter) => {}
         }
         self.pause = (self.pause * 2).min(PAUSE_MAX);
-    }
-}
-
-impl Batch {
-    fn drop_key(&mut self, key: &ByteString) {
-        let keep: Vec<bool> = self.rows.iter().map(|row| row.key != *key).collect();
-        let mut rows = keep.iter();
-        self.rows.retain(|_| rows.next().copied().unwrap_or(false));
-        let mut envelopes = keep.iter();
-        self.envelopes
-            .retain(|_| envelopes.next().copied().unwrap_or(false));
     }
 }
 

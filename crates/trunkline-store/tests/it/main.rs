@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
+#![expect(clippy::print_stdout, reason = "the storm says how hard it blew")]
 
 mod common;
 mod idempotency;

@@ -26,6 +26,7 @@ on_both_engines!(
     damaged_rows_are_set_aside,
     of_two_relays_one_sends_and_the_other_takes_over,
     a_stopped_relay_leaves_the_rest,
+    odd_keys_are_sent_and_held_like_others,
 );
 
 /// A bus that fails as it is told.
@@ -374,4 +375,20 @@ async fn a_stopped_relay_leaves_the_rest(place: Place) {
     let relay = relay(&store, bus.clone());
     assert!(relay.drain(LIMIT).await);
     assert_eq!(of_key(&bus, "a").await, range("a", 10));
+}
+
+async fn odd_keys_are_sent_and_held_like_others(place: Place) {
+    let store = place.open().await;
+    let bus = Moody::new().await;
+    let odd = "nul\0 and \u{E000}";
+    bus.unsendable.lock().push(format!("{odd}/0"));
+    let relay = relay(&store, bus.clone());
+    publish(&store, odd, 0..3).await;
+    publish(&store, "", 0..3).await;
+    assert!(relay.drain(LIMIT).await);
+    assert_eq!(of_key(&bus.bus, "").await, range("", 3));
+    assert_eq!(relay.stuck(10).await.unwrap()[0].key, odd);
+    bus.unsendable.lock().clear();
+    relay.retry_stuck(&format!("{odd}/0")).await.unwrap();
+    eventually(LIMIT, async || of_key(&bus.bus, odd).await == range(odd, 3)).await;
 }

@@ -45,6 +45,16 @@ struct Written {
     rollbacks: AtomicUsize,
 }
 
+/// What the others saw.
+#[derive(Default)]
+struct Seen {
+    /// Key, id and count of each event at its first time.
+    handled: Mutex<Vec<(String, String, i64)>>,
+    /// What the reader by ascending id saw.
+    naive: Mutex<BTreeSet<String>>,
+    kills: AtomicUsize,
+}
+
 impl Written {
     fn tick(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::SeqCst)
@@ -102,19 +112,17 @@ async fn storm(place: Place, plan: Plan) {
         },
     ];
     store.migrate(&tables).await.unwrap();
-    let (bus, written) = (bus().await, Arc::new(Written::default()));
+    let bus = bus().await;
+    let (written, seen) = (Arc::new(Written::default()), Arc::new(Seen::default()));
     let mut others = JoinSet::new();
-    let handled = Arc::new(Mutex::new(Vec::new()));
-    others.spawn(consume(store.clone(), bus.clone(), Arc::clone(&handled)));
-    let kills = Arc::new(AtomicUsize::new(0));
+    others.spawn(consume(store.clone(), bus.clone(), Arc::clone(&seen)));
     others.spawn(kill_relays(
         store.clone(),
         bus.clone(),
         plan.kill_every,
-        Arc::clone(&kills),
+        Arc::clone(&seen),
     ));
-    let naive = Arc::new(Mutex::new(BTreeSet::new()));
-    others.spawn(read_naively(store.clone(), Arc::clone(&naive)));
+    others.spawn(read_naively(store.clone(), Arc::clone(&seen)));
 
     let mut writers = JoinSet::new();
     for number in 0..plan.writers {
@@ -126,37 +134,36 @@ async fn storm(place: Place, plan: Plan) {
         writer.unwrap();
     }
     let commits = written.commits.lock().clone();
-    eventually(LIMIT, async || handled.lock().len() >= commits.len()).await;
-    eventually(LIMIT, async || {
-        count(&store, "SELECT COUNT(*) FROM trunkline_outbox").await == 0
-    })
-    .await;
+    eventually(LIMIT, async || seen.handled.lock().len() >= commits.len()).await;
+    let pending = "SELECT COUNT(*) FROM trunkline_outbox";
+    eventually(LIMIT, async || count(&store, pending).await == 0).await;
     others.shutdown().await;
+    judge(&store, &commits, &seen).await;
+    println!(
+        "{} transactions were rolled back",
+        written.rollbacks.load(Ordering::SeqCst)
+    );
+}
 
-    let effects = count(&store, "SELECT COUNT(*) FROM effect").await;
+async fn judge(store: &Store, commits: &HashMap<String, (u64, u64)>, seen: &Seen) {
+    let effects = count(store, "SELECT COUNT(*) FROM effect").await;
     assert_eq!(
         usize::try_from(effects).unwrap(),
         commits.len(),
         "each event has one effect"
     );
-    let handled = handled.lock().clone();
-    check_order(&handled, &commits);
+    let handled = seen.handled.lock().clone();
+    check_order(&handled, commits);
     check_counters(&handled);
-    let lost = commits
-        .keys()
-        .filter(|id| !naive.lock().contains(*id))
-        .count();
+    let naive = seen.naive.lock();
+    let lost = commits.keys().filter(|id| !naive.contains(*id)).count();
+    let kills = seen.kills.load(Ordering::SeqCst);
     println!(
-        "{:?}: {} events, {} rollbacks, {} kills; a reader by ascending id lost {lost}",
+        "{:?}: {} events, {kills} kills; a reader by ascending id lost {lost}",
         store.engine(),
         commits.len(),
-        written.rollbacks.load(Ordering::SeqCst),
-        kills.load(Ordering::SeqCst),
     );
-    assert!(
-        commits.len() > 500 && kills.load(Ordering::SeqCst) >= 5,
-        "it did blow"
-    );
+    assert!(commits.len() > 500 && kills >= 5, "it did blow");
     if store.engine() == Engine::Postgres {
         assert!(
             lost > 0,
@@ -224,18 +231,18 @@ fn numbered_event(id: &str, key: usize, count: Option<i64>) -> trunkline_core::E
 }
 
 /// Kills the relay in the middle of whatever it does, and starts another.
-async fn kill_relays(store: Store, bus: Arc<Memory>, every: Duration, kills: Arc<AtomicUsize>) {
+async fn kill_relays(store: Store, bus: Arc<Memory>, every: Duration, seen: Arc<Seen>) {
     let mut rng = StdRng::seed_from_u64(SEED);
     loop {
         let relay = relay(&store, bus.clone());
         sleep(every.mul_f64(rng.random_range(0.5..1.0))).await;
         drop(relay);
-        kills.fetch_add(1, Ordering::SeqCst);
+        seen.kills.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 /// Handles what comes, through the inbox; every now and then it forgets to acknowledge.
-async fn consume(store: Store, bus: Arc<Memory>, handled: Arc<Mutex<Vec<(String, String, i64)>>>) {
+async fn consume(store: Store, bus: Arc<Memory>, seen: Arc<Seen>) {
     let spec = Subscribe {
         topics: vec!["t".into()],
         group: Some("g".into()),
@@ -261,7 +268,7 @@ async fn consume(store: Store, bus: Arc<Memory>, handled: Arc<Mutex<Vec<(String,
             }
         }
         tx.commit().await.unwrap();
-        handled.lock().extend(first);
+        seen.handled.lock().extend(first);
         for delivery in deliveries {
             delivery.receipt.ack();
         }
@@ -269,7 +276,7 @@ async fn consume(store: Store, bus: Arc<Memory>, handled: Arc<Mutex<Vec<(String,
 }
 
 /// What so many do: remember the highest id and ask for what is above it.
-async fn read_naively(store: Store, seen: Arc<Mutex<BTreeSet<String>>>) {
+async fn read_naively(store: Store, seen: Arc<Seen>) {
     let mut last = 0_i64;
     loop {
         let mut reader = store.read().await.unwrap();
@@ -283,7 +290,7 @@ async fn read_naively(store: Store, seen: Arc<Mutex<BTreeSet<String>>>) {
         for (id, event_id) in rows {
             last = id;
             let _: i64 = id;
-            seen.lock().insert(event_id);
+            seen.naive.lock().insert(event_id);
         }
         sleep(Duration::from_millis(10)).await;
     }

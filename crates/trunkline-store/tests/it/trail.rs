@@ -10,6 +10,7 @@ use crate::common::{Place, count, on_both_engines};
 
 on_both_engines!(
     events_are_found_by_what_is_known,
+    whatever_an_event_holds_comes_back,
     an_event_is_recorded_once,
     a_cursor_goes_through_all,
     the_oldest_are_pruned,
@@ -51,82 +52,62 @@ fn ids(entries: &[TrailEntry]) -> Vec<&str> {
         .collect()
 }
 
+async fn find(trail: &Trail, set: impl FnOnce(&mut EventQuery)) -> String {
+    let mut query = EventQuery::default();
+    set(&mut query);
+    ids(&trail.query(&query).await.unwrap()).join(" ")
+}
+
 async fn events_are_found_by_what_is_known(place: Place) {
     let trail = filled(&place, 12).await;
-    let find = async |query: EventQuery| {
-        let found = trail.query(&query).await.unwrap();
-        ids(&found).join(" ")
-    };
-    let all = EventQuery::default;
     assert_eq!(
-        find(EventQuery {
-            id: Some("e7".into()),
-            ..all()
-        })
-        .await,
+        find(&trail, |query| query.id = Some("e7".into())).await,
         "e7"
     );
-    let flow = Some("flow-1".into());
     assert_eq!(
-        find(EventQuery {
-            correlation_id: flow.clone(),
-            ..all()
-        })
-        .await,
-        "e1 e3 e5 e7 e9 e11"
-    );
-    let event_type = Some("type.1".into());
-    assert_eq!(
-        find(EventQuery {
-            event_type: event_type.clone(),
-            ..all()
-        })
-        .await,
-        "e1 e6 e11"
-    );
-    let both = EventQuery {
-        correlation_id: flow,
-        event_type,
-        ..all()
-    };
-    assert_eq!(find(both).await, "e1 e11");
-    let business_key = Some("order-2".into());
-    assert_eq!(
-        find(EventQuery {
-            business_key,
-            ..all()
-        })
-        .await,
-        "e2 e5 e8 e11"
-    );
-    let since = Some(Timestamp::from_second(10).unwrap());
-    assert_eq!(find(EventQuery { since, ..all() }).await, "e10 e11");
-    assert_eq!(
-        find(EventQuery {
-            newest_first: true,
-            limit: 2,
-            ..all()
-        })
-        .await,
-        "e11 e10"
-    );
-    assert_eq!(
-        find(EventQuery {
-            id: Some("nobody".into()),
-            ..all()
-        })
-        .await,
+        find(&trail, |query| query.id = Some("nobody".into())).await,
         ""
     );
-    let found = trail
-        .query(&EventQuery {
-            id: Some("e1".into()),
-            ..all()
-        })
-        .await
-        .unwrap();
-    assert_eq!(found[0].business_keys, ["order-1", "all"]);
-    assert_eq!(found[0].envelope.data, "1");
+    let flow = find(&trail, |query| query.correlation_id = Some("flow-1".into()));
+    assert_eq!(flow.await, "e1 e3 e5 e7 e9 e11");
+    let of_type = find(&trail, |query| query.event_type = Some("type.1".into()));
+    assert_eq!(of_type.await, "e1 e6 e11");
+    let both = find(&trail, |query| {
+        query.correlation_id = Some("flow-1".into());
+        query.event_type = Some("type.1".into());
+    });
+    assert_eq!(both.await, "e1 e11");
+    let order = find(&trail, |query| query.business_key = Some("order-2".into()));
+    assert_eq!(order.await, "e2 e5 e8 e11");
+    let late = Timestamp::from_second(10).unwrap();
+    assert_eq!(
+        find(&trail, |query| query.since = Some(late)).await,
+        "e10 e11"
+    );
+    let newest = find(&trail, |query| {
+        (query.newest_first, query.limit) = (true, 2)
+    });
+    assert_eq!(newest.await, "e11 e10");
+}
+
+async fn whatever_an_event_holds_comes_back(place: Place) {
+    let trail = Trail::open(place.open().await).await.unwrap();
+    let odd = "a\0b\u{E000}c".to_owned();
+    let mut kept = entry(1, |envelope| {
+        envelope.id = odd.clone().into();
+        envelope.key = Some(odd.clone().into());
+        envelope.correlation_id = odd.clone().into();
+        envelope.data = vec![0, 255, 0].into();
+    });
+    kept.business_keys = vec![odd.clone().into()];
+    trail.append(&[kept.clone()]).await.unwrap();
+    let query = EventQuery {
+        business_key: Some(odd.into()),
+        ..EventQuery::default()
+    };
+    let found = trail.query(&query).await.unwrap();
+    assert_eq!(found[0].envelope, kept.envelope);
+    assert_eq!(found[0].business_keys, kept.business_keys);
 }
 
 async fn an_event_is_recorded_once(place: Place) {
