@@ -1,0 +1,246 @@
+//! A gateway in front of a service that tells what it got.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use trunkline_call::{Network, Responses};
+use trunkline_core::{Clock, Env};
+use trunkline_gateway::{Config, Gateway, Limits, Route, Service};
+use trunkline_security::{Claims, Secret, Signer, Verifier};
+use trunkline_telemetry::{Ring, Telemetry};
+
+/// Longer than anything here takes, on whatever machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+pub(crate) struct Kit {
+    pub(crate) address: SocketAddr,
+    pub(crate) signer: Signer,
+    pub(crate) env: Env,
+    pub(crate) clock: Clock,
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) gateway: Gateway,
+    stop: Option<oneshot::Sender<()>>,
+    server: JoinSet<()>,
+}
+
+/// Answers with the line and headers of the request and the length of its body.
+pub(crate) fn echo() -> Router {
+    async fn tell(request: Request) -> impl IntoResponse {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await;
+        let headers: Vec<(String, String)> = parts
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                (name.to_string(), value)
+            })
+            .collect();
+        let told = json!({
+            "method": parts.method.as_str(),
+            "uri": parts.uri.to_string(),
+            "headers": headers,
+            "body_bytes": body.map(|body| body.len()).ok(),
+        });
+        (
+            [
+                ("x-trunkline-inner", "1"),
+                ("connection", "x-gone"),
+                ("x-gone", "1"),
+            ],
+            told.to_string(),
+        )
+    }
+    Router::new().fallback(tell)
+}
+
+fn secret() -> Secret {
+    Secret::new(*b"0123456789abcdef0123456789abcdef").unwrap()
+}
+
+/// One service named `echo`, behind these routes.
+pub(crate) fn config(routes: impl IntoIterator<Item = Route>) -> Config {
+    let service = routes
+        .into_iter()
+        .fold(Service::new("echo"), Service::route);
+    Config::default().service(service)
+}
+
+pub(crate) async fn start(config: Config) -> Kit {
+    start_with(config, echo(), Limits::default()).await
+}
+
+pub(crate) async fn start_with(config: Config, router: Router, limits: Limits) -> Kit {
+    let (env, clock) = Env::manual(7);
+    let ring = Arc::new(Ring::new(1024));
+    let telemetry = Telemetry::new(env.clone()).with_sink(ring.clone());
+    let network = Network::new(telemetry.clone(), env.clone());
+    network.mount("echo", router, Responses::Plain);
+    let channel_of = |name: &str| network.channel("gateway", name);
+    let verifier = Verifier::hs256(&secret(), env.clone());
+    let gateway = Gateway::new(config, channel_of, verifier, telemetry, env.clone())
+        .unwrap()
+        .with_limits(limits);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let mut server = JoinSet::new();
+    let serving = gateway.clone();
+    server.spawn(async move {
+        serving.serve(listener, async { drop(stopped.await) }).await;
+    });
+    Kit {
+        address,
+        signer: Signer::hs256(&secret()),
+        env,
+        clock,
+        ring,
+        gateway,
+        stop: Some(stop),
+        server,
+    }
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        Self {
+            status: status.unwrap_or_else(|| panic!("no answer: {text:?}")),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (given, value) = line.split_once(": ")?;
+            given.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// What the service got under this header.
+    pub(crate) fn got(&self, name: &str) -> Vec<String> {
+        let told = self.json();
+        let headers = told["headers"].as_array().unwrap();
+        let values = headers.iter().filter(|pair| pair[0] == name);
+        values
+            .map(|pair| pair[1].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// Checks that it is the gateway's problem of this status and code.
+    pub(crate) fn is_problem(&self, status: u16, code: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{self:?}"
+        );
+        let told = self.json();
+        assert_eq!(told["code"], code, "{told}");
+        assert_eq!(told["status"], status, "{told}");
+        assert_eq!(
+            told["request_id"].as_str(),
+            self.header("x-request-id"),
+            "{told}"
+        );
+        assert!(told["request_id"].as_str().unwrap().len() > 10, "{told}");
+    }
+}
+
+impl Kit {
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends bytes as they are and takes all that comes until the gateway closes.
+    pub(crate) async fn raw(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_all(&mut stream).await
+    }
+
+    /// One request on a connection of its own. Lines of `headers` end in CRLF.
+    pub(crate) async fn send(&self, line: &str, headers: &str, body: &str) -> Answer {
+        let length = if body.is_empty() {
+            String::new()
+        } else {
+            format!("content-length: {}\r\n", body.len())
+        };
+        let head =
+            format!("{line} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n{length}{headers}\r\n");
+        Answer::parse(&self.raw(&format!("{head}{body}")).await)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(&format!("GET {path}"), "", "").await
+    }
+
+    /// An `authorization` line for this user.
+    pub(crate) fn bearer(&self, user: &str) -> String {
+        let claims = Claims::new(user, Duration::from_secs(60), &self.env);
+        format!(
+            "authorization: Bearer {}\r\n",
+            self.signer.sign(&claims).unwrap()
+        )
+    }
+
+    pub(crate) fn begin_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    pub(crate) async fn stopped(&mut self) {
+        let ended = tokio::time::timeout(SOON, self.server.join_next()).await;
+        ended.expect("the gateway stops in time").unwrap().unwrap();
+    }
+}
+
+pub(crate) async fn read_all(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let read = tokio::time::timeout(SOON, stream.read_to_end(&mut bytes)).await;
+    // A reset after the answer is an end too.
+    drop(read.expect("the gateway closes the connection"));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Reads until the text is there.
+pub(crate) async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
+    let mut text = String::new();
+    let reading = async {
+        let mut piece = [0; 4096];
+        while !text.contains(wanted) {
+            let read = stream.read(&mut piece).await.unwrap();
+            assert!(read > 0, "closed before {wanted:?}: {text:?}");
+            text.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+    };
+    tokio::time::timeout(SOON, reading)
+        .await
+        .expect("it comes in time");
+    text
+}
