@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex as Lock;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::timeout;
 use trunkline_call::Client;
 use trunkline_core::{
     ByteString, Context, Env, Envelope, Error, ErrorKind, EventData, Result, Timestamp,
@@ -39,6 +40,9 @@ struct Inbox {
     group: ByteString,
     event_id: ByteString,
 }
+
+/// A guard that waits longer for another of the same work waits for itself; a request has 5 s.
+const GUARD_WITHIN: Duration = Duration::from_secs(4);
 
 /// The code of the error that says that an event was handled before.
 pub(crate) const DUPLICATE: &str = "event_duplicate";
@@ -88,9 +92,12 @@ impl Cx {
     /// The transaction of this work, opened when first asked for. While the guard lives, others who ask wait.
     ///
     /// # Errors
-    /// What the store says when none can be opened.
+    /// What the store says when none can be opened; `Internal` when another guard of this work is held for 4 s.
     pub async fn tx(&self) -> Result<TxGuard> {
-        let mut guard = self.0.tx.clone().lock_owned().await;
+        let lock = timeout(GUARD_WITHIN, self.0.tx.clone().lock_owned());
+        let mut guard = lock.await.map_err(|_| {
+            Error::internal("another guard of this work holds the transaction: drop it before asking for the next")
+        })?;
         if guard.is_none() {
             let mut tx = self.0.runtime.store.begin().await?;
             self.record(&mut tx).await?;
@@ -222,16 +229,7 @@ impl Cx {
     /// # Errors
     /// `InvalidInput` when the section does not fit `T`, saying what was expected.
     pub fn config<T: DeserializeOwned>(&self) -> Result<T> {
-        let section = self.0.runtime.config.clone();
-        toml::Value::Table(section)
-            .try_into()
-            .map_err(|error: toml::de::Error| {
-                Error::invalid(
-                    "config_invalid",
-                    format!("expected otherwise: {}", error.message()),
-                )
-                .with("section", format!("service.{}", self.service_name()))
-            })
+        self.0.runtime.config.section(self.service_name())
     }
 
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {

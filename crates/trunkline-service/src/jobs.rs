@@ -1,11 +1,14 @@
 //! Jobs: what runs again and again.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
-use trunkline_core::{Context, Error, Result, Timestamp, report};
+use trunkline_core::{Context, Error, ErrorKind, Result, Timestamp, report};
 use trunkline_store::JobRun;
+use trunkline_telemetry::SpanKind;
 
 use crate::Cx;
 use crate::runtime::Runtime;
@@ -26,13 +29,23 @@ pub(crate) struct JobDecl {
     pub(crate) run: StartHandler,
 }
 
-/// How long one process holds a run.
-const LEASE: Duration = Duration::from_secs(60);
+/// How long a run may take.
+const RUN_WITHIN: Duration = Duration::from_secs(300);
+
+/// How long one process holds a run: longer, so that it has ended by then.
+const LEASE: Duration = Duration::from_secs(330);
+
+/// When the store does not say when the next run is due, it is asked again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Schedule {
     /// The first time after `now`.
     pub(crate) fn next(&self, now: Timestamp) -> Result<Timestamp> {
         match self {
+            Self::Every(interval) if interval.is_zero() => Err(Error::invalid(
+                "interval_invalid",
+                "expected an interval above zero",
+            )),
             Self::Every(interval) => Ok(now.checked_add(*interval).unwrap_or(Timestamp::MAX)),
             Self::Cron(pattern) => {
                 let bad = |why: String| {
@@ -55,17 +68,19 @@ impl Schedule {
 
 /// Runs a job whenever it is due, until `stop`.
 pub(crate) async fn run(runtime: Arc<Runtime>, job: JobDecl, stop: CancellationToken) {
-    loop {
-        let wait = match due(&runtime, &job).await {
+    let mut declared = false;
+    while !stop.is_cancelled() {
+        let wait = match due(&runtime, &job, &mut declared).await {
             Ok(due) => {
                 Duration::try_from(due.duration_since(runtime.env.now())).unwrap_or_default()
             }
             Err(error) => {
                 warn(&runtime, &job, &error);
-                Duration::from_secs(5)
+                LOOK_AGAIN
             }
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
@@ -79,10 +94,13 @@ fn warn(runtime: &Runtime, job: &JobDecl, error: &Error) {
     tracing::warn!(service = &*runtime.name, job = job.name, error = %report(error), "a job failed");
 }
 
-async fn due(runtime: &Runtime, job: &JobDecl) -> Result<Timestamp> {
+async fn due(runtime: &Runtime, job: &JobDecl, declared: &mut bool) -> Result<Timestamp> {
     let jobs = runtime.store.jobs();
-    jobs.declare(job.name, job.schedule.next(runtime.env.now())?)
-        .await?;
+    if !*declared {
+        jobs.declare(job.name, job.schedule.next(runtime.env.now())?)
+            .await?;
+        *declared = true;
+    }
     Ok(jobs.next_due(&[job.name]).await?.unwrap_or(Timestamp::MAX))
 }
 
@@ -91,17 +109,38 @@ async fn attempt(runtime: &Arc<Runtime>, job: &JobDecl) -> Result<()> {
         return Ok(());
     };
     let next = job.schedule.next(runtime.env.now())?;
-    let cx = Cx::new(runtime.clone(), Context::root(&runtime.env));
-    let done = match (job.run)(cx.clone()).await {
+    let name = format!("job {}", job.name);
+    let mut span = runtime
+        .telemetry
+        .span(SpanKind::Internal, name, &runtime.name, None);
+    let mut context = Context::root(&runtime.env);
+    context.trace = span.context();
+    let cx = Cx::new(runtime.clone(), context);
+    let done = match within_lease(job, &cx).await {
         Ok(()) => commit(&cx, &claimed, next).await,
         Err(error) => Err(error),
     };
     if let Err(error) = done {
+        span.fail(&error);
         cx.undo().await;
         runtime.store.jobs().fail(&claimed, &error, next).await?;
         return Err(error);
     }
     Ok(())
+}
+
+/// Runs the handler, which may panic or take too long.
+async fn within_lease(job: &JobDecl, cx: &Cx) -> Result<()> {
+    let run = AssertUnwindSafe((job.run)(cx.clone())).catch_unwind();
+    match tokio::time::timeout(RUN_WITHIN, run).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => Err(Error::internal("the job panicked")),
+        Err(_) => Err(Error::new(
+            ErrorKind::DeadlineExceeded,
+            "job_too_long",
+            "the job took longer than five minutes",
+        )),
+    }
 }
 
 async fn commit(cx: &Cx, claimed: &JobRun, next: Timestamp) -> Result<()> {

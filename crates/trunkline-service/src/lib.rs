@@ -16,7 +16,7 @@ mod signal;
 mod topology;
 mod trail;
 
-pub use config::{Admin, Config, ExternalAddress, Gateway as GatewaySection, Log, Traces};
+pub use config::{Admin, Config, Events, ExternalAddress, Gateway as GatewaySection, Log, Traces};
 pub use cx::{Cx, TxGuard};
 pub use http::{Accepted, Created, NoContent};
 pub use jobs::Schedule;

@@ -108,11 +108,7 @@ pub(crate) fn document(service: &Service) -> Value {
         "paths": paths,
         "components": {
             "schemas": components,
-            "responses": { "Problem": {
-                "description": "What was wrong, as RFC 9457 says it.",
-                "content": { "application/problem+json": {
-                    "schema": { "$ref": "#/components/schemas/Problem" } } }
-            } },
+            "responses": { "Problem": problem_answer() },
             "securitySchemes": {
                 "user": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" }
             }
@@ -160,14 +156,49 @@ fn describe(
         "default".to_owned(),
         json!({ "$ref": "#/components/responses/Problem" }),
     );
-    let id = format!("{} {}", route.method, route.path);
-    described.insert("operationId".to_owned(), json!(id));
+    described.insert("operationId".to_owned(), json!(operation_id(route)));
+    if route.idempotent {
+        for (status, meaning) in [
+            ("409", "A request with this key is still running."),
+            (
+                "422",
+                "The content is refused, or the key was used with another body.",
+            ),
+        ] {
+            let mut problem = problem_answer();
+            if let Some(problem) = problem.as_object_mut() {
+                problem.insert("description".to_owned(), json!(meaning));
+            }
+            answers.insert(status.to_owned(), problem);
+        }
+    }
     if !parameters.is_empty() {
         described.insert("parameters".to_owned(), json!(parameters));
     }
     described.insert("responses".to_owned(), Value::Object(answers));
     described.insert("security".to_owned(), json!([{ "user": [] }, {}]));
     (Value::Object(described), schemas)
+}
+
+/// `get_api_v1_orders_id`: a name for programs that are made from the document.
+fn operation_id(route: &Route) -> String {
+    let words = route
+        .path
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
+    let method = route.method.as_str().to_ascii_lowercase();
+    std::iter::once(&*method)
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join("_")
+}
+
+fn problem_answer() -> Value {
+    json!({
+        "description": "What was wrong, as RFC 9457 says it.",
+        "content": { "application/problem+json": {
+            "schema": { "$ref": "#/components/schemas/Problem" } } }
+    })
 }
 
 fn problem_schema() -> Value {

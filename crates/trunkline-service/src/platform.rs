@@ -1,6 +1,7 @@
 //! A platform: services, flows and a gateway, and how they start.
 
 mod assemble;
+mod folder;
 mod health;
 mod running;
 mod unit;
@@ -115,6 +116,9 @@ impl Platform {
     /// `InvalidInput` for the first thing that does not, naming it.
     pub fn check(&self) -> Result<()> {
         topology::check(&self.services, &self.flows)?;
+        if let Some((gateway, _)) = &self.gateway {
+            topology::check_gateway(gateway, &self.services)?;
+        }
         match &self.schemas {
             Some(dir) => check_dir(dir, &self.events()),
             None => Ok(()),
@@ -145,6 +149,7 @@ impl Platform {
     /// address that is in use. Whatever had started is stopped again.
     pub async fn start(self, config: Config) -> Result<Running> {
         self.check()?;
+        topology::check_sections(&config, &self.services)?;
         Box::pin(assemble::start(self, config)).await
     }
 }

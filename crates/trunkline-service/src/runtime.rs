@@ -1,11 +1,14 @@
 //! A service while it runs.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use trunkline_call::{Network, Responses};
 use trunkline_core::{ByteString, Env};
 use trunkline_store::Store;
+use trunkline_telemetry::Telemetry;
 
+use crate::Config;
 use crate::service::States;
 
 /// What the handlers of one running service share.
@@ -18,5 +21,6 @@ pub(crate) struct Runtime {
     pub(crate) calls: BTreeSet<ByteString>,
     pub(crate) publishes: BTreeSet<&'static str>,
     pub(crate) states: States,
-    pub(crate) config: toml::Table,
+    pub(crate) config: Arc<Config>,
+    pub(crate) telemetry: Telemetry,
 }

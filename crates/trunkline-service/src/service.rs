@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::Method;
+use serde::de::DeserializeOwned;
 use trunkline_call::Responses;
 use trunkline_core::{ByteString, Event, EventData, EventDecl, Result};
 use trunkline_store::Migration;
 use trunkline_telemetry::Check;
 
-use crate::Cx;
 use crate::events::{Reaction, reaction};
 use crate::http::{HttpHandler, Route};
 use crate::jobs::{JobDecl, Schedule};
+use crate::{Config, Cx};
 
 /// A service is a value: its routes, the events it handles and publishes, its tables, and the services it calls.
 /// Where it runs is configuration. What is not declared here is refused when it is tried.
@@ -35,6 +36,8 @@ pub struct Service {
     pub(crate) starts: Vec<StartHandler>,
     pub(crate) checks: Vec<(ByteString, Arc<dyn Check>)>,
     pub(crate) states: States,
+    /// Checks the service's section of the configuration.
+    pub(crate) section: Option<fn(&Config, &str) -> Result<()>>,
 }
 
 /// Values that a service's handlers share, by type.
@@ -73,6 +76,7 @@ impl Service {
             starts: Vec::new(),
             checks: Vec::new(),
             states: States::default(),
+            section: None,
         }
     }
 
@@ -197,6 +201,10 @@ impl Service {
     }
 
     /// Runs something again and again, in a transaction; when it runs next survives restarts.
+    ///
+    /// # Guarantees
+    /// One run at a time, however many processes there are. A run may take five minutes; one that fails, panics or
+    /// takes longer is undone, and the next comes at its own time.
     #[must_use]
     pub fn job<F, W>(mut self, name: &'static str, schedule: Schedule, handler: F) -> Self
     where
@@ -227,6 +235,14 @@ impl Service {
     #[must_use]
     pub fn check(mut self, name: impl Into<ByteString>, check: Arc<dyn Check>) -> Self {
         self.checks.push((name.into(), check));
+        self
+    }
+
+    /// Declares the form of its section of the configuration, `[service.<name>]`, so that a mistake there is found
+    /// at the start, with its line. Handlers read it with `cx.config::<T>()`.
+    #[must_use]
+    pub fn config<T: DeserializeOwned>(mut self) -> Self {
+        self.section = Some(Config::check_section::<T>);
         self
     }
 

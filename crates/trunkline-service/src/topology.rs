@@ -1,12 +1,16 @@
 //! The declared topology: what is checked before anything starts, and what is shown.
 
+mod describe;
+mod routes;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
-use trunkline_core::{Error, EventDecl, Kind, Result};
+use trunkline_core::{Error, EventDecl, Kind, Result, Timestamp};
 use trunkline_saga::Flow;
 
-use crate::Service;
+use crate::{Config, Service};
+
+pub(crate) use describe::describe;
 
 /// Checks that the services and flows fit together.
 ///
@@ -22,8 +26,9 @@ pub(crate) fn check(services: &[Service], flows: &[Flow]) -> Result<()> {
     }
     for service in services {
         check_calls(service, &names)?;
-        check_routes(service)?;
+        routes::check(service)?;
         check_reactions(service)?;
+        check_jobs(service)?;
     }
     check_events(services)?;
     let published: BTreeSet<_> = services
@@ -76,19 +81,80 @@ fn check_calls(service: &Service, names: &BTreeSet<&str>) -> Result<()> {
     Ok(())
 }
 
-fn check_routes(service: &Service) -> Result<()> {
+/// Checks that every service that the gateway leads to is there.
+///
+/// # Errors
+/// `InvalidInput` for the first that is not.
+pub(crate) fn check_gateway(
+    gateway: &trunkline_gateway::Config,
+    services: &[Service],
+) -> Result<()> {
+    for service in &gateway.services {
+        if services.iter().all(|known| *known.name != *service.name) {
+            return Err(
+                bad("the gateway leads to a service that the platform does not have")
+                    .with("service", &service.name),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the configuration speaks of what is there.
+///
+/// # Errors
+/// `InvalidInput` naming the section.
+pub(crate) fn check_sections(config: &Config, services: &[Service]) -> Result<()> {
+    let unknown = |section: String, known: Vec<&str>| {
+        Error::invalid(
+            "config_invalid",
+            "a section of the configuration is of nobody here",
+        )
+        .with("section", section)
+        .with("expected one of", known.join(", "))
+    };
+    let names: Vec<&str> = services.iter().map(|service| &*service.name).collect();
+    if let Some(name) = config
+        .service
+        .keys()
+        .find(|name| !names.contains(&name.as_str()))
+    {
+        return Err(unknown(format!("service.{name}"), names));
+    }
+    let external = services.iter().flat_map(|service| &service.external);
+    let external: Vec<&str> = external.map(|external| &*external.name).collect();
+    if let Some(name) = config
+        .external
+        .keys()
+        .find(|name| !external.contains(&name.as_str()))
+    {
+        return Err(unknown(format!("external.{name}"), external));
+    }
+    for service in services {
+        // One that runs elsewhere has its settings there.
+        let elsewhere = config
+            .service
+            .get(&*service.name)
+            .is_some_and(|section| section.contains_key("url"));
+        if let (Some(check), false) = (service.section, elsewhere) {
+            check(config, &service.name)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_jobs(service: &Service) -> Result<()> {
     let mut seen = BTreeSet::new();
-    for route in &service.routes {
-        if !route.path.starts_with('/') {
-            return Err(bad("expected a path that starts with /")
-                .with("service", &service.name)
-                .with("path", route.path));
+    for job in &service.jobs {
+        let about = |error: Error| error.with("service", &service.name).with("job", job.name);
+        if !seen.insert(job.name) {
+            return Err(about(bad("two jobs of one service have the same name")));
         }
-        if !seen.insert((route.method.to_string(), route.path)) {
-            return Err(bad("two handlers answer the same route")
-                .with("service", &service.name)
-                .with("route", format!("{} {}", route.method, route.path)));
-        }
+        job.schedule.next(Timestamp::UNIX_EPOCH).map_err(|error| {
+            about(
+                bad("expected a job's schedule to be a cron pattern or above 0").with("why", error),
+            )
+        })?;
     }
     Ok(())
 }
@@ -158,39 +224,4 @@ fn check_events(services: &[Service]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The topology as the admin API shows it.
-pub(crate) fn describe(platform: &str, services: &[Service], flows: &[Flow]) -> Value {
-    let events = |declared: &mut dyn Iterator<Item = &EventDecl>| -> Vec<Value> {
-        declared
-            .map(|decl| {
-                json!({
-                    "type": decl.event_type, "version": decl.version.to_string(),
-                    "topic": decl.topic, "kind": decl.kind, "priority": decl.priority,
-                })
-            })
-            .collect()
-    };
-    let services: Vec<Value> = services
-        .iter()
-        .map(|service| {
-            let routes = service.routes.iter().map(|route| {
-                json!({ "method": route.method.as_str(), "path": route.path, "idempotent": route.idempotent })
-            });
-            let external = service.external.iter().map(|external| &*external.name);
-            json!({
-                "name": &*service.name,
-                "version": &*service.version,
-                "calls": service.calls.iter().map(|name| &**name).collect::<Vec<_>>(),
-                "calls_external": external.collect::<Vec<_>>(),
-                "publishes": events(&mut service.publishes.iter()),
-                "handles": events(&mut service.reactions.iter().map(|reaction| &reaction.decl)),
-                "routes": routes.collect::<Vec<_>>(),
-                "jobs": service.jobs.iter().map(|job| job.name).collect::<Vec<_>>(),
-                "tables": !service.migrations.is_empty(),
-            })
-        })
-        .collect();
-    json!({ "platform": platform, "services": services, "flows": flows })
 }

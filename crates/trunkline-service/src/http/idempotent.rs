@@ -31,11 +31,11 @@ pub(super) async fn run(
     let user = cx.context().user_id.as_deref().unwrap_or("-").to_owned();
     let scope = format!("{path} {user}");
     let keys = cx.runtime().store.idempotency();
-    match keys.begin(&scope, &key, body_hash(&incoming.body)).await? {
+    match keys.begin(&scope, &key, content_hash(&incoming)).await? {
         Begin::Replay(stored) => Ok(response(&stored, true)),
         Begin::Mismatch => Err(Error::invalid(
             "idempotency_key_reused",
-            "this idempotency key was used with another body",
+            "this idempotency key was used with another body or path",
         )),
         Begin::Running => Err(Error::conflict(
             "idempotency_key_running",
@@ -114,6 +114,13 @@ async fn work(cx: &Cx, claim: &Claim, call: Call<'_>, incoming: Incoming) -> Res
             Err(error)
         }
     }
+}
+
+/// What has to be the same for an answer to be the same: the path with its ids, the query and the body.
+fn content_hash(incoming: &Incoming) -> [u8; 32] {
+    let target = incoming.parts.uri.path_and_query();
+    let target = target.map_or("/", |target| target.as_str());
+    body_hash(&[target.as_bytes(), b"\n", &incoming.body].concat())
 }
 
 fn is_final(error: &Error) -> bool {

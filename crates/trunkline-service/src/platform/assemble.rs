@@ -1,7 +1,6 @@
 //! Bringing a platform up, step by step; what was begun is ended when a later step fails.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use trunkline_saga::Flow;
 use trunkline_store::{Store, Trail};
 use trunkline_telemetry::{Telemetry, prometheus};
 
+use super::folder;
 use super::health::PlatformHealth;
 use super::running::{Running, Up};
 use super::unit::{Shared, Unit};
@@ -32,7 +32,7 @@ const FEED_MAX: usize = 1_024;
 pub(super) async fn start(platform: Platform, config: Config) -> Result<Running> {
     let metrics = prometheus::install()?;
     let token = admin_token(&config)?;
-    folder(&config.data)?;
+    let lock = folder::claim(&config.data)?;
     // The addresses first: one that is in use is found before anything is touched.
     let gateway_at = listen(config.gateway.address, "gateway").await?;
     let admin_at = listen(config.admin.address, "admin").await?;
@@ -52,7 +52,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         env: platform.env.clone(),
         config,
     };
-    let mut up = Up::new(shared.clone());
+    let mut up = Up::new(shared.clone(), lock);
     let flows: Arc<[Flow]> = platform.flows.into();
     let raised = raise(&mut up, platform.services, &flows, &events).await;
     let gateway = platform.gateway;
@@ -215,7 +215,7 @@ fn make_gateway(
     let network = shared.network.clone();
     let channel_of = move |service: &str| network.channel("gateway", service);
     let telemetry = shared.telemetry.clone();
-    Gateway::new(&config, channel_of, verifier, telemetry, shared.env.clone()).map(Some)
+    Gateway::new(config, channel_of, verifier, telemetry, shared.env.clone()).map(Some)
 }
 
 fn open_bus(config: &Config, env: &Env) -> Result<Arc<dyn Transport>> {
@@ -249,22 +249,6 @@ fn admin_token(config: &Config) -> Result<Option<AdminToken>> {
         .with("address", config.admin.address));
     }
     Ok(token)
-}
-
-/// Makes the data folder, and proves that it can be written.
-fn folder(data: &Path) -> Result<()> {
-    let bad = |error: std::io::Error| {
-        Error::unavailable(
-            "data_unwritable",
-            "the data folder can't be written; choose another with --data",
-        )
-        .with("folder", data.display())
-        .with_source(error)
-    };
-    std::fs::create_dir_all(data).map_err(bad)?;
-    let probe = data.join(".writable");
-    std::fs::write(&probe, b"").map_err(bad)?;
-    std::fs::remove_file(&probe).map_err(bad)
 }
 
 async fn listen(address: SocketAddr, what: &'static str) -> Result<TcpListener> {

@@ -10,6 +10,7 @@ use futures::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use trunkline_bus::Consumer;
 use trunkline_call::{Network, server};
@@ -19,8 +20,10 @@ use trunkline_gateway::Gateway;
 use trunkline_store::Store;
 
 use super::assemble::feed;
+use super::folder::Claim;
 use super::health::PlatformHealth;
 use super::unit::{Shared, Unit};
+use crate::stop_requested;
 use crate::trail::GROUP;
 
 /// What has been brought up so far.
@@ -32,10 +35,12 @@ pub(super) struct Up {
     pub(super) feed: broadcast::Sender<Envelope>,
     pub(super) jobs: JoinSet<()>,
     pub(super) stop: CancellationToken,
+    // Last: given back when all else is closed.
+    _folder: Claim,
 }
 
 impl Up {
-    pub(super) fn new(shared: Shared) -> Self {
+    pub(super) fn new(shared: Shared, folder: Claim) -> Self {
         Self {
             shared,
             units: Vec::new(),
@@ -44,6 +49,7 @@ impl Up {
             feed: feed(),
             jobs: JoinSet::new(),
             stop: CancellationToken::new(),
+            _folder: folder,
         }
     }
 
@@ -91,7 +97,11 @@ impl Up {
     pub(super) async fn down(mut self) {
         let limit = Duration::from_secs(self.shared.config.shutdown_seconds);
         self.stop.cancel();
-        while self.jobs.join_next().await.is_some() {}
+        let ended = async { while self.jobs.join_next().await.is_some() {} };
+        if timeout(limit, ended).await.is_err() {
+            tracing::warn!("jobs were still running at the limit; they were undone and run again");
+            self.jobs.shutdown().await;
+        }
         let (trail, others): (Vec<_>, Vec<_>) = self
             .consumers
             .drain(..)
@@ -150,6 +160,23 @@ impl Running {
     /// The events of the platform from now on, as they are recorded. Who is too slow misses some, and is told so.
     pub fn events(&self) -> broadcast::Receiver<Envelope> {
         self.up.feed.subscribe()
+    }
+
+    /// Runs until the process is asked to stop (SIGINT, SIGTERM), then shuts down. Asked a second time, the process
+    /// ends at once, with exit code 130; nothing that was accepted is lost by that.
+    ///
+    /// # Errors
+    /// `Internal` when signals can't be waited for.
+    pub async fn until_stopped(self) -> Result<()> {
+        stop_requested().await?;
+        tokio::select! {
+            biased;
+            again = stop_requested() => {
+                again?;
+                std::process::exit(130);
+            }
+            () = self.shutdown() => Ok(()),
+        }
     }
 
     /// Ends everything in order: no new requests, those under way end; no new events, those being handled end;

@@ -75,12 +75,8 @@ impl Unit {
                 .map(|decl| decl.event_type)
                 .collect(),
             states: service.states.clone(),
-            config: shared
-                .config
-                .service
-                .get(&*name)
-                .cloned()
-                .unwrap_or_default(),
+            config: shared.config.clone(),
+            telemetry: shared.telemetry.clone(),
         });
         let telemetry = shared.telemetry.clone();
         let relay = Relay::start(
@@ -155,6 +151,11 @@ impl Unit {
         let mut config = ConsumerConfig::new(group.clone());
         config.service = self.runtime.name.clone();
         config.batch_max = batch_max;
+        let events = &shared.config.events;
+        config.retry.attempts_max = events.attempts_max;
+        config.retry.initial = Duration::from_millis(events.retry_initial_ms);
+        config.retry.max = Duration::from_millis(events.retry_max_ms);
+        config.handler_timeout = Duration::from_millis(events.handler_timeout_ms);
         if batch_max > 1 {
             // One store, one writer: batches beside each other would only wait for each other.
             config.handlers_max = 3;
