@@ -11,8 +11,10 @@ pub use http::{Day, Days, Funnel, Seller, Sellers};
 /// The service's name.
 pub const NAME: &str = "analytics-service";
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_analytics", sql: include_str!("analytics/0001_analytics.sql") }];
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_analytics",
+    sql: include_str!("analytics/0001_analytics.sql"),
+}];
 
 /// Events that are counted in one transaction.
 const BATCH: usize = 100;

@@ -11,15 +11,15 @@ use trunkline::{Migration, Service, Signer};
 
 use crate::events::UserRegistered;
 
-pub use http::{Login, Register, Token};
-
 /// The service's name.
 pub const NAME: &str = "auth-service";
 /// Who issues the store's tokens.
 pub const ISSUER: &str = "storefront";
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_accounts", sql: include_str!("auth/0001_accounts.sql") }];
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_accounts",
+    sql: include_str!("auth/0001_accounts.sql"),
+}];
 
 /// The `[service.auth-service]` section.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -31,7 +31,9 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { token_seconds: 3_600 }
+        Self {
+            token_seconds: 3_600,
+        }
     }
 }
 
@@ -39,6 +41,7 @@ impl Default for Config {
 pub fn service(signer: Signer) -> Service {
     Service::new(NAME)
         .version("1.0.0")
+        .config::<Config>()
         .migrations(MIGRATIONS)
         .state(signer)
         .publishes::<UserRegistered>()

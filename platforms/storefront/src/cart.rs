@@ -14,8 +14,10 @@ pub use http::{AddItem, Cart, CartItem, ChangeItem, Checkout};
 /// The service's name.
 pub const NAME: &str = "cart-service";
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_carts", sql: include_str!("cart/0001_carts.sql") }];
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_carts",
+    sql: include_str!("cart/0001_carts.sql"),
+}];
 
 /// The service.
 pub fn service() -> Service {

@@ -48,14 +48,21 @@ pub struct Variant {
 /// # Errors
 /// `Corrupt`, naming the line.
 pub fn products() -> Result<Vec<Product>> {
-    FILE.lines().enumerate().map(|(index, line)| read(index, line)).collect()
+    FILE.lines()
+        .enumerate()
+        .map(|(index, line)| read(index, line))
+        .collect()
 }
 
 fn read(index: usize, line: &str) -> Result<Product> {
     serde_json::from_str(line).map_err(|error| {
-        Error::new(ErrorKind::Corrupt, "catalogue_corrupt", "the catalogue can't be read")
-            .with("line", index + 1)
-            .with_source(error)
+        Error::new(
+            ErrorKind::Corrupt,
+            "catalogue_corrupt",
+            "the catalogue can't be read",
+        )
+        .with("line", index + 1)
+        .with_source(error)
     })
 }
 
@@ -73,7 +80,10 @@ mod tests {
         assert_eq!(ids.len(), products.len());
         for product in &products {
             assert!(uuid::Uuid::parse_str(&product.id).is_ok(), "{product:?}");
-            assert!(product.price > Money::ZERO && product.currency == "USD", "{product:?}");
+            assert!(
+                product.price > Money::ZERO && product.currency == "USD",
+                "{product:?}"
+            );
             assert!(!product.variants.is_empty(), "{product:?}");
         }
     }

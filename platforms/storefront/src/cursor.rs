@@ -26,7 +26,9 @@ impl Cursors {
     pub fn of(signer: &Signer, env: &Env) -> Result<Self> {
         let mut purpose = Claims::new("storefront-cursors", Duration::ZERO, env);
         (purpose.exp, purpose.iat) = (0, None);
-        Ok(Self { key: Sha256::digest(signer.sign(&purpose)?).into() })
+        Ok(Self {
+            key: Sha256::digest(signer.sign(&purpose)?).into(),
+        })
     }
 
     /// The cursor of a list (named by everything that chooses its entries) after this place.
@@ -51,7 +53,9 @@ impl Cursors {
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| foreign())?;
         let split = bytes.len().checked_sub(TAG_BYTES).ok_or_else(foreign)?;
         let (place, tag) = bytes.split_at(split);
-        self.mac(list, place).verify_truncated_left(tag).map_err(|_| foreign())?;
+        self.mac(list, place)
+            .verify_truncated_left(tag)
+            .map_err(|_| foreign())?;
         serde_json::from_slice(place).map_err(|_| foreign())
     }
 

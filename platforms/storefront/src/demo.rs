@@ -21,13 +21,17 @@ pub fn user_id(username: &str) -> String {
     let name = format!("storefront user {}", username.trim().to_lowercase());
     let digest: [u8; 32] = Sha256::digest(name).into();
     let mut id = [0; 16];
-    id.iter_mut().zip(digest).for_each(|(into, byte)| *into = byte);
+    id.iter_mut()
+        .zip(digest)
+        .for_each(|(into, byte)| *into = byte);
     uuid::Builder::from_custom_bytes(id).into_uuid().to_string()
 }
 
 /// What a token of this user says.
 pub fn claims(username: &str, lifetime: Duration, env: &Env) -> Claims {
-    Claims::new(user_id(username), lifetime, env).issued_by(auth::ISSUER).named(username)
+    Claims::new(user_id(username), lifetime, env)
+        .issued_by(auth::ISSUER)
+        .named(username)
 }
 
 /// Where the demo user lives.

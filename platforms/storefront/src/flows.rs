@@ -22,7 +22,11 @@ pub fn order() -> Flow {
             &[PaymentSuccess::TYPE, PaymentFailed::TYPE, OrderFailed::TYPE],
         )
         // A payment that comes after its order has failed is given back.
-        .after(PaymentSuccess::TYPE, soon, &[OrderConfirmed::TYPE, PaymentRefunded::TYPE])
+        .after(
+            PaymentSuccess::TYPE,
+            soon,
+            &[OrderConfirmed::TYPE, PaymentRefunded::TYPE],
+        )
         .after(PaymentFailed::TYPE, soon, &[OrderFailed::TYPE])
         .after(OrderFailed::TYPE, soon, &[InventoryReleased::TYPE])
         .succeeds_on(OrderConfirmed::TYPE)

@@ -25,8 +25,10 @@ pub use http::{Availability, Reservation, Reserve, ReserveItem};
 /// The service's name.
 pub const NAME: &str = "inventory-service";
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_inventory", sql: include_str!("inventory/0001_inventory.sql") }];
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_inventory",
+    sql: include_str!("inventory/0001_inventory.sql"),
+}];
 
 /// The `[service.inventory-service]` section.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -40,7 +42,10 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { reservation_ms: 15 * 60 * 1_000, low_stock: 5 }
+        Self {
+            reservation_ms: 15 * 60 * 1_000,
+            low_stock: 5,
+        }
     }
 }
 
@@ -54,6 +59,7 @@ impl Config {
 pub fn service() -> Service {
     Service::new(NAME)
         .version("1.0.0")
+        .config::<Config>()
         .migrations(MIGRATIONS)
         .publishes::<InventoryReserved>()
         .publishes::<InventoryReleased>()

@@ -85,6 +85,9 @@ pub(crate) fn email(email: &str) -> Result<&str> {
     let email = email.trim();
     match email.parse::<lettre::Address>() {
         Ok(_) if email.len() <= 254 => Ok(email),
-        _ => Err(Error::invalid("email_invalid", "email must be an address such as a@example.com")),
+        _ => Err(Error::invalid(
+            "email_invalid",
+            "email must be an address such as a@example.com",
+        )),
     }
 }

@@ -28,7 +28,11 @@ impl Money {
     /// # Errors
     /// `InvalidInput` with code `amount_out_of_range` when it is negative or above [`Money::MAX`].
     pub fn from_minor(minor: i64) -> Result<Self> {
-        if (0..=Self::MAX.0).contains(&minor) { Ok(Self(minor)) } else { Err(out_of_range()) }
+        if (0..=Self::MAX.0).contains(&minor) {
+            Ok(Self(minor))
+        } else {
+            Err(out_of_range())
+        }
     }
 
     /// The amount in minor units.
@@ -41,7 +45,10 @@ impl Money {
     /// # Errors
     /// As [`Money::from_minor`].
     pub fn plus(self, other: Self) -> Result<Self> {
-        self.0.checked_add(other.0).ok_or_else(out_of_range).and_then(Self::from_minor)
+        self.0
+            .checked_add(other.0)
+            .ok_or_else(out_of_range)
+            .and_then(Self::from_minor)
     }
 
     /// The price of `quantity` pieces.
@@ -49,7 +56,10 @@ impl Money {
     /// # Errors
     /// As [`Money::from_minor`].
     pub fn times(self, quantity: u32) -> Result<Self> {
-        self.0.checked_mul(quantity.into()).ok_or_else(out_of_range).and_then(Self::from_minor)
+        self.0
+            .checked_mul(quantity.into())
+            .ok_or_else(out_of_range)
+            .and_then(Self::from_minor)
     }
 
     /// The sum of many.
@@ -57,14 +67,19 @@ impl Money {
     /// # Errors
     /// As [`Money::from_minor`].
     pub fn sum(amounts: impl IntoIterator<Item = Result<Self>>) -> Result<Self> {
-        amounts.into_iter().try_fold(Self::ZERO, |total, amount| total.plus(amount?))
+        amounts
+            .into_iter()
+            .try_fold(Self::ZERO, |total, amount| total.plus(amount?))
     }
 }
 
 fn out_of_range() -> Error {
     Error::invalid(
         "amount_out_of_range",
-        format!("an amount of money must lie between 0.00 and {}", Money::MAX),
+        format!(
+            "an amount of money must lie between 0.00 and {}",
+            Money::MAX
+        ),
     )
 }
 
@@ -94,7 +109,11 @@ impl Visitor<'_> for MoneyVisitor {
     type Value = Money;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an amount of money between 0.00 and {} with at most two decimals", Money::MAX)
+        write!(
+            f,
+            "an amount of money between 0.00 and {} with at most two decimals",
+            Money::MAX
+        )
     }
 
     fn visit_u64<E: serde::de::Error>(self, units: u64) -> Result<Money, E> {
@@ -119,7 +138,10 @@ impl Visitor<'_> for MoneyVisitor {
         if !whole_cents || !(0.0..1e14).contains(&minor) {
             return Err(E::invalid_value(Unexpected::Float(amount), &self));
         }
-        #[expect(clippy::cast_possible_truncation, reason = "a whole number below 10^14")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a whole number below 10^14"
+        )]
         let minor = minor as i64;
         Ok(Money(minor))
     }

@@ -21,8 +21,10 @@ use mailer::Mailer;
 /// The service's name.
 pub const NAME: &str = "notification-service";
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_mails", sql: include_str!("notification/0001_mails.sql") }];
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_mails",
+    sql: include_str!("notification/0001_mails.sql"),
+}];
 
 /// The `[service.notification-service]` section.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -50,6 +52,7 @@ impl Default for Config {
 pub fn service() -> Service {
     Service::new(NAME)
         .version("1.0.0")
+        .config::<Config>()
         .migrations(MIGRATIONS)
         .state(Mailer::default())
         .publishes::<NotificationSent>()

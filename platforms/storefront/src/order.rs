@@ -19,8 +19,10 @@ pub use http::{Accepted, NewOrder, NewOrderItem, Order, OrderLine, Orders};
 /// The service's name.
 pub const NAME: &str = "order-service";
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_orders", sql: include_str!("order/0001_orders.sql") }];
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_orders",
+    sql: include_str!("order/0001_orders.sql"),
+}];
 
 /// The service.
 pub fn service(cursors: Cursors) -> Service {

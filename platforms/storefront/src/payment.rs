@@ -28,8 +28,10 @@ pub const PROVIDER: &str = "payment-provider";
 /// Where the payment provider is, unless `[external.payment-provider]` says otherwise.
 pub const PROVIDER_URL: &str = "http://127.0.0.1:9910";
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_payments", sql: include_str!("payment/0001_payments.sql") }];
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_payments",
+    sql: include_str!("payment/0001_payments.sql"),
+}];
 
 /// The `[service.payment-service]` section.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -45,7 +47,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { timeout_ms: 5_000, ask_again_ms: 1_000, attempts_max: 6 }
+        Self {
+            timeout_ms: 5_000,
+            ask_again_ms: 1_000,
+            attempts_max: 6,
+        }
     }
 }
 
@@ -55,7 +61,9 @@ impl Config {
     }
 
     fn ask_again(&self, attempt: u32) -> Duration {
-        let doubled = self.ask_again_ms.saturating_mul(1 << attempt.saturating_sub(1).min(10));
+        let doubled = self
+            .ask_again_ms
+            .saturating_mul(1 << attempt.saturating_sub(1).min(10));
         Duration::from_millis(doubled.min(30_000))
     }
 }
@@ -64,6 +72,7 @@ impl Config {
 pub fn service() -> Service {
     Service::new(NAME)
         .version("1.0.0")
+        .config::<Config>()
         .migrations(MIGRATIONS)
         .calls_external(PROVIDER, PROVIDER_URL)
         .publishes::<PaymentSuccess>()

@@ -14,8 +14,10 @@ pub use http::{Page, Product, Quote, QuoteItem, QuoteRequest, Variant};
 /// The service's name.
 pub const NAME: &str = "product-service";
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_products", sql: include_str!("product/0001_products.sql") }];
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_products",
+    sql: include_str!("product/0001_products.sql"),
+}];
 
 /// The service.
 pub fn service(cursors: Cursors) -> Service {

@@ -25,7 +25,7 @@
 mod http;
 mod ledger;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,9 +34,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use trunkline::{Env, Result};
+use trunkline::{Env, Error, Result};
 
 use ledger::Ledger;
+
+/// Where the sandbox listens if nobody says otherwise.
+pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9910);
+/// How late a late answer is if nobody says otherwise: later than the store waits.
+pub const LATE: Duration = Duration::from_secs(8);
 
 /// How the sandbox runs.
 #[derive(Debug, Clone)]
@@ -49,8 +54,24 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ledger: None, late: Duration::from_secs(8) }
+        Self {
+            ledger: None,
+            late: LATE,
+        }
     }
+}
+
+/// Opens the address that the sandbox is to listen on.
+///
+/// # Errors
+/// `Unavailable`, naming the address.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let text = "the payment sandbox can't listen on its address";
+        Error::unavailable("address_unusable", text)
+            .with("address", address)
+            .with_source(error)
+    })
 }
 
 /// What to charge.
@@ -112,14 +133,16 @@ impl Sandbox {
     /// # Errors
     /// `Unavailable` when the ledger can't be opened, `Corrupt` when it can't be read.
     pub fn start(listener: TcpListener, options: Options, env: Env) -> Result<Self> {
-        let unusable = |error| {
-            trunkline::Error::unavailable("sandbox_unusable", "the sandbox can't use its listener")
-                .with_source::<std::io::Error>(error)
-        };
-        let addr = listener.local_addr().map_err(unusable)?;
+        let addr = listener.local_addr().map_err(|error| {
+            Error::unavailable("sandbox_unusable", "the sandbox can't use its listener")
+                .with_source(error)
+        })?;
         let ledger = Arc::new(Ledger::open(options, env)?);
         let router = http::router(ledger);
-        #[expect(clippy::disallowed_methods, reason = "the handle is kept, and aborted on drop")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the handle is kept, and aborted on drop"
+        )]
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "the payment sandbox stopped");

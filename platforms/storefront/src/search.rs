@@ -16,8 +16,13 @@ use sync::SharedIndex;
 /// The service's name.
 pub const NAME: &str = "search-service";
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_search", sql: include_str!("search/0001_search.sql") }];
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_search",
+    sql: include_str!("search/0001_search.sql"),
+}];
+
+/// Events that are indexed in one transaction.
+const BATCH: usize = 100;
 
 /// The service.
 pub fn service() -> Service {
@@ -27,7 +32,7 @@ pub fn service() -> Service {
         .state(SharedIndex::default())
         .on_start(sync::load_index)
         .get("/api/search", http::search)
-        .on_batch(100, sync::product_created)
-        .on(sync::product_updated)
-        .on(sync::stock_changed)
+        .on_batch(BATCH, sync::product_created)
+        .on_batch(BATCH, sync::product_updated)
+        .on_batch(BATCH, sync::stock_changed)
 }

@@ -13,8 +13,10 @@ pub use http::{ChangeProfile, Profile, StoredAddress};
 /// The service's name.
 pub const NAME: &str = "user-service";
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_users", sql: include_str!("user/0001_users.sql") }];
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_users",
+    sql: include_str!("user/0001_users.sql"),
+}];
 
 /// The service.
 pub fn service() -> Service {

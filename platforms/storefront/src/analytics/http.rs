@@ -39,7 +39,9 @@ impl Range {
                 Ok(day) => Ok(day.to_string()),
                 Err(error) => {
                     let text = "a day is written like 2024-01-15";
-                    Err(Error::invalid("day_invalid", text).with("day", day).with_source(error))
+                    Err(Error::invalid("day_invalid", text)
+                        .with("day", day)
+                        .with_source(error))
                 }
             },
         };
@@ -106,7 +108,10 @@ pub(super) async fn daily(cx: Cx, Query(range): Query<Range>) -> Result<Json<Day
     let mut reader = cx.read().await?;
     let mut days = BTreeMap::<String, Day>::new();
     for (day, name, value) in tables::counters(reader.conn(), &from, &to).await? {
-        let entry = days.entry(day.clone()).or_insert_with(|| Day { day, ..Day::default() });
+        let entry = days.entry(day.clone()).or_insert_with(|| Day {
+            day,
+            ..Day::default()
+        });
         let count = u64::try_from(value).unwrap_or_default();
         match name.as_str() {
             counter::CREATED => entry.orders_created = count,
@@ -116,7 +121,9 @@ pub(super) async fn daily(cx: Cx, Query(range): Query<Range>) -> Result<Json<Day
             _ => {}
         }
     }
-    Ok(Json(Days { items: days.into_values().rev().take(limit as usize).collect() }))
+    Ok(Json(Days {
+        items: days.into_values().rev().take(limit as usize).collect(),
+    }))
 }
 
 pub(super) async fn funnel(cx: Cx, Query(range): Query<Range>) -> Result<Json<Funnel>> {
@@ -124,7 +131,10 @@ pub(super) async fn funnel(cx: Cx, Query(range): Query<Range>) -> Result<Json<Fu
     let mut reader = cx.read().await?;
     let counters = tables::counters(reader.conn(), &from, &to).await?;
     let sum = |name| {
-        let values = counters.iter().filter(|counter| counter.1 == name).map(|counter| counter.2);
+        let values = counters
+            .iter()
+            .filter(|counter| counter.1 == name)
+            .map(|counter| counter.2);
         u64::try_from(values.sum::<i64>()).unwrap_or_default()
     };
     Ok(Json(Funnel {
@@ -139,5 +149,7 @@ pub(super) async fn top_products(cx: Cx, Query(range): Query<Range>) -> Result<J
     let (from, to) = range.days()?;
     let limit = limits::page(range.limit)?;
     let mut reader = cx.read().await?;
-    Ok(Json(Sellers { items: tables::top(reader.conn(), &from, &to, limit).await? }))
+    Ok(Json(Sellers {
+        items: tables::top(reader.conn(), &from, &to, limit).await?,
+    }))
 }

@@ -22,14 +22,22 @@ pub(super) async fn order_created(cx: Cx, event: Event<OrderCreated>) -> Result<
 
 pub(super) async fn payment_success(cx: Cx, event: Event<PaymentSuccess>) -> Result<()> {
     let mut tx = cx.tx().await?;
-    tables::count(tx.conn(), &tables::day(event.envelope.time), counter::PAID, 1).await
+    tables::count(
+        tx.conn(),
+        &tables::day(event.envelope.time),
+        counter::PAID,
+        1,
+    )
+    .await
 }
 
 pub(super) async fn order_confirmed(cx: Cx, event: Event<OrderConfirmed>) -> Result<()> {
     let mut tx = cx.tx().await?;
     let day = tables::day(event.envelope.time);
     let order = tables::take_order(tx.conn(), &event.data.order_id).await?;
-    let Some((total, items)) = order else { return Ok(()) };
+    let Some((total, items)) = order else {
+        return Ok(());
+    };
     for item in &items {
         tables::sell(tx.conn(), &day, item).await?;
     }
@@ -41,7 +49,10 @@ pub(super) async fn order_confirmed(cx: Cx, event: Event<OrderConfirmed>) -> Res
 pub(super) async fn order_failed(cx: Cx, event: Event<OrderFailed>) -> Result<()> {
     let mut tx = cx.tx().await?;
     let day = tables::day(event.envelope.time);
-    if tables::take_order(tx.conn(), &event.data.order_id).await?.is_some() {
+    if tables::take_order(tx.conn(), &event.data.order_id)
+        .await?
+        .is_some()
+    {
         tables::count(tx.conn(), &day, counter::FAILED, 1).await?;
     }
     Ok(())

@@ -15,7 +15,7 @@ pub(super) fn day(at: Timestamp) -> String {
 pub(super) async fn count(conn: &mut Conn, day: &str, name: &str, by: i64) -> Result<()> {
     let text = "INSERT INTO counters (day, name, value) VALUES ($1, $2, $3) \
                 ON CONFLICT (day, name) DO UPDATE SET value = counters.value + excluded.value";
-    sql(text).bind(day.to_owned()).bind(name.to_owned()).bind(by).run(conn).await?;
+    sql(text).bind(day).bind(name).bind(by).run(conn).await?;
     Ok(())
 }
 
@@ -27,7 +27,7 @@ pub(super) async fn counters(
 ) -> Result<Vec<(String, String, i64)>> {
     let text = "SELECT day, name, value FROM counters WHERE day >= $1 AND day <= $2 \
                 ORDER BY day DESC, name";
-    sql(text).bind(from.to_owned()).bind(to.to_owned()).all(conn).await
+    sql(text).bind(from).bind(to).all(conn).await
 }
 
 pub(super) async fn keep_order(conn: &mut Conn, order: &OrderCreated) -> Result<()> {
@@ -35,8 +35,8 @@ pub(super) async fn keep_order(conn: &mut Conn, order: &OrderCreated) -> Result<
         .map_err(|error| Error::internal("an order can't be written").with_source(error))?;
     let text = "INSERT INTO pending_orders (order_id, total_minor, items) VALUES ($1, $2, $3)";
     sql(text)
-        .bind(order.order_id.clone())
-        .bind(order.total.minor())
+        .bind(&order.order_id)
+        .bind(order.total)
         .bind(items)
         .run(conn)
         .await?;
@@ -49,12 +49,21 @@ pub(super) async fn take_order(
     order_id: &str,
 ) -> Result<Option<(Money, Vec<OrderItem>)>> {
     let text = "DELETE FROM pending_orders WHERE order_id = $1 RETURNING total_minor, items";
-    let row = sql(text).bind(order_id.to_owned()).first::<(i64, String)>(conn).await?;
-    let Some((total, items)) = row else { return Ok(None) };
+    let row = sql(text)
+        .bind(order_id)
+        .first::<(i64, String)>(conn)
+        .await?;
+    let Some((total, items)) = row else {
+        return Ok(None);
+    };
     let items = serde_json::from_str(&items).map_err(|error| {
-        Error::new(ErrorKind::Corrupt, "order_corrupt", "an order can't be read back")
-            .with("order_id", order_id)
-            .with_source(error)
+        Error::new(
+            ErrorKind::Corrupt,
+            "order_corrupt",
+            "an order can't be read back",
+        )
+        .with("order_id", order_id)
+        .with_source(error)
     })?;
     Ok(Some((Money::from_minor(total)?, items)))
 }
@@ -65,34 +74,33 @@ pub(super) async fn sell(conn: &mut Conn, day: &str, item: &OrderItem) -> Result
                 quantity = sales.quantity + excluded.quantity, \
                 revenue_minor = sales.revenue_minor + excluded.revenue_minor";
     sql(text)
-        .bind(day.to_owned())
-        .bind(item.product_id.clone())
-        .bind(i64::from(item.quantity))
-        .bind(item.price.times(item.quantity)?.minor())
+        .bind(day)
+        .bind(&item.product_id)
+        .bind(item.quantity)
+        .bind(item.price.times(item.quantity)?)
         .run(conn)
         .await?;
     Ok(())
 }
 
 /// The products that sold best, by pieces.
-pub(super) async fn top(
-    conn: &mut Conn,
-    from: &str,
-    to: &str,
-    limit: u32,
-) -> Result<Vec<Seller>> {
+pub(super) async fn top(conn: &mut Conn, from: &str, to: &str, limit: u32) -> Result<Vec<Seller>> {
     let text = "SELECT product_id, CAST(SUM(quantity) AS BIGINT) AS pieces, \
                 CAST(SUM(revenue_minor) AS BIGINT) FROM sales WHERE day >= $1 AND day <= $2 \
                 GROUP BY product_id ORDER BY pieces DESC, product_id LIMIT $3";
     let rows = sql(text)
-        .bind(from.to_owned())
-        .bind(to.to_owned())
-        .bind(i64::from(limit))
+        .bind(from)
+        .bind(to)
+        .bind(limit)
         .all::<(String, i64, i64)>(conn)
         .await?;
     let sellers = rows.into_iter().map(|(product_id, quantity, revenue)| {
         let quantity = u64::try_from(quantity).unwrap_or_default();
-        Ok(Seller { product_id, quantity, revenue: Money::from_minor(revenue)? })
+        Ok(Seller {
+            product_id,
+            quantity,
+            revenue: Money::from_minor(revenue)?,
+        })
     });
     sellers.collect()
 }

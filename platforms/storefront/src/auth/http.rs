@@ -14,34 +14,34 @@ use crate::{demo, limits};
 /// A new account.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Register {
+pub(super) struct Register {
     /// The name to log in with: letters, digits, `.`, `-` and `_`.
-    pub username: String,
+    username: String,
     /// Where mail goes.
-    pub email: String,
+    email: String,
     /// At least eight characters.
-    pub password: String,
+    password: String,
 }
 
 /// Who wants in.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Login {
+pub(super) struct Login {
     /// The account's name.
-    pub username: String,
+    username: String,
     /// Its password.
-    pub password: String,
+    password: String,
 }
 
 /// A proof of who somebody is.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Token {
+pub(super) struct Token {
     /// The user.
-    pub user_id: String,
+    user_id: String,
     /// A JWT, for the header `Authorization: Bearer`.
-    pub token: String,
+    token: String,
     /// How long it is good for, in seconds.
-    pub expires_in: u32,
+    expires_in: u32,
 }
 
 pub(super) async fn register(cx: Cx, Json(new): Json<Register>) -> Result<Created<Token>> {
@@ -66,13 +66,19 @@ pub(super) async fn login(cx: Cx, Json(login): Json<Login>) -> Result<Json<Token
         let mut reader = cx.read().await?;
         tables::find(reader.conn(), &login.username.trim().to_lowercase()).await?
     };
-    let hash = account.as_ref().map(|account| account.password_hash.clone());
+    let hash = account
+        .as_ref()
+        .map(|account| account.password_hash.clone());
     let right = password::verify(login.password, hash).await?;
     match account {
         Some(account) if right => Ok(Json(token(&cx, &account)?)),
         _ => {
             let text = "the name or the password is wrong";
-            Err(Error::new(ErrorKind::Unauthenticated, "login_refused", text))
+            Err(Error::new(
+                ErrorKind::Unauthenticated,
+                "login_refused",
+                text,
+            ))
         }
     }
 }
@@ -94,7 +100,11 @@ fn token(cx: &Cx, account: &Account) -> Result<Token> {
     let signer = cx.state::<Signer>()?;
     let lifetime = Duration::from_secs(expires_in.into());
     let claims = demo::claims(&account.username, lifetime, cx.env());
-    Ok(Token { user_id: account.user_id.clone(), token: signer.sign(&claims)?, expires_in })
+    Ok(Token {
+        user_id: account.user_id.clone(),
+        token: signer.sign(&claims)?,
+        expires_in,
+    })
 }
 
 fn username(name: &str) -> Result<String> {

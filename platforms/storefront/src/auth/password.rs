@@ -35,7 +35,9 @@ pub(super) async fn verify(password: String, hash: Option<String>) -> Result<boo
     off_the_runtime(move || {
         let Some(hash) = hash else {
             let nobody = SaltString::encode_b64(&[0; 16]).map_err(unhashable)?;
-            argon2().hash_password(password.as_bytes(), &nobody).map_err(unhashable)?;
+            argon2()
+                .hash_password(password.as_bytes(), &nobody)
+                .map_err(unhashable)?;
             return Ok(false);
         };
         let hash = PasswordHash::new(&hash).map_err(unhashable)?;
@@ -47,7 +49,10 @@ pub(super) async fn verify(password: String, hash: Option<String>) -> Result<boo
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let _permit = HASHING.acquire().await.expect("the semaphore is never closed");
+    let _permit = HASHING
+        .acquire()
+        .await
+        .expect("the semaphore is never closed");
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Error::internal("hashing a password failed").with_source(error))?
 }
@@ -67,7 +72,11 @@ mod tests {
         let two = hash("correct horse".into(), &env).await.unwrap();
         assert_ne!(one, two, "each hash has its own salt");
         assert!(one.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{one}");
-        assert!(verify("correct horse".into(), Some(one.clone())).await.unwrap());
+        assert!(
+            verify("correct horse".into(), Some(one.clone()))
+                .await
+                .unwrap()
+        );
         assert!(!verify("wrong horse".into(), Some(one)).await.unwrap());
         assert!(!verify("correct horse".into(), None).await.unwrap());
     }

@@ -15,14 +15,16 @@ pub(super) struct Account {
 
 pub(super) async fn find(conn: &mut Conn, username: &str) -> Result<Option<Account>> {
     let text = "SELECT username, user_id, email, password_hash FROM accounts WHERE username = $1";
-    let row = sql(text).bind(username.to_owned());
+    let row = sql(text).bind(username);
     let row = row.first::<(String, String, String, String)>(conn).await?;
-    Ok(row.map(|(username, user_id, email, password_hash)| Account {
-        username,
-        user_id,
-        email,
-        password_hash,
-    }))
+    Ok(
+        row.map(|(username, user_id, email, password_hash)| Account {
+            username,
+            user_id,
+            email,
+            password_hash,
+        }),
+    )
 }
 
 /// # Errors
@@ -31,19 +33,20 @@ pub(super) async fn insert(conn: &mut Conn, account: &Account, now: Timestamp) -
     let text = "INSERT INTO accounts (username, user_id, email, password_hash, created_at) \
                 VALUES ($1, $2, $3, $4, $5)";
     let inserted = sql(text)
-        .bind(account.username.clone())
-        .bind(account.user_id.clone())
-        .bind(account.email.clone())
-        .bind(account.password_hash.clone())
-        .bind(now.to_string())
+        .bind(&account.username)
+        .bind(&account.user_id)
+        .bind(&account.email)
+        .bind(&account.password_hash)
+        .bind(now)
         .run(conn)
         .await;
     match inserted {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::Conflict => {
-            Err(Error::conflict("username_taken", "there is an account of this name")
-                .with("username", &account.username))
-        }
+        Err(error) if error.kind() == ErrorKind::Conflict => Err(Error::conflict(
+            "username_taken",
+            "there is an account of this name",
+        )
+        .with("username", &account.username)),
         Err(error) => Err(error),
     }
 }

@@ -75,7 +75,9 @@ pub(super) async fn find(cx: Cx) -> Result<Json<Cart>> {
     let user = cx.user()?;
     let mut reader = cx.read().await?;
     let cart_id = tables::find_cart(reader.conn(), &user).await?;
-    Ok(Json(cart(reader.conn(), cart_id.unwrap_or_default()).await?))
+    Ok(Json(
+        cart(reader.conn(), cart_id.unwrap_or_default()).await?,
+    ))
 }
 
 pub(super) async fn add(cx: Cx, Json(new): Json<AddItem>) -> Result<Json<Cart>> {
@@ -95,8 +97,17 @@ pub(super) async fn add(cx: Cx, Json(new): Json<AddItem>) -> Result<Json<Cart>> 
     let cart_id = tables::cart_of(tx.conn(), &user, cx.env().id().to_string()).await?;
     tables::add(tx.conn(), &cart_id, &item).await?;
     let cart = cart(tx.conn(), cart_id.clone()).await?;
-    let CartItem { product_id, quantity, .. } = item;
-    tx.publish(CartItemAdded { cart_id, product_id, quantity }).await?;
+    let CartItem {
+        product_id,
+        quantity,
+        ..
+    } = item;
+    tx.publish(CartItemAdded {
+        cart_id,
+        product_id,
+        quantity,
+    })
+    .await?;
     Ok(Json(cart))
 }
 
@@ -153,14 +164,29 @@ async fn quote(cx: &Cx, item: &AddItem) -> Result<product::Quote> {
         variant_id: item.variant_id.clone(),
     };
     let request = product::QuoteRequest { items: vec![item] };
-    let quotes: Vec<product::Quote> =
-        cx.service(product::NAME)?.post("/internal/quotes").json(&request).send().await?;
-    quotes.into_iter().next().ok_or_else(|| Error::internal("product-service made no quote"))
+    let quotes: Vec<product::Quote> = cx
+        .service(product::NAME)?
+        .post("/internal/quotes")
+        .json(&request)
+        .send()
+        .await?;
+    quotes
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("product-service made no quote"))
 }
 
 async fn cart(conn: &mut Conn, cart_id: String) -> Result<Cart> {
     let items = tables::items(conn, &cart_id).await?;
     let total = Money::sum(items.iter().map(|item| item.price.times(item.quantity)))?;
-    let currency = items.first().map(|item| item.currency.clone()).unwrap_or_default();
-    Ok(Cart { cart_id, items, total, currency })
+    let currency = items
+        .first()
+        .map(|item| item.currency.clone())
+        .unwrap_or_default();
+    Ok(Cart {
+        cart_id,
+        items,
+        total,
+        currency,
+    })
 }

@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline::{Created, Cx, Error, Json, Path, Result, Timestamp};
 
+use super::Config;
 use super::reservations::{self, Status, Stored};
 use super::stock::{self, Change, Locked};
-use super::Config;
 use crate::events::{ExpireReservation, InventoryReserved, ReservationLine};
 use crate::limits;
 
@@ -131,7 +131,10 @@ fn merged(items: &[ReserveItem]) -> Result<BTreeMap<String, u32>> {
         limits::quantity(item.quantity)?;
         let sum = wanted.entry(item.product_id.clone()).or_default();
         *sum = sum.checked_add(item.quantity).ok_or_else(|| {
-            Error::invalid("quantity_out_of_range", "the quantities are too large together")
+            Error::invalid(
+                "quantity_out_of_range",
+                "the quantities are too large together",
+            )
         })?;
     }
     Ok(wanted)

@@ -48,20 +48,20 @@ pub(super) async fn insert(conn: &mut Conn, reservation: &Stored) -> Result<()> 
     let text = "INSERT INTO reservations (reservation_id, order_id, status, expires_at) \
                 VALUES ($1, $2, $3, $4)";
     sql(text)
-        .bind(reservation.reservation_id.clone())
-        .bind(reservation.order_id.clone())
+        .bind(&reservation.reservation_id)
+        .bind(&reservation.order_id)
         .bind(reservation.status.name())
-        .bind(reservation.expires_at.to_string())
+        .bind(reservation.expires_at)
         .run(conn)
         .await?;
     for line in &reservation.lines {
         let text = "INSERT INTO reservation_lines \
                     (reservation_id, product_id, warehouse_id, quantity) VALUES ($1, $2, $3, $4)";
         sql(text)
-            .bind(reservation.reservation_id.clone())
-            .bind(line.product_id.clone())
-            .bind(line.warehouse_id.clone())
-            .bind(i64::from(line.quantity))
+            .bind(&reservation.reservation_id)
+            .bind(&line.product_id)
+            .bind(&line.warehouse_id)
+            .bind(line.quantity)
             .run(conn)
             .await?;
     }
@@ -70,15 +70,29 @@ pub(super) async fn insert(conn: &mut Conn, reservation: &Stored) -> Result<()> 
 
 pub(super) async fn of_order(conn: &mut Conn, order_id: &str) -> Result<Option<Stored>> {
     let text = "SELECT reservation_id, status, expires_at FROM reservations WHERE order_id = $1";
-    let row = sql(text).bind(order_id.to_owned()).first::<(String, String, String)>(conn).await?;
-    let Some((reservation_id, status, expires_at)) = row else { return Ok(None) };
+    let row = sql(text)
+        .bind(order_id)
+        .first::<(String, String, String)>(conn)
+        .await?;
+    let Some((reservation_id, status, expires_at)) = row else {
+        return Ok(None);
+    };
     let text = "SELECT product_id, warehouse_id, quantity FROM reservation_lines \
                 WHERE reservation_id = $1 ORDER BY product_id, warehouse_id";
-    let lines = sql(text).bind(reservation_id.clone()).all::<(String, String, i64)>(conn).await?;
-    let lines = lines.into_iter().map(|(product_id, warehouse_id, quantity)| {
-        let quantity = u32::try_from(quantity).unwrap_or_default();
-        ReservationLine { product_id, quantity, warehouse_id }
-    });
+    let lines = sql(text)
+        .bind(&reservation_id)
+        .all::<(String, String, i64)>(conn)
+        .await?;
+    let lines = lines
+        .into_iter()
+        .map(|(product_id, warehouse_id, quantity)| {
+            let quantity = u32::try_from(quantity).unwrap_or_default();
+            ReservationLine {
+                product_id,
+                quantity,
+                warehouse_id,
+            }
+        });
     let status = match status.as_str() {
         "held" => Status::Held,
         "expired" => Status::Expired,
@@ -97,14 +111,14 @@ pub(super) async fn of_order(conn: &mut Conn, order_id: &str) -> Result<Option<S
 /// The same, locked until the transaction ends.
 pub(super) async fn lock(conn: &mut Conn, order_id: &str) -> Result<Option<Stored>> {
     let text = "UPDATE reservations SET status = status WHERE order_id = $1";
-    sql(text).bind(order_id.to_owned()).run(conn).await?;
+    sql(text).bind(order_id).run(conn).await?;
     of_order(conn, order_id).await
 }
 
 pub(super) async fn set_status(conn: &mut Conn, order_id: &str, status: Status) -> Result<()> {
     sql("UPDATE reservations SET status = $1 WHERE order_id = $2")
         .bind(status.name())
-        .bind(order_id.to_owned())
+        .bind(order_id)
         .run(conn)
         .await?;
     Ok(())

@@ -8,8 +8,10 @@ use crate::events::{LowStock, ReservationLine, StockChanged};
 use crate::sql::{Conn, sql};
 
 /// The warehouses, nearest first; a product lies in one or in both.
-const WAREHOUSES: [&str; 2] =
-    ["850e8400-e29b-41d4-a716-446655440000", "850e8400-e29b-41d4-a716-446655440001"];
+const WAREHOUSES: [&str; 2] = [
+    "850e8400-e29b-41d4-a716-446655440000",
+    "850e8400-e29b-41d4-a716-446655440001",
+];
 
 /// What there is of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,43 +50,64 @@ impl Locked {
     pub(super) async fn lock(conn: &mut Conn, product_id: &str) -> Result<Self> {
         let text = "UPDATE products SET revision = revision + 1 WHERE product_id = $1 \
                     RETURNING revision";
-        let revision = sql(text).bind(product_id.to_owned()).first::<(i64,)>(conn).await?;
+        let revision = sql(text).bind(product_id).first::<(i64,)>(conn).await?;
         let (revision,) = revision.ok_or_else(|| unknown(product_id))?;
-        let before = level(conn, product_id).await?.ok_or_else(|| unknown(product_id))?;
+        let before = level(conn, product_id)
+            .await?
+            .ok_or_else(|| unknown(product_id))?;
         let revision = u64::try_from(revision).unwrap_or_default();
-        Ok(Self { product_id: product_id.to_owned(), revision, before })
+        Ok(Self {
+            product_id: product_id.to_owned(),
+            revision,
+            before,
+        })
     }
 
     /// Finds free pieces, in as few warehouses as the nearest allow.
     ///
     /// # Errors
     /// `Conflict` with code `stock_insufficient`.
-    pub(super) async fn pick(&self, conn: &mut Conn, quantity: u32) -> Result<Vec<ReservationLine>> {
+    pub(super) async fn pick(
+        &self,
+        conn: &mut Conn,
+        quantity: u32,
+    ) -> Result<Vec<ReservationLine>> {
         let text = "SELECT warehouse_id, on_hand - reserved FROM stock \
                     WHERE product_id = $1 AND on_hand > reserved ORDER BY warehouse_id";
-        let free = sql(text).bind(self.product_id.clone()).all::<(String, i64)>(conn).await?;
+        let free = sql(text)
+            .bind(&self.product_id)
+            .all::<(String, i64)>(conn)
+            .await?;
         let mut missing = quantity;
         let mut lines = Vec::new();
         for (warehouse_id, free) in free {
             let take = missing.min(u32::try_from(free).unwrap_or_default());
             if take > 0 {
                 let product_id = self.product_id.clone();
-                lines.push(ReservationLine { product_id, quantity: take, warehouse_id });
+                lines.push(ReservationLine {
+                    product_id,
+                    quantity: take,
+                    warehouse_id,
+                });
                 missing -= take;
             }
         }
         if missing > 0 {
-            return Err(Error::conflict("stock_insufficient", "there are not enough pieces")
-                .with("product_id", &self.product_id)
-                .with("wanted", quantity)
-                .with("available", self.before.available()));
+            return Err(
+                Error::conflict("stock_insufficient", "there are not enough pieces")
+                    .with("product_id", &self.product_id)
+                    .with("wanted", quantity)
+                    .with("available", self.before.available()),
+            );
         }
         Ok(lines)
     }
 
     /// Says what the others must know once the product's lines have changed.
     pub(super) async fn announce(self, cx: &Cx, conn: &mut Conn) -> Result<()> {
-        let after = level(conn, &self.product_id).await?.map_or(0, Level::available);
+        let after = level(conn, &self.product_id)
+            .await?
+            .map_or(0, Level::available);
         let before = self.before.available();
         let threshold = cx.config::<Config>()?.low_stock;
         if (before > 0) != (after > 0) {
@@ -97,7 +120,12 @@ impl Locked {
         }
         if before > threshold && after <= threshold {
             let product_id = self.product_id;
-            cx.publish(LowStock { product_id, available: after, threshold }).await?;
+            cx.publish(LowStock {
+                product_id,
+                available: after,
+                threshold,
+            })
+            .await?;
         }
         Ok(())
     }
@@ -107,9 +135,12 @@ impl Locked {
 pub(super) async fn level(conn: &mut Conn, product_id: &str) -> Result<Option<Level>> {
     let text = "SELECT CAST(SUM(on_hand) AS BIGINT), CAST(SUM(reserved) AS BIGINT) FROM stock \
                 WHERE product_id = $1 GROUP BY product_id";
-    let sums = sql(text).bind(product_id.to_owned()).first::<(i64, i64)>(conn).await?;
+    let sums = sql(text).bind(product_id).first::<(i64, i64)>(conn).await?;
     let count = |pieces| u32::try_from(pieces).unwrap_or(u32::MAX);
-    Ok(sums.map(|(on_hand, reserved)| Level { on_hand: count(on_hand), reserved: count(reserved) }))
+    Ok(sums.map(|(on_hand, reserved)| Level {
+        on_hand: count(on_hand),
+        reserved: count(reserved),
+    }))
 }
 
 /// Changes the stock of one line. The table's own checks refuse what does not add up.
@@ -127,25 +158,31 @@ pub(super) async fn apply(conn: &mut Conn, change: Change, line: &ReservationLin
         }
     };
     let changed = sql(text)
-        .bind(i64::from(line.quantity))
-        .bind(line.product_id.clone())
-        .bind(line.warehouse_id.clone())
+        .bind(line.quantity)
+        .bind(&line.product_id)
+        .bind(&line.warehouse_id)
         .run(conn)
         .await?;
-    if changed == 1 { Ok(()) } else { Err(unknown(&line.product_id)) }
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(unknown(&line.product_id))
+    }
 }
 
 /// Takes stock on the first start.
 pub(super) async fn load_catalogue(cx: Cx) -> Result<()> {
     let mut tx = cx.tx().await?;
     let conn = tx.conn();
-    let (known,) = sql("SELECT COUNT(*) FROM products").one::<(i64,)>(conn).await?;
+    let (known,) = sql("SELECT COUNT(*) FROM products")
+        .one::<(i64,)>(conn)
+        .await?;
     if known > 0 {
         return Ok(());
     }
     for product in catalogue::products()? {
         sql("INSERT INTO products (product_id, revision) VALUES ($1, 0)")
-            .bind(product.id.clone())
+            .bind(&product.id)
             .run(conn)
             .await?;
         let far = product.stock / 4;
@@ -153,9 +190,9 @@ pub(super) async fn load_catalogue(cx: Cx) -> Result<()> {
             let text = "INSERT INTO stock (product_id, warehouse_id, on_hand, reserved) \
                         VALUES ($1, $2, $3, 0)";
             sql(text)
-                .bind(product.id.clone())
-                .bind(warehouse_id.to_owned())
-                .bind(i64::from(on_hand))
+                .bind(&product.id)
+                .bind(warehouse_id)
+                .bind(on_hand)
                 .run(conn)
                 .await?;
         }

@@ -14,7 +14,10 @@ pub(super) async fn finalise(cx: Cx, event: Event<OrderConfirmed>) -> Result<()>
     let conn = tx.conn();
     let reservation = reservations::lock(conn, &event.data.order_id).await?;
     let Some(reservation) = reservation.filter(|found| found.status.holds_stock()) else {
-        tracing::error!(order_id = event.data.order_id, "a confirmed order has no stock held");
+        tracing::error!(
+            order_id = event.data.order_id,
+            "a confirmed order has no stock held"
+        );
         return Ok(());
     };
     for line in &reservation.lines {
@@ -32,7 +35,10 @@ pub(super) async fn release(cx: Cx, event: Event<OrderFailed>) -> Result<()> {
         return Ok(());
     };
     // Lines come in the order of product ids, as every change locks them.
-    for lines in reservation.lines.chunk_by(|a, b| a.product_id == b.product_id) {
+    for lines in reservation
+        .lines
+        .chunk_by(|a, b| a.product_id == b.product_id)
+    {
         let Some(first) = lines.first() else { continue };
         let product = Locked::lock(conn, &first.product_id).await?;
         for line in lines {
@@ -51,7 +57,10 @@ pub(super) async fn release(cx: Cx, event: Event<OrderFailed>) -> Result<()> {
 
 /// A reservation's time is up.
 pub(super) async fn expire(cx: Cx, event: Event<ExpireReservation>) -> Result<()> {
-    let ExpireReservation { reservation_id, order_id } = event.data;
+    let ExpireReservation {
+        reservation_id,
+        order_id,
+    } = event.data;
     let mut tx = cx.tx().await?;
     let conn = tx.conn();
     let reservation = reservations::lock(conn, &order_id).await?;
@@ -59,5 +68,9 @@ pub(super) async fn expire(cx: Cx, event: Event<ExpireReservation>) -> Result<()
         return Ok(());
     }
     reservations::set_status(conn, &order_id, Status::Expired).await?;
-    tx.publish(ReservationExpired { reservation_id, order_id }).await
+    tx.publish(ReservationExpired {
+        reservation_id,
+        order_id,
+    })
+    .await
 }

@@ -18,7 +18,12 @@ fn json_has_two_decimals_and_comes_back() {
 
 #[test]
 fn every_cent_up_to_the_largest_amount_survives_json() {
-    for minor in [Money::MAX.minor(), Money::MAX.minor() - 1, 50_000_000_000_001, 1 << 40] {
+    for minor in [
+        Money::MAX.minor(),
+        Money::MAX.minor() - 1,
+        50_000_000_000_001,
+        1 << 40,
+    ] {
         let money = Money::from_minor(minor).unwrap();
         let text = serde_json::to_string(&money).unwrap();
         assert_eq!(read(&text).unwrap(), money, "{text}");
@@ -27,7 +32,16 @@ fn every_cent_up_to_the_largest_amount_survives_json() {
 
 #[test]
 fn wrong_amounts_are_refused() {
-    for text in ["-1", "-0.01", "1.999", "1e300", "1000000000000", "\"1.00\"", "null", "true"] {
+    for text in [
+        "-1",
+        "-0.01",
+        "1.999",
+        "1e300",
+        "1000000000000",
+        "\"1.00\"",
+        "null",
+        "true",
+    ] {
         let error = read(text).unwrap_err().to_string();
         assert!(error.contains("amount of money"), "{text}: {error}");
     }
@@ -37,8 +51,19 @@ fn wrong_amounts_are_refused() {
 fn sums_and_products_do_not_overflow_in_silence() {
     let price = Money::from_minor(2_999).unwrap();
     assert_eq!(price.times(2).unwrap().minor(), 5_998);
-    assert_eq!(Money::MAX.times(2).unwrap_err().code(), "amount_out_of_range");
-    assert_eq!(Money::MAX.plus(price).unwrap_err().code(), "amount_out_of_range");
-    assert_eq!(Money::sum([price.times(2), price.times(1)]).unwrap().minor(), 8_997);
+    assert_eq!(
+        Money::MAX.times(2).unwrap_err().code(),
+        "amount_out_of_range"
+    );
+    assert_eq!(
+        Money::MAX.plus(price).unwrap_err().code(),
+        "amount_out_of_range"
+    );
+    assert_eq!(
+        Money::sum([price.times(2), price.times(1)])
+            .unwrap()
+            .minor(),
+        8_997
+    );
     assert!(Money::sum([Ok(price), Money::MAX.times(u32::MAX)]).is_err());
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use axum::http::Uri;
+use axum::http::uri::InvalidUri;
 use lettre::message::Mailbox;
 use lettre::transport::smtp::AsyncSmtpTransport;
 use lettre::{AsyncTransport as _, Message, Tokio1Executor};
@@ -38,7 +40,10 @@ impl Mailer {
         match &config.smtp {
             None => put(&config.folder, mail.event_id, &message.formatted()).await,
             Some(url) => {
-                let server = self.server.get_or_try_init(|| async { connect(url) }).await?;
+                let server = self
+                    .server
+                    .get_or_try_init(|| async { connect(url) })
+                    .await?;
                 let sent = server.send(message).await.map_err(|error| {
                     Error::unavailable("mail_not_sent", "the mail server did not take the mail")
                         .with_source(error)
@@ -55,20 +60,38 @@ pub(super) fn message_id(event_id: &str) -> String {
     format!("<{event_id}@storefront.example>")
 }
 
+/// A relay nearby, spoken to in the clear.
 fn connect(url: &str) -> Result<AsyncSmtpTransport<Tokio1Executor>> {
-    let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url).map_err(|error| {
-        let text = "smtp must be a URL such as smtp://localhost:25";
-        Error::invalid("smtp_invalid", text).with_source(error)
-    })?;
-    Ok(transport.build())
+    let wrong = || {
+        Error::invalid(
+            "smtp_invalid",
+            "expected smtp to be like smtp://localhost:25",
+        )
+    };
+    let url: Uri = url
+        .parse()
+        .map_err(|error: InvalidUri| wrong().with_source(error))?;
+    match (url.scheme_str(), url.host()) {
+        (Some("smtp"), Some(host)) => {
+            let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host);
+            Ok(transport.port(url.port_u16().unwrap_or(25)).build())
+        }
+        _ => Err(wrong().with("smtp", url)),
+    }
 }
 
 fn message(from: &str, mail: &Mail<'_>, now: Timestamp) -> Result<Message> {
     let unusable = |error: lettre::address::AddressError| {
-        Error::invalid("address_invalid", "an address is not one that mail can be sent to")
-            .with_source(error)
+        Error::invalid(
+            "address_invalid",
+            "an address is not one that mail can be sent to",
+        )
+        .with_source(error)
     };
-    let to = Mailbox::new(Some(mail.name.to_owned()), mail.email.parse().map_err(unusable)?);
+    let to = Mailbox::new(
+        Some(mail.name.to_owned()),
+        mail.email.parse().map_err(unusable)?,
+    );
     Message::builder()
         .from(from.parse().map_err(unusable)?)
         .to(to)
@@ -99,7 +122,13 @@ async fn put(folder: &Path, event_id: &str, message: &[u8]) -> Result<()> {
 
 /// An event's id as a file's name: it may come from anywhere.
 fn file_name(event_id: &str) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
     event_id.chars().map(safe).take(100).collect()
 }
 
@@ -111,28 +140,58 @@ mod tests {
     #[tokio::test]
     async fn a_mail_without_a_server_is_a_file_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { folder: folder.path().join("mail"), ..Config::default() };
+        let config = Config {
+            folder: folder.path().join("mail"),
+            ..Config::default()
+        };
         let text = templates::welcome("Ann");
-        let mail = Mail { event_id: "../e-1", name: "Ann", email: "ann@example.com", text: &text };
+        let mail = Mail {
+            event_id: "../e-1",
+            name: "Ann",
+            email: "ann@example.com",
+            text: &text,
+        };
         for _ in 0..2 {
-            Mailer::default().send(&config, mail.clone(), Timestamp::UNIX_EPOCH).await.unwrap();
+            Mailer::default()
+                .send(&config, mail.clone(), Timestamp::UNIX_EPOCH)
+                .await
+                .unwrap();
         }
-        let files: Vec<_> = std::fs::read_dir(&config.folder).unwrap().map(Result::unwrap).collect();
+        let files: Vec<_> = std::fs::read_dir(&config.folder)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
         assert_eq!(files.len(), 1);
         assert_eq!(files[0].file_name().to_str(), Some("___e-1.eml"));
         let content = std::fs::read_to_string(files[0].path()).unwrap();
-        assert!(content.contains("Message-ID: <../e-1@storefront.example>"), "{content}");
+        assert!(
+            content.contains("Message-ID: <../e-1@storefront.example>"),
+            "{content}"
+        );
         assert!(content.contains("To: Ann <ann@example.com>"), "{content}");
-        assert!(content.contains("Subject: Welcome to the store"), "{content}");
+        assert!(
+            content.contains("Subject: Welcome to the store"),
+            "{content}"
+        );
     }
 
     #[tokio::test]
     async fn a_server_that_is_not_there_is_worth_another_try() {
-        let config =
-            Config { smtp: Some("smtp://127.0.0.1:1".to_owned()), ..Config::default() };
+        let config = Config {
+            smtp: Some("smtp://127.0.0.1:1".to_owned()),
+            ..Config::default()
+        };
         let text = templates::welcome("Ann");
-        let mail = Mail { event_id: "e", name: "Ann", email: "ann@example.com", text: &text };
-        let error = Mailer::default().send(&config, mail, Timestamp::UNIX_EPOCH).await.unwrap_err();
+        let mail = Mail {
+            event_id: "e",
+            name: "Ann",
+            email: "ann@example.com",
+            text: &text,
+        };
+        let error = Mailer::default()
+            .send(&config, mail, Timestamp::UNIX_EPOCH)
+            .await
+            .unwrap_err();
         assert_eq!(error.code(), "mail_not_sent");
         assert_eq!(error.retry(), trunkline::Retry::Transient);
     }

@@ -11,8 +11,15 @@ use crate::events::{
 };
 
 pub(super) async fn user_registered(cx: Cx, event: Event<UserRegistered>) -> Result<()> {
-    let UserRegistered { user_id, username, email } = &event.data;
-    let contact = Contact { name: username.clone(), email: email.clone() };
+    let UserRegistered {
+        user_id,
+        username,
+        email,
+    } = &event.data;
+    let contact = Contact {
+        name: username.clone(),
+        email: email.clone(),
+    };
     {
         let mut tx = cx.tx().await?;
         tables::save_contact(tx.conn(), user_id, &contact).await?;
@@ -22,9 +29,21 @@ pub(super) async fn user_registered(cx: Cx, event: Event<UserRegistered>) -> Res
 }
 
 pub(super) async fn user_updated(cx: Cx, event: Event<UserUpdated>) -> Result<()> {
-    let UserUpdated { user_id, full_name, email } = event.data;
+    let UserUpdated {
+        user_id,
+        full_name,
+        email,
+    } = event.data;
     let mut tx = cx.tx().await?;
-    tables::save_contact(tx.conn(), &user_id, &Contact { name: full_name, email }).await
+    tables::save_contact(
+        tx.conn(),
+        &user_id,
+        &Contact {
+            name: full_name,
+            email,
+        },
+    )
+    .await
 }
 
 pub(super) async fn order_created(cx: Cx, event: Event<OrderCreated>) -> Result<()> {
@@ -71,10 +90,25 @@ async fn send<T: EventData>(
 ) -> Result<()> {
     let event_id = &event.envelope.id;
     let now = cx.env().now();
-    let mail = Mail { event_id, name: &contact.name, email: &contact.email, text };
-    cx.state::<Mailer>()?.send(&cx.config::<Config>()?, mail, now).await?;
+    let mail = Mail {
+        event_id,
+        name: &contact.name,
+        email: &contact.email,
+        text,
+    };
+    cx.state::<Mailer>()?
+        .send(&cx.config::<Config>()?, mail, now)
+        .await?;
     let mut tx = cx.tx().await?;
-    tables::note_mail(tx.conn(), event_id, subject_id, text.template, &contact.email, now).await?;
+    tables::note_mail(
+        tx.conn(),
+        event_id,
+        subject_id,
+        text.template,
+        &contact.email,
+        now,
+    )
+    .await?;
     tx.publish(NotificationSent {
         subject_id: subject_id.to_owned(),
         template: text.template.to_owned(),
@@ -85,5 +119,8 @@ async fn send<T: EventData>(
 
 /// A user who holds a token and has no account, as in a trial: the mail goes nowhere, and is kept.
 fn nobody(user_id: &str) -> Contact {
-    Contact { name: "customer".to_owned(), email: format!("{user_id}@customers.invalid") }
+    Contact {
+        name: "customer".to_owned(),
+        email: format!("{user_id}@customers.invalid"),
+    }
 }

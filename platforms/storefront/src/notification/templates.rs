@@ -28,7 +28,11 @@ pub(super) fn welcome(name: &str) -> Text {
 }
 
 pub(super) fn confirmed(name: &str, order: &Order) -> Text {
-    let Order { number, total, currency } = order;
+    let Order {
+        number,
+        total,
+        currency,
+    } = order;
     Text {
         template: "order_confirmed",
         subject: format!("Your order {number} is confirmed"),
@@ -40,7 +44,11 @@ pub(super) fn confirmed(name: &str, order: &Order) -> Text {
 }
 
 pub(super) fn failed(name: &str, order: &Order, reason: &str) -> Text {
-    let Order { number, total, currency } = order;
+    let Order {
+        number,
+        total,
+        currency,
+    } = order;
     let why = match reason {
         "card_declined" => "your card was declined",
         "insufficient_funds" => "your card has not enough funds",

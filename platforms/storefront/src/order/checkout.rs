@@ -42,16 +42,31 @@ pub(super) async fn create(cx: Cx, Json(new): Json<NewOrder>) -> Result<Accepted
     tables::insert(tx.conn(), &order, &user_id).await?;
     tx.publish(created(&order, user_id.to_string())).await?;
     let location = format!("/api/v1/orders/{}", order.order_id);
-    Ok(AcceptedAt::at(location, Accepted { order_id: order.order_id, status: order.status }))
+    Ok(AcceptedAt::at(
+        location,
+        Accepted {
+            order_id: order.order_id,
+            status: order.status,
+        },
+    ))
 }
 
 async fn cart_items(cx: &Cx, order_id: &str) -> Result<Vec<NewOrderItem>> {
-    let checkout = cart::Checkout { order_id: order_id.to_owned() };
-    cx.service(cart::NAME)?.post("/internal/checkouts").json(&checkout).send().await
+    let checkout = cart::Checkout {
+        order_id: order_id.to_owned(),
+    };
+    cx.service(cart::NAME)?
+        .post("/internal/checkouts")
+        .json(&checkout)
+        .send()
+        .await
 }
 
 async fn default_address(cx: &Cx) -> Result<Address> {
-    cx.service(user::NAME)?.get("/api/users/me/addresses/default").send().await
+    cx.service(user::NAME)?
+        .get("/api/users/me/addresses/default")
+        .send()
+        .await
 }
 
 /// Asks the catalogue what each thing is called and costs now.
@@ -64,21 +79,33 @@ async fn priced(cx: &Cx, wanted: Vec<NewOrderItem>) -> Result<(Vec<OrderLine>, S
         product_id: item.product_id.clone(),
         variant_id: item.variant_id.clone(),
     });
-    let request = product::QuoteRequest { items: items.collect() };
-    let quotes: Vec<product::Quote> =
-        cx.service(product::NAME)?.post("/internal/quotes").json(&request).send().await?;
-    let currency = quotes.first().map(|quote| quote.currency.clone()).unwrap_or_default();
+    let request = product::QuoteRequest {
+        items: items.collect(),
+    };
+    let quotes: Vec<product::Quote> = cx
+        .service(product::NAME)?
+        .post("/internal/quotes")
+        .json(&request)
+        .send()
+        .await?;
+    let currency = quotes
+        .first()
+        .map(|quote| quote.currency.clone())
+        .unwrap_or_default();
     if quotes.len() != wanted.len() || quotes.iter().any(|quote| quote.currency != currency) {
         let text = "an order is in one currency";
         return Err(Error::invalid("currency_mixed", text));
     }
-    let lines = wanted.into_iter().zip(quotes).map(|(item, quote)| OrderLine {
-        product_id: item.product_id,
-        variant_id: item.variant_id,
-        name: quote.name,
-        quantity: item.quantity,
-        price: quote.price,
-    });
+    let lines = wanted
+        .into_iter()
+        .zip(quotes)
+        .map(|(item, quote)| OrderLine {
+            product_id: item.product_id,
+            variant_id: item.variant_id,
+            name: quote.name,
+            quantity: item.quantity,
+            price: quote.price,
+        });
     Ok((lines.collect(), currency))
 }
 
@@ -87,10 +114,16 @@ async fn reserve(cx: &Cx, order_id: &str, items: &[OrderLine]) -> Result<()> {
         product_id: line.product_id.clone(),
         quantity: line.quantity,
     });
-    let request = inventory::Reserve { order_id: order_id.to_owned(), items: items.collect() };
+    let request = inventory::Reserve {
+        order_id: order_id.to_owned(),
+        items: items.collect(),
+    };
     let inventory = cx.service(inventory::NAME)?;
-    let _: inventory::Reservation =
-        inventory.post("/internal/reservations").json(&request).send().await?;
+    let _: inventory::Reservation = inventory
+        .post("/internal/reservations")
+        .json(&request)
+        .send()
+        .await?;
     Ok(())
 }
 

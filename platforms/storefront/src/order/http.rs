@@ -147,7 +147,10 @@ pub(super) async fn list(cx: Cx, Query(query): Query<ListQuery>) -> Result<Json<
     let limit = limits::page(query.limit)?;
     let cursors = cx.state::<Cursors>()?;
     let list = format!("orders?user={user}");
-    let before = query.cursor.map(|cursor| cursors.read(&list, &cursor)).transpose()?;
+    let before = query
+        .cursor
+        .map(|cursor| cursors.read(&list, &cursor))
+        .transpose()?;
     let mut reader = cx.read().await?;
     // One more than asked for tells whether there is a next page.
     let mut items = tables::page(reader.conn(), &user, before, limit + 1).await?;

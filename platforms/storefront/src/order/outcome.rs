@@ -30,7 +30,11 @@ pub(super) async fn expired(cx: Cx, event: Event<ReservationExpired>) -> Result<
     let reason = "reservation_expired";
     let mut tx = cx.tx().await?;
     if tables::abandon(tx.conn(), &order_id, cx.env().now()).await? {
-        tx.publish(OrderFailed { order_id, reason: reason.to_owned() }).await?;
+        tx.publish(OrderFailed {
+            order_id,
+            reason: reason.to_owned(),
+        })
+        .await?;
         return Ok(());
     }
     drop(tx);
@@ -41,7 +45,11 @@ async fn fail(cx: &Cx, order_id: String, reason: &str) -> Result<()> {
     let now = cx.env().now();
     let mut tx = cx.tx().await?;
     if tables::end(tx.conn(), &order_id, Status::Failed, Some(reason), now).await? {
-        tx.publish(OrderFailed { order_id, reason: reason.to_owned() }).await?;
+        tx.publish(OrderFailed {
+            order_id,
+            reason: reason.to_owned(),
+        })
+        .await?;
     }
     Ok(())
 }

@@ -21,14 +21,14 @@ pub(super) async fn insert(conn: &mut Conn, order: &Order, user_id: &str) -> Res
     let text = "INSERT INTO orders (order_id, order_number, user_id, status, total_minor, currency, \
                 shipping_address, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)";
     sql(text)
-        .bind(order.order_id.clone())
-        .bind(order.order_number.clone())
-        .bind(user_id.to_owned())
+        .bind(&order.order_id)
+        .bind(&order.order_number)
+        .bind(user_id)
         .bind(order.status.name())
-        .bind(order.total.minor())
-        .bind(order.currency.clone())
+        .bind(order.total)
+        .bind(&order.currency)
         .bind(address)
-        .bind(order.created_at.to_string())
+        .bind(order.created_at)
         .run(conn)
         .await?;
     for (place, line) in (0_i64..).zip(&order.items) {
@@ -36,13 +36,13 @@ pub(super) async fn insert(conn: &mut Conn, order: &Order, user_id: &str) -> Res
                     (order_id, place, product_id, variant_id, name, quantity, price_minor) \
                     VALUES ($1, $2, $3, $4, $5, $6, $7)";
         sql(text)
-            .bind(order.order_id.clone())
+            .bind(&order.order_id)
             .bind(place)
-            .bind(line.product_id.clone())
-            .bind(line.variant_id.clone())
-            .bind(line.name.clone())
-            .bind(i64::from(line.quantity))
-            .bind(line.price.minor())
+            .bind(&line.product_id)
+            .bind(&line.variant_id)
+            .bind(&line.name)
+            .bind(line.quantity)
+            .bind(line.price)
             .run(conn)
             .await?;
     }
@@ -55,8 +55,7 @@ pub(super) async fn abandon(conn: &mut Conn, order_id: &str, now: Timestamp) -> 
     let text = "INSERT INTO orders (order_id, order_number, user_id, status, total_minor, currency, \
                 shipping_address, created_at, updated_at) \
                 VALUES ($1, '', '', 'abandoned', 0, '', '', $2, $2) ON CONFLICT DO NOTHING";
-    let inserted =
-        sql(text).bind(order_id.to_owned()).bind(now.to_string()).run(conn).await?;
+    let inserted = sql(text).bind(order_id).bind(now).run(conn).await?;
     Ok(inserted == 1)
 }
 
@@ -72,21 +71,31 @@ pub(super) async fn end(
                 WHERE order_id = $4 AND status = 'pending'";
     let ended = sql(text)
         .bind(status.name())
-        .bind(reason.map(str::to_owned))
-        .bind(now.to_string())
-        .bind(order_id.to_owned())
+        .bind(reason)
+        .bind(now)
+        .bind(order_id)
         .run(conn)
         .await?;
     Ok(ended == 1)
 }
 
-type OrderRow = (String, String, String, Option<String>, i64, String, String, String, String);
+type OrderRow = (
+    String,
+    String,
+    String,
+    Option<String>,
+    i64,
+    String,
+    String,
+    String,
+    String,
+);
 
 pub(super) async fn find(conn: &mut Conn, order_id: &str, user_id: &str) -> Result<Order> {
     let text = "SELECT order_id, order_number, status, reason, total_minor, currency, \
                 shipping_address, created_at, updated_at FROM orders \
                 WHERE order_id = $1 AND user_id = $2";
-    let row = sql(text).bind(order_id.to_owned()).bind(user_id.to_owned());
+    let row = sql(text).bind(order_id).bind(user_id);
     let row = row.first::<OrderRow>(conn).await?.ok_or_else(|| {
         Error::not_found("order_unknown", "there is no such order").with("order_id", order_id)
     })?;
@@ -104,9 +113,9 @@ pub(super) async fn page(
                 shipping_address, created_at, updated_at FROM orders \
                 WHERE user_id = $1 AND ($2 = '' OR order_id < $2) ORDER BY order_id DESC LIMIT $3";
     let rows = sql(text)
-        .bind(user_id.to_owned())
+        .bind(user_id)
         .bind(before.unwrap_or_default())
-        .bind(i64::from(limit))
+        .bind(limit)
         .all::<OrderRow>(conn)
         .await?;
     let mut orders = Vec::with_capacity(rows.len());
@@ -121,14 +130,22 @@ async fn with_lines(conn: &mut Conn, row: OrderRow) -> Result<Order> {
     let text = "SELECT product_id, variant_id, name, quantity, price_minor FROM order_lines \
                 WHERE order_id = $1 ORDER BY place";
     let rows = sql(text)
-        .bind(order_id.clone())
+        .bind(&order_id)
         .all::<(String, Option<String>, String, i64, i64)>(conn)
         .await?;
-    let lines = rows.into_iter().map(|(product_id, variant_id, name, quantity, price)| {
-        let quantity = u32::try_from(quantity).unwrap_or_default();
-        let price = Money::from_minor(price)?;
-        Ok(OrderLine { product_id, variant_id, name, quantity, price })
-    });
+    let lines = rows
+        .into_iter()
+        .map(|(product_id, variant_id, name, quantity, price)| {
+            let quantity = u32::try_from(quantity).unwrap_or_default();
+            let price = Money::from_minor(price)?;
+            Ok(OrderLine {
+                product_id,
+                variant_id,
+                name,
+                quantity,
+                price,
+            })
+        });
     Ok(Order {
         items: lines.collect::<Result<_>>()?,
         order_id,

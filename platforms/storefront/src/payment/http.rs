@@ -40,7 +40,9 @@ pub(super) async fn card(cx: Cx) -> Result<Json<Card>> {
     let user = cx.user()?;
     let mut reader = cx.read().await?;
     let token = tables::card(reader.conn(), &user).await?;
-    Ok(Json(Card { card_token: token.unwrap_or_else(|| sync::DEFAULT_CARD.to_owned()) }))
+    Ok(Json(Card {
+        card_token: token.unwrap_or_else(|| sync::DEFAULT_CARD.to_owned()),
+    }))
 }
 
 pub(super) async fn set_card(cx: Cx, Json(card): Json<Card>) -> Result<Json<Card>> {
@@ -55,9 +57,12 @@ pub(super) async fn find(cx: Cx, Path(order_id): Path<String>) -> Result<Json<Pa
     let user = cx.user()?;
     let mut reader = cx.read().await?;
     let payment = tables::find(reader.conn(), &order_id).await?;
-    let payment = payment.filter(|payment| payment.user_id == user).ok_or_else(|| {
-        Error::not_found("payment_unknown", "there is no such payment").with("order_id", &order_id)
-    })?;
+    let payment = payment
+        .filter(|payment| user == payment.user_id)
+        .ok_or_else(|| {
+            Error::not_found("payment_unknown", "there is no such payment")
+                .with("order_id", &order_id)
+        })?;
     Ok(Json(Payment {
         payment_id: payment.payment_id,
         order_id: payment.order_id,

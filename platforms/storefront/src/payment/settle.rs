@@ -8,15 +8,12 @@ use crate::events::{PaymentFailed, PaymentRefunded, PaymentSuccess, ReconcilePay
 use crate::sandbox::{Charge, ChargeStatus};
 
 /// Writes down how a charge ended and tells the others, or asks again later if it has not.
-pub(super) async fn settle(
-    cx: &Cx,
-    asked: Stored,
-    charge: Charge,
-    attempt: u32,
-) -> Result<()> {
+pub(super) async fn settle(cx: &Cx, asked: Stored, charge: Charge, attempt: u32) -> Result<()> {
     let mut tx = cx.tx().await?;
     // What is stored counts: another event may have changed it while the provider was asked.
-    let mut payment = tables::lock(tx.conn(), &asked.order_id).await?.unwrap_or(asked);
+    let mut payment = tables::lock(tx.conn(), &asked.order_id)
+        .await?
+        .unwrap_or(asked);
     if matches!(payment.status, Status::Failed | Status::Refunded) {
         return Ok(());
     }
@@ -43,16 +40,15 @@ pub(super) async fn settle(
         ChargeStatus::Refunded => payment.status = Status::Refunded,
     }
     tables::save(tx.conn(), &payment).await?;
-    if before == payment.status { Ok(()) } else { tell(cx, payment).await }
+    if before == payment.status {
+        Ok(())
+    } else {
+        tell(cx, payment).await
+    }
 }
 
 /// The provider gave no answer, or none that decides.
-pub(super) async fn unanswered(
-    cx: &Cx,
-    asked: Stored,
-    error: &Error,
-    attempt: u32,
-) -> Result<()> {
+pub(super) async fn unanswered(cx: &Cx, asked: Stored, error: &Error, attempt: u32) -> Result<()> {
     tracing::warn!(order_id = asked.order_id, attempt, %error, "the payment provider did not answer");
     let mut tx = cx.tx().await?;
     if tables::find(tx.conn(), &asked.order_id).await?.is_none() {
@@ -63,11 +59,24 @@ pub(super) async fn unanswered(
 
 async fn ask_again(cx: &Cx, order_id: String, attempt: u32) -> Result<()> {
     let pause = cx.config::<Config>()?.ask_again(attempt);
-    cx.publish_in(pause, ReconcilePayment { order_id, attempt: attempt.saturating_add(1) }).await
+    cx.publish_in(
+        pause,
+        ReconcilePayment {
+            order_id,
+            attempt: attempt.saturating_add(1),
+        },
+    )
+    .await
 }
 
 async fn tell(cx: &Cx, payment: Stored) -> Result<()> {
-    let Stored { order_id, payment_id, amount, currency, .. } = payment;
+    let Stored {
+        order_id,
+        payment_id,
+        amount,
+        currency,
+        ..
+    } = payment;
     match payment.status {
         Status::Processing => Ok(()),
         Status::Succeeded => {
@@ -88,7 +97,13 @@ async fn tell(cx: &Cx, payment: Stored) -> Result<()> {
             cx.publish(PaymentFailed { order_id, reason }).await
         }
         Status::Refunded => {
-            cx.publish(PaymentRefunded { payment_id, order_id, amount, currency }).await
+            cx.publish(PaymentRefunded {
+                payment_id,
+                order_id,
+                amount,
+                currency,
+            })
+            .await
         }
     }
 }

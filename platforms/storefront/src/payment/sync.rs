@@ -43,13 +43,19 @@ pub(super) async fn order_created(cx: Cx, event: Event<OrderCreated>) -> Result<
 pub(super) async fn order_failed(cx: Cx, event: Event<OrderFailed>) -> Result<()> {
     let order_id = event.data.order_id;
     let mut tx = cx.tx().await?;
-    let Some(mut payment) = tables::lock(tx.conn(), &order_id).await? else { return Ok(()) };
+    let Some(mut payment) = tables::lock(tx.conn(), &order_id).await? else {
+        return Ok(());
+    };
     if !matches!(payment.status, Status::Processing | Status::Succeeded) {
         return Ok(());
     }
     payment.order_failed = true;
     tables::save(tx.conn(), &payment).await?;
-    tx.publish(ReconcilePayment { order_id, attempt: 1 }).await
+    tx.publish(ReconcilePayment {
+        order_id,
+        attempt: 1,
+    })
+    .await
 }
 
 /// Asks again what became of a charge.
@@ -59,7 +65,9 @@ pub(super) async fn reconcile(cx: Cx, event: Event<ReconcilePayment>) -> Result<
         let mut reader = cx.read().await?;
         tables::find(reader.conn(), &order_id).await?
     };
-    let Some(payment) = payment else { return Ok(()) };
+    let Some(payment) = payment else {
+        return Ok(());
+    };
     let give_up = payment.order_failed || attempt > cx.config::<Config>()?.attempts_max;
     let answer = match payment.status {
         Status::Failed | Status::Refunded => return Ok(()),

@@ -62,7 +62,7 @@ pub(super) async fn find(conn: &mut Conn, order_id: &str) -> Result<Option<Store
     let text = "SELECT payment_id, user_id, amount_minor, currency, card_token, status, reason, \
                 order_failed, transaction_id, provider_transaction_id \
                 FROM payments WHERE order_id = $1";
-    let row = sql(text).bind(order_id.to_owned()).first::<PaymentRow>(conn).await?;
+    let row = sql(text).bind(order_id).first::<PaymentRow>(conn).await?;
     let Some(row) = row else { return Ok(None) };
     let (payment_id, user_id, amount, currency, card_token, status, reason, failed, own, theirs) =
         row;
@@ -89,7 +89,7 @@ pub(super) async fn find(conn: &mut Conn, order_id: &str) -> Result<Option<Store
 /// The same, locked until the transaction ends.
 pub(super) async fn lock(conn: &mut Conn, order_id: &str) -> Result<Option<Stored>> {
     let text = "UPDATE payments SET status = status WHERE order_id = $1";
-    sql(text).bind(order_id.to_owned()).run(conn).await?;
+    sql(text).bind(order_id).run(conn).await?;
     find(conn, order_id).await
 }
 
@@ -103,17 +103,17 @@ pub(super) async fn save(conn: &mut Conn, payment: &Stored) -> Result<()> {
                 transaction_id = excluded.transaction_id, \
                 provider_transaction_id = excluded.provider_transaction_id";
     sql(text)
-        .bind(payment.order_id.clone())
-        .bind(payment.payment_id.clone())
-        .bind(payment.user_id.clone())
-        .bind(payment.amount.minor())
-        .bind(payment.currency.clone())
-        .bind(payment.card_token.clone())
+        .bind(&payment.order_id)
+        .bind(&payment.payment_id)
+        .bind(&payment.user_id)
+        .bind(payment.amount)
+        .bind(&payment.currency)
+        .bind(&payment.card_token)
         .bind(payment.status.name())
-        .bind(payment.reason.clone())
-        .bind(i64::from(payment.order_failed))
-        .bind(payment.transaction_id.clone())
-        .bind(payment.provider_transaction_id.clone())
+        .bind(&payment.reason)
+        .bind(payment.order_failed)
+        .bind(&payment.transaction_id)
+        .bind(&payment.provider_transaction_id)
         .run(conn)
         .await?;
     Ok(())
@@ -130,13 +130,13 @@ pub(super) async fn next_number(conn: &mut Conn, now: Timestamp) -> Result<Strin
 
 pub(super) async fn card(conn: &mut Conn, user_id: &str) -> Result<Option<String>> {
     let text = "SELECT token FROM cards WHERE user_id = $1";
-    let card = sql(text).bind(user_id.to_owned()).first::<(String,)>(conn).await?;
+    let card = sql(text).bind(user_id).first::<(String,)>(conn).await?;
     Ok(card.map(|(token,)| token))
 }
 
 pub(super) async fn set_card(conn: &mut Conn, user_id: &str, token: &str) -> Result<()> {
     let text = "INSERT INTO cards (user_id, token) VALUES ($1, $2) \
                 ON CONFLICT (user_id) DO UPDATE SET token = excluded.token";
-    sql(text).bind(user_id.to_owned()).bind(token.to_owned()).run(conn).await?;
+    sql(text).bind(user_id).bind(token).run(conn).await?;
     Ok(())
 }

@@ -130,10 +130,7 @@ pub(super) async fn list(cx: Cx, Query(query): Query<ListQuery>) -> Result<Json<
     Ok(Json(Page { items, next_cursor }))
 }
 
-pub(super) async fn quote(
-    cx: Cx,
-    Json(request): Json<QuoteRequest>,
-) -> Result<Json<Vec<Quote>>> {
+pub(super) async fn quote(cx: Cx, Json(request): Json<QuoteRequest>) -> Result<Json<Vec<Quote>>> {
     limits::lines(request.items.len())?;
     let mut reader = cx.read().await?;
     let mut quotes = Vec::with_capacity(request.items.len());
@@ -142,7 +139,10 @@ pub(super) async fn quote(
         let (name, price) = match item.variant_id {
             None => (product.name, product.price),
             Some(id) => {
-                let variant = product.variants.into_iter().find(|variant| variant.id == id);
+                let variant = product
+                    .variants
+                    .into_iter()
+                    .find(|variant| variant.id == id);
                 let variant = variant.ok_or_else(|| {
                     Error::not_found("variant_unknown", "the product has no such variant")
                         .with("product_id", &item.product_id)
@@ -151,7 +151,11 @@ pub(super) async fn quote(
                 (format!("{}, {}", product.name, variant.name), variant.price)
             }
         };
-        quotes.push(Quote { name, price, currency: product.currency });
+        quotes.push(Quote {
+            name,
+            price,
+            currency: product.currency,
+        });
     }
     Ok(Json(quotes))
 }

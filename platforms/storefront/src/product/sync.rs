@@ -31,7 +31,11 @@ pub(super) async fn load_catalogue(cx: Cx) -> Result<()> {
 
 /// A product came to be in stock, or to be out of it.
 pub(super) async fn stock_changed(cx: Cx, event: Event<StockChanged>) -> Result<()> {
-    let StockChanged { product_id, in_stock, revision } = event.data;
+    let StockChanged {
+        product_id,
+        in_stock,
+        revision,
+    } = event.data;
     let mut tx = cx.tx().await?;
     tables::set_in_stock(tx.conn(), &product_id, in_stock, revision).await
 }

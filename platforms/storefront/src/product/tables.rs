@@ -10,7 +10,10 @@ use crate::{Money, catalogue};
 const WORDS_MAX: usize = 6;
 
 pub(super) async fn count(conn: &mut Conn) -> Result<i64> {
-    Ok(sql("SELECT COUNT(*) FROM products").one::<(i64,)>(conn).await?.0)
+    Ok(sql("SELECT COUNT(*) FROM products")
+        .one::<(i64,)>(conn)
+        .await?
+        .0)
 }
 
 pub(super) async fn insert(conn: &mut Conn, product: &catalogue::Product) -> Result<()> {
@@ -18,27 +21,31 @@ pub(super) async fn insert(conn: &mut Conn, product: &catalogue::Product) -> Res
                 currency, in_stock, stock_revision, sort_name, search_text) \
                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10)";
     sql(text)
-        .bind(product.id.clone())
-        .bind(product.name.clone())
-        .bind(product.brand.clone())
-        .bind(product.category.clone())
-        .bind(product.description.clone())
-        .bind(product.price.minor())
-        .bind(product.currency.clone())
-        .bind(i64::from(product.stock > 0))
+        .bind(&product.id)
+        .bind(&product.name)
+        .bind(&product.brand)
+        .bind(&product.category)
+        .bind(&product.description)
+        .bind(product.price)
+        .bind(&product.currency)
+        .bind(product.stock > 0)
         .bind(product.name.to_lowercase())
-        .bind(search_text(&product.name, &product.category, &product.description))
+        .bind(search_text(
+            &product.name,
+            &product.category,
+            &product.description,
+        ))
         .run(conn)
         .await?;
     for (place, variant) in (0_i64..).zip(&product.variants) {
         let text = "INSERT INTO variants (variant_id, product_id, place, name, price_minor) \
                     VALUES ($1, $2, $3, $4, $5)";
         sql(text)
-            .bind(variant.id.clone())
-            .bind(product.id.clone())
+            .bind(&variant.id)
+            .bind(&product.id)
             .bind(place)
-            .bind(variant.name.clone())
-            .bind(variant.price.minor())
+            .bind(&variant.name)
+            .bind(variant.price)
             .run(conn)
             .await?;
     }
@@ -50,13 +57,20 @@ type ProductRow = (String, String, String, String, String, i64, String, i64);
 pub(super) async fn find(conn: &mut Conn, product_id: &str) -> Result<Product> {
     let text = "SELECT product_id, name, brand, category, description, price_minor, currency, \
                 in_stock FROM products WHERE product_id = $1";
-    let row = sql(text).bind(product_id.to_owned()).first::<ProductRow>(conn).await?;
+    let row = sql(text).bind(product_id).first::<ProductRow>(conn).await?;
     let mut product = product(row.ok_or_else(|| unknown(product_id))?)?;
     let text = "SELECT variant_id, name, price_minor FROM variants WHERE product_id = $1 \
                 ORDER BY place";
-    let rows = sql(text).bind(product_id.to_owned()).all::<(String, String, i64)>(conn).await?;
+    let rows = sql(text)
+        .bind(product_id)
+        .all::<(String, String, i64)>(conn)
+        .await?;
     for (id, name, price) in rows {
-        product.variants.push(Variant { id, name, price: Money::from_minor(price)? });
+        product.variants.push(Variant {
+            id,
+            name,
+            price: Money::from_minor(price)?,
+        });
     }
     Ok(product)
 }
@@ -78,23 +92,24 @@ pub(super) async fn page(
     for pattern in patterns(query)? {
         statement = statement.bind(pattern);
     }
-    let rows = statement.bind(i64::from(limit)).all::<ProductRow>(conn).await?;
+    let rows = statement.bind(limit).all::<ProductRow>(conn).await?;
     rows.into_iter().map(product).collect()
 }
 
-pub(super) async fn update(
-    conn: &mut Conn,
-    product: &Product,
-) -> Result<()> {
+pub(super) async fn update(conn: &mut Conn, product: &Product) -> Result<()> {
     let text = "UPDATE products SET name = $1, description = $2, price_minor = $3, sort_name = $4, \
                 search_text = $5 WHERE product_id = $6";
     sql(text)
-        .bind(product.name.clone())
-        .bind(product.description.clone())
-        .bind(product.price.minor())
+        .bind(&product.name)
+        .bind(&product.description)
+        .bind(product.price)
         .bind(product.name.to_lowercase())
-        .bind(search_text(&product.name, &product.category, &product.description))
-        .bind(product.id.clone())
+        .bind(search_text(
+            &product.name,
+            &product.category,
+            &product.description,
+        ))
+        .bind(&product.id)
         .run(conn)
         .await?;
     Ok(())
@@ -110,9 +125,9 @@ pub(super) async fn set_in_stock(
     let text = "UPDATE products SET in_stock = $1, stock_revision = $2 \
                 WHERE product_id = $3 AND stock_revision < $2";
     sql(text)
-        .bind(i64::from(in_stock))
-        .bind(i64::try_from(revision).unwrap_or(i64::MAX))
-        .bind(product_id.to_owned())
+        .bind(in_stock)
+        .bind(revision)
+        .bind(product_id)
         .run(conn)
         .await?;
     Ok(())
@@ -123,21 +138,37 @@ fn product(row: ProductRow) -> Result<Product> {
     let price = Money::from_minor(price)?;
     let in_stock = in_stock != 0;
     let variants = Vec::new();
-    Ok(Product { id, name, price, currency, in_stock, brand, category, description, variants })
+    Ok(Product {
+        id,
+        name,
+        price,
+        currency,
+        in_stock,
+        brand,
+        category,
+        description,
+        variants,
+    })
 }
 
 /// One pattern for each word, and patterns that match all for the rest.
 fn patterns(query: &str) -> Result<[String; WORDS_MAX]> {
     let lower = query.to_lowercase();
-    let words: Vec<&str> =
-        lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = lower
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
     if words.len() > WORDS_MAX {
         let text = format!("q must have at most {WORDS_MAX} words");
         return Err(Error::invalid("query_too_long", text).with("words", words.len()));
     }
     let mut words = words.into_iter();
     // A word begins after a space: see `search_text`.
-    Ok(std::array::from_fn(|_| words.next().map_or("%".to_owned(), |word| format!("% {word}%"))))
+    Ok(std::array::from_fn(|_| {
+        words
+            .next()
+            .map_or("%".to_owned(), |word| format!("% {word}%"))
+    }))
 }
 
 /// Every word, each after a space.

@@ -31,7 +31,10 @@ async fn charge(
     headers: HeaderMap,
     Json(request): Json<ChargeRequest>,
 ) -> Result<Json<Charge>, Refusal> {
-    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
+    let key = headers
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok())
+        .unwrap_or_default();
     if key.is_empty() {
         return Err(Refusal(StatusCode::BAD_REQUEST, "idempotency_key_missing"));
     }
@@ -39,7 +42,10 @@ async fn charge(
         Answer::Now(charge) => Ok(Json(charge)),
         Answer::After(pause) => {
             tokio::time::sleep(pause).await;
-            ledger.get(key).map(Json).ok_or(Refusal(StatusCode::NOT_FOUND, "charge_unknown"))
+            ledger
+                .get(key)
+                .map(Json)
+                .ok_or(Refusal(StatusCode::NOT_FOUND, "charge_unknown"))
         }
         Answer::Never => {
             tokio::time::sleep(SILENCE).await;
@@ -53,7 +59,10 @@ async fn find(
     State(ledger): State<Arc<Ledger>>,
     Path(key): Path<String>,
 ) -> Result<Json<Charge>, Refusal> {
-    ledger.get(&key).map(Json).ok_or(Refusal(StatusCode::NOT_FOUND, "charge_unknown"))
+    ledger
+        .get(&key)
+        .map(Json)
+        .ok_or(Refusal(StatusCode::NOT_FOUND, "charge_unknown"))
 }
 
 async fn void(

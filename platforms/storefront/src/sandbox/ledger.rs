@@ -62,7 +62,11 @@ impl Ledger {
             entries.file = Some(file.map_err(|error| unusable(path, error))?);
             entries.by_key = by_key;
         }
-        Ok(Self { env, late: options.late, entries: Mutex::new(entries) })
+        Ok(Self {
+            env,
+            late: options.late,
+            entries: Mutex::new(entries),
+        })
     }
 
     pub(super) fn charge(&self, key: &str, request: ChargeRequest) -> Result<Answer> {
@@ -89,23 +93,42 @@ impl Ledger {
             _ => false,
         };
         let id = format!("ch_{}", self.env.id().simple());
-        let mut charge = Charge { id, key: key.to_owned(), request, status, reason };
+        let mut charge = Charge {
+            id,
+            key: key.to_owned(),
+            request,
+            status,
+            reason,
+        };
         if !late {
-            entries.put(Entry { charge: charge.clone(), due: None })?;
+            entries.put(Entry {
+                charge: charge.clone(),
+                due: None,
+            })?;
             return Ok(Answer::Now(charge));
         }
         charge.status = ChargeStatus::Pending;
-        entries.put(Entry { charge, due: Some((self.env.after(self.late), status)) })?;
+        entries.put(Entry {
+            charge,
+            due: Some((self.env.after(self.late), status)),
+        })?;
         Ok(Answer::After(self.late))
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Charge> {
-        self.lock().by_key.get(key).map(|entry| entry.at(self.env.now()))
+        self.lock()
+            .by_key
+            .get(key)
+            .map(|entry| entry.at(self.env.now()))
     }
 
     pub(super) fn all(&self) -> Vec<Charge> {
         let now = self.env.now();
-        self.lock().by_key.values().map(|entry| entry.at(now)).collect()
+        self.lock()
+            .by_key
+            .values()
+            .map(|entry| entry.at(now))
+            .collect()
     }
 
     /// Gives the money back, or makes sure that it will never be taken.
@@ -120,7 +143,10 @@ impl Ledger {
             ChargeStatus::Succeeded => ChargeStatus::Refunded,
             unchanged => unchanged,
         };
-        entries.put(Entry { charge: charge.clone(), due: None })?;
+        entries.put(Entry {
+            charge: charge.clone(),
+            due: None,
+        })?;
         Ok(charge)
     }
 
@@ -198,14 +224,24 @@ fn load(path: &Path) -> Result<(BTreeMap<String, Entry>, u64)> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(unusable(path, error)),
     };
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    let lines = bytes.get(..whole).unwrap_or_default().split_inclusive(|byte| *byte == b'\n');
+    let whole = bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
+    let lines = bytes
+        .get(..whole)
+        .unwrap_or_default()
+        .split_inclusive(|byte| *byte == b'\n');
     let entries = lines.enumerate().map(|(index, line)| {
         let entry: Entry = serde_json::from_slice(line).map_err(|error| {
-            Error::new(trunkline::ErrorKind::Corrupt, "ledger_corrupt", "the ledger can't be read")
-                .with("file", path.display())
-                .with("line", index + 1)
-                .with_source(error)
+            Error::new(
+                trunkline::ErrorKind::Corrupt,
+                "ledger_corrupt",
+                "the ledger can't be read",
+            )
+            .with("file", path.display())
+            .with("line", index + 1)
+            .with_source(error)
         })?;
         Ok((entry.charge.key.clone(), entry))
     });

@@ -57,5 +57,7 @@ pub(super) async fn search(cx: Cx, Query(query): Query<SearchQuery>) -> Result<J
         in_stock: found.in_stock,
         score: (score * 1_000.0).round() / 1_000.0,
     });
-    Ok(Json(Hits { items: items.collect() }))
+    Ok(Json(Hits {
+        items: items.collect(),
+    }))
 }

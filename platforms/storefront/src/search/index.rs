@@ -49,7 +49,10 @@ impl Index {
             None => u32::try_from(self.documents.len()).unwrap_or(u32::MAX),
         };
         for (word, weight) in weights(&document) {
-            self.postings.entry(word).or_default().push((number, weight));
+            self.postings
+                .entry(word)
+                .or_default()
+                .push((number, weight));
         }
         self.numbers.insert(document.product_id.clone(), number);
         match self.documents.get_mut(number as usize) {
@@ -59,7 +62,9 @@ impl Index {
     }
 
     fn forget(&mut self, number: u32) {
-        let Some(old) = self.documents.get(number as usize) else { return };
+        let Some(old) = self.documents.get(number as usize) else {
+            return;
+        };
         for word in weights(old).into_keys() {
             if let Some(list) = self.postings.get_mut(&word) {
                 list.retain(|(other, _)| *other != number);
@@ -83,18 +88,27 @@ impl Index {
                 *total += score;
             }
         }
-        let most = found.values().map(|(matched, _)| *matched).max().unwrap_or_default();
+        let most = found
+            .values()
+            .map(|(matched, _)| *matched)
+            .max()
+            .unwrap_or_default();
         let mut hits: Vec<(f64, &Document)> = found
             .into_iter()
             .filter(|(_, (matched, _))| *matched == most)
             .filter_map(|(number, (_, score))| {
                 let document = self.documents.get(number as usize)?;
-                let weight = if document.in_stock { 1.0 } else { OUT_OF_STOCK_WEIGHT };
+                let weight = if document.in_stock {
+                    1.0
+                } else {
+                    OUT_OF_STOCK_WEIGHT
+                };
                 Some((score * weight, document))
             })
             .collect();
         hits.sort_by(|(a, left), (b, right)| {
-            b.total_cmp(a).then_with(|| left.product_id.cmp(&right.product_id))
+            b.total_cmp(a)
+                .then_with(|| left.product_id.cmp(&right.product_id))
         });
         hits.truncate(limit);
         hits

@@ -19,7 +19,9 @@ pub(super) async fn load_index(cx: Cx) -> Result<()> {
     };
     let shared = cx.state::<SharedIndex>()?;
     let mut index = shared.write().await;
-    documents.into_iter().for_each(|document| index.put(document));
+    documents
+        .into_iter()
+        .for_each(|document| index.put(document));
     Ok(())
 }
 

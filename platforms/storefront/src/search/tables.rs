@@ -19,7 +19,10 @@ pub(super) async fn all(conn: &mut Conn) -> Result<Vec<Document>> {
 pub(super) async fn find(conn: &mut Conn, product_id: &str) -> Result<Option<Document>> {
     let text = "SELECT product_id, name, brand, category, description, price_minor, currency, \
                 in_stock FROM documents WHERE product_id = $1";
-    let row = sql(text).bind(product_id.to_owned()).first::<DocumentRow>(conn).await?;
+    let row = sql(text)
+        .bind(product_id)
+        .first::<DocumentRow>(conn)
+        .await?;
     row.map(document).transpose()
 }
 
@@ -32,14 +35,14 @@ pub(super) async fn insert(conn: &mut Conn, product: &ProductCreated) -> Result<
                 currency = excluded.currency, in_stock = CASE WHEN documents.stock_revision = 0 \
                 THEN excluded.in_stock ELSE documents.in_stock END";
     sql(text)
-        .bind(product.product_id.clone())
-        .bind(product.name.clone())
-        .bind(product.brand.clone())
-        .bind(product.category.clone())
-        .bind(product.description.clone())
-        .bind(product.price.minor())
-        .bind(product.currency.clone())
-        .bind(i64::from(product.in_stock))
+        .bind(&product.product_id)
+        .bind(&product.name)
+        .bind(&product.brand)
+        .bind(&product.category)
+        .bind(&product.description)
+        .bind(product.price)
+        .bind(&product.currency)
+        .bind(product.in_stock)
         .run(conn)
         .await?;
     Ok(())
@@ -49,10 +52,10 @@ pub(super) async fn update(conn: &mut Conn, product: &ProductUpdated) -> Result<
     let text = "UPDATE documents SET name = $1, description = $2, price_minor = $3 \
                 WHERE product_id = $4";
     sql(text)
-        .bind(product.name.clone())
-        .bind(product.description.clone())
-        .bind(product.price.minor())
-        .bind(product.product_id.clone())
+        .bind(&product.name)
+        .bind(&product.description)
+        .bind(product.price)
+        .bind(&product.product_id)
         .run(conn)
         .await?;
     Ok(())
@@ -67,9 +70,9 @@ pub(super) async fn set_in_stock(conn: &mut Conn, stock: &StockChanged) -> Resul
                 stock_revision = excluded.stock_revision \
                 WHERE documents.stock_revision < excluded.stock_revision";
     sql(text)
-        .bind(stock.product_id.clone())
-        .bind(i64::from(stock.in_stock))
-        .bind(i64::try_from(stock.revision).unwrap_or(i64::MAX))
+        .bind(&stock.product_id)
+        .bind(stock.in_stock)
+        .bind(stock.revision)
         .run(conn)
         .await?;
     Ok(())
@@ -79,5 +82,14 @@ fn document(row: DocumentRow) -> Result<Document> {
     let (product_id, name, brand, category, description, price, currency, in_stock) = row;
     let price = Money::from_minor(price)?;
     let in_stock = in_stock != 0;
-    Ok(Document { product_id, name, brand, category, description, price, currency, in_stock })
+    Ok(Document {
+        product_id,
+        name,
+        brand,
+        category,
+        description,
+        price,
+        currency,
+        in_stock,
+    })
 }

@@ -83,13 +83,22 @@ pub(super) async fn add_address(
     let mut tx = cx.tx().await?;
     tables::add_address(tx.conn(), &user, &address_id, &address).await?;
     let location = format!("/api/users/me/addresses/{address_id}");
-    Ok(Created::at(location, StoredAddress { address_id, address }))
+    Ok(Created::at(
+        location,
+        StoredAddress {
+            address_id,
+            address,
+        },
+    ))
 }
 
 pub(super) async fn default_address(cx: Cx) -> Result<Json<Address>> {
     let user = cx.user()?;
     let mut reader = cx.read().await?;
-    let first = tables::addresses(reader.conn(), &user).await?.into_iter().next();
+    let first = tables::addresses(reader.conn(), &user)
+        .await?
+        .into_iter()
+        .next();
     let first = first.ok_or_else(|| {
         let text = "no address is known; add one, or name it in the request";
         Error::not_found("address_unknown", text)

@@ -9,9 +9,18 @@ use crate::events::UserRegistered;
 
 /// Somebody opened an account.
 pub(super) async fn registered(cx: Cx, event: Event<UserRegistered>) -> Result<()> {
-    let UserRegistered { user_id, username, email } = event.data;
+    let UserRegistered {
+        user_id,
+        username,
+        email,
+    } = event.data;
     let mut tx = cx.tx().await?;
-    let profile = Profile { user_id, full_name: username.clone(), username, email };
+    let profile = Profile {
+        user_id,
+        full_name: username.clone(),
+        username,
+        email,
+    };
     tables::save_profile(tx.conn(), &profile).await
 }
 

@@ -8,7 +8,10 @@ use crate::sql::{Conn, sql};
 
 pub(super) async fn profile(conn: &mut Conn, user_id: &str) -> Result<Option<Profile>> {
     let text = "SELECT username, full_name, email FROM profiles WHERE user_id = $1";
-    let row = sql(text).bind(user_id.to_owned()).first::<(String, String, String)>(conn).await?;
+    let row = sql(text)
+        .bind(user_id)
+        .first::<(String, String, String)>(conn)
+        .await?;
     Ok(row.map(|(username, full_name, email)| Profile {
         user_id: user_id.to_owned(),
         username,
@@ -22,10 +25,10 @@ pub(super) async fn save_profile(conn: &mut Conn, profile: &Profile) -> Result<(
                 ON CONFLICT (user_id) DO UPDATE SET full_name = excluded.full_name, \
                 email = excluded.email";
     sql(text)
-        .bind(profile.user_id.clone())
-        .bind(profile.username.clone())
-        .bind(profile.full_name.clone())
-        .bind(profile.email.clone())
+        .bind(&profile.user_id)
+        .bind(&profile.username)
+        .bind(&profile.full_name)
+        .bind(&profile.email)
         .run(conn)
         .await?;
     Ok(())
@@ -35,14 +38,24 @@ pub(super) async fn save_profile(conn: &mut Conn, profile: &Profile) -> Result<(
 pub(super) async fn addresses(conn: &mut Conn, user_id: &str) -> Result<Vec<StoredAddress>> {
     let text = "SELECT address_id, address FROM addresses WHERE user_id = $1 \
                 ORDER BY address_id DESC";
-    let rows = sql(text).bind(user_id.to_owned()).all::<(String, String)>(conn).await?;
+    let rows = sql(text)
+        .bind(user_id)
+        .all::<(String, String)>(conn)
+        .await?;
     let addresses = rows.into_iter().map(|(address_id, json)| {
         let address = serde_json::from_str(&json).map_err(|error| {
-            Error::new(ErrorKind::Corrupt, "address_corrupt", "an address can't be read back")
-                .with("address_id", &address_id)
-                .with_source(error)
+            Error::new(
+                ErrorKind::Corrupt,
+                "address_corrupt",
+                "an address can't be read back",
+            )
+            .with("address_id", &address_id)
+            .with_source(error)
         })?;
-        Ok(StoredAddress { address_id, address })
+        Ok(StoredAddress {
+            address_id,
+            address,
+        })
     });
     addresses.collect()
 }
@@ -56,8 +69,8 @@ pub(super) async fn add_address(
     let json = serde_json::to_string(address)
         .map_err(|error| Error::internal("an address can't be written").with_source(error))?;
     sql("INSERT INTO addresses (address_id, user_id, address) VALUES ($1, $2, $3)")
-        .bind(address_id.to_owned())
-        .bind(user_id.to_owned())
+        .bind(address_id)
+        .bind(user_id)
         .bind(json)
         .run(conn)
         .await?;
@@ -71,8 +84,8 @@ pub(super) async fn remove_address(
     address_id: &str,
 ) -> Result<bool> {
     let removed = sql("DELETE FROM addresses WHERE user_id = $1 AND address_id = $2")
-        .bind(user_id.to_owned())
-        .bind(address_id.to_owned())
+        .bind(user_id)
+        .bind(address_id)
         .run(conn)
         .await?;
     Ok(removed == 1)

@@ -11,15 +11,32 @@ async fn somebody_new_registers_logs_in_and_orders() {
     let new = json!({
         "username": "Ann", "email": "ann@example.com", "password": "correct horse",
     });
-    let opened = shop.gateway.post("/api/auth/register", new.clone()).await.expect(201);
-    shop.gateway.post("/api/auth/register", new).await.refused(409, "username_taken");
+    let opened = shop
+        .gateway
+        .post("/api/auth/register", new.clone())
+        .await
+        .expect(201);
+    shop.gateway
+        .post("/api/auth/register", new)
+        .await
+        .refused(409, "username_taken");
 
     let wrong = json!({ "username": "ann", "password": "wrong horse" });
-    shop.gateway.post("/api/auth/login", wrong).await.refused(401, "login_refused");
+    shop.gateway
+        .post("/api/auth/login", wrong)
+        .await
+        .refused(401, "login_refused");
     let nobody = json!({ "username": "nobody", "password": "correct horse" });
-    shop.gateway.post("/api/auth/login", nobody).await.refused(401, "login_refused");
+    shop.gateway
+        .post("/api/auth/login", nobody)
+        .await
+        .refused(401, "login_refused");
     let right = json!({ "username": "ann", "password": "correct horse" });
-    let login = shop.gateway.post("/api/auth/login", right).await.expect(200);
+    let login = shop
+        .gateway
+        .post("/api/auth/login", right)
+        .await
+        .expect(200);
     assert_eq!(login["user_id"], opened["user_id"]);
 
     let ann = shop.gateway.bearing(login["token"].as_str().unwrap());
@@ -27,18 +44,35 @@ async fn somebody_new_registers_logs_in_and_orders() {
     let change = json!({ "full_name": "Ann Example", "email": "ann@example.org" });
     let profile = ann.put("/api/users/me", change).await.expect(200);
     assert_eq!(profile["username"], "ann");
-    eventually(SOON, async || !shop.mails("Welcome to the store").is_empty()).await;
+    eventually(SOON, async || {
+        !shop.mails("Welcome to the store").is_empty()
+    })
+    .await;
 
     let order = json!({ "items": [{ "product_id": TEA_SET, "quantity": 1 }] });
     let ordering = ann.with("idempotency-key", "1");
-    ordering.post("/api/v1/orders", order.clone()).await.refused(404, "address_unknown");
-    let added = ann.post("/api/users/me/addresses", address()).await.expect(201);
-    ann.with("idempotency-key", "2").post("/api/v1/orders", order).await.expect(202);
+    ordering
+        .post("/api/v1/orders", order.clone())
+        .await
+        .refused(404, "address_unknown");
+    let added = ann
+        .post("/api/users/me/addresses", address())
+        .await
+        .expect(201);
+    ann.with("idempotency-key", "2")
+        .post("/api/v1/orders", order)
+        .await
+        .expect(202);
     eventually(SOON, async || {
-        shop.mails("To: Ann Example <ann@example.org>").iter().any(|mail| mail.contains("ORD-"))
+        shop.mails("To: Ann Example <ann@example.org>")
+            .iter()
+            .any(|mail| mail.contains("ORD-"))
     })
     .await;
-    let path = format!("/api/users/me/addresses/{}", added["address_id"].as_str().unwrap());
+    let path = format!(
+        "/api/users/me/addresses/{}",
+        added["address_id"].as_str().unwrap()
+    );
     ann.delete(&path).await.expect(204);
     ann.delete(&path).await.refused(404, "address_unknown");
     shop.stop().await;
@@ -53,19 +87,33 @@ async fn a_cart_is_filled_changed_and_emptied() {
     let item = json!({ "product_id": TEA_SET, "quantity": 2 });
     ann.post("/api/cart/items", item.clone()).await.expect(200);
     let cart = ann.post("/api/cart/items", item).await.expect(200);
-    assert_eq!(cart["items"].as_array().unwrap().len(), 1, "the same thing is one line");
+    assert_eq!(
+        cart["items"].as_array().unwrap().len(),
+        1,
+        "the same thing is one line"
+    );
     assert_eq!(cart["items"][0]["quantity"], 4);
     assert_eq!(cart["total"].to_string(), "119.96");
 
-    let path = format!("/api/cart/items/{}", cart["items"][0]["item_id"].as_str().unwrap());
+    let path = format!(
+        "/api/cart/items/{}",
+        cart["items"][0]["item_id"].as_str().unwrap()
+    );
     let cart = ann.patch(&path, json!({ "quantity": 1 })).await.expect(200);
     assert_eq!(cart["total"].to_string(), "29.99");
-    shop.user("bob").caller.delete(&path).await.refused(404, "item_unknown");
+    shop.user("bob")
+        .caller
+        .delete(&path)
+        .await
+        .refused(404, "item_unknown");
     let cart = ann.delete(&path).await.expect(200);
     assert_eq!(cart["items"], json!([]));
 
     let ordering = ann.with("idempotency-key", "1");
     let order = json!({ "shipping_address": address() });
-    ordering.post("/api/v1/orders", order).await.refused(409, "cart_empty");
+    ordering
+        .post("/api/v1/orders", order)
+        .await
+        .refused(409, "cart_empty");
     shop.stop().await;
 }

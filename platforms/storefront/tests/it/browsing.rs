@@ -9,7 +9,9 @@ use crate::store::{SOON, TEA_SET, TestStore};
 
 fn ids(page: &Value) -> Vec<String> {
     let items = page["items"].as_array().unwrap().iter();
-    items.map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    items
+        .map(|item| item["id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,12 +37,18 @@ async fn pages_hold_every_product_once() {
         for id in ids(&page) {
             assert!(seen.insert(id.clone()), "{id} came twice");
         }
-        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            break;
+        };
         path = format!("/api/products?limit=100&cursor={cursor}");
     }
     assert!(seen.len() >= 1_000, "{}", seen.len());
 
-    let few = shop.gateway.get("/api/products?q=tea+set&limit=5").await.expect(200);
+    let few = shop
+        .gateway
+        .get("/api/products?q=tea+set&limit=5")
+        .await
+        .expect(200);
     assert_eq!(few["items"][0]["name"], "Kestrel Stoneware Tea Set");
     shop.stop().await;
 }
@@ -48,7 +56,12 @@ async fn pages_hold_every_product_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn search_follows_the_catalogue_and_the_stock() {
     let shop = TestStore::start().await;
-    let search = async |q: &str| shop.gateway.get(&format!("/api/search?q={q}")).await.expect(200);
+    let search = async |q: &str| {
+        shop.gateway
+            .get(&format!("/api/search?q={q}"))
+            .await
+            .expect(200)
+    };
     eventually(SOON, async || ids(&search("stonew+tea").await) == [TEA_SET]).await;
     let walnut = search("walnut").await;
     assert!(walnut["items"].as_array().unwrap().len() > 3, "{walnut}");
@@ -68,10 +81,17 @@ async fn search_follows_the_catalogue_and_the_stock() {
     }
     let (id, available) = few.expect("some notebook is in stock");
     let ann = shop.user("ann");
-    ann.order("k", &id, u32::try_from(available).unwrap()).await.expect(202);
+    ann.order("k", &id, u32::try_from(available).unwrap())
+        .await
+        .expect(202);
     eventually(SOON, async || {
         let hits = search("notebook").await;
-        let hit = hits["items"].as_array().unwrap().iter().find(|hit| hit["id"] == *id).cloned();
+        let hit = hits["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|hit| hit["id"] == *id)
+            .cloned();
         hit.is_none_or(|hit| hit["in_stock"] == false)
     })
     .await;
@@ -105,12 +125,21 @@ async fn statistics_add_up() {
     eventually(SOON, async || {
         let days = ann.caller.get("/api/analytics/daily").await.expect(200);
         let sum = |name: &str| -> f64 {
-            days["items"].as_array().unwrap().iter().filter_map(|day| day[name].as_f64()).sum()
+            days["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|day| day[name].as_f64())
+                .sum()
         };
         sum("orders_failed") == 1.0 && (sum("revenue") - 119.96).abs() < 0.001
     })
     .await;
-    let top = ann.caller.get("/api/analytics/top-products").await.expect(200);
+    let top = ann
+        .caller
+        .get("/api/analytics/top-products")
+        .await
+        .expect(200);
     assert_eq!(
         top["items"],
         json!([{ "product_id": TEA_SET, "quantity": 4, "revenue": 119.96 }])

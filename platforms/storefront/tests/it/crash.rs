@@ -23,7 +23,9 @@ const CALM: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_accepted_is_lost_when_the_store_is_killed() {
-    let seed = std::env::var("CRASH_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("CRASH_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(rand::random);
     eprintln!("CRASH_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -43,7 +45,11 @@ async fn nothing_accepted_is_lost_when_the_store_is_killed() {
     }
     world.ready().await;
     let accepted = shopping.close().await;
-    assert!(accepted.len() > 200, "too little happened to show anything: {}", accepted.len());
+    assert!(
+        accepted.len() > 200,
+        "too little happened to show anything: {}",
+        accepted.len()
+    );
 
     eventually(CALM, async || proof::calm(&world).await).await;
     let orders = customers.orders(&world).await;

@@ -35,7 +35,11 @@ impl Answer {
     #[track_caller]
     pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
-        if self.body.is_empty() { Value::Null } else { self.json() }
+        if self.body.is_empty() {
+            Value::Null
+        } else {
+            self.json()
+        }
     }
 
     /// Checks that it is a problem document with this status and code.
@@ -43,7 +47,10 @@ impl Answer {
     pub fn refused(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         let content_type = self.header("content-type").unwrap_or_default();
-        assert!(content_type.starts_with("application/problem+json"), "{self:?}");
+        assert!(
+            content_type.starts_with("application/problem+json"),
+            "{self:?}"
+        );
         let problem = self.json();
         assert_eq!(problem["code"], code, "{self:?}");
         assert_eq!(problem["status"], status, "{self:?}");
@@ -58,7 +65,11 @@ impl Answer {
 impl Caller {
     pub fn new(base: impl Into<String>) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { base: base.into(), headers: Vec::new(), client }
+        Self {
+            base: base.into(),
+            headers: Vec::new(),
+            client,
+        }
     }
 
     /// The same with one more header on every request.
@@ -105,7 +116,9 @@ impl Caller {
         path: &str,
         body: Option<String>,
     ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base));
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
@@ -115,6 +128,10 @@ impl Caller {
         let request = request.body(Full::from(body.unwrap_or_default()))?;
         let (parts, body) = self.client.request(request).await?.into_parts();
         let body = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        })
     }
 }

@@ -22,14 +22,19 @@ fn lines(child: &mut Child) -> mpsc::Receiver<String> {
     let output = BufReader::new(child.process().stdout.take().unwrap());
     let (sender, receiver) = mpsc::sync_channel(1_000);
     std::thread::spawn(move || {
-        output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        output
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| sender.send(line))
     });
     receiver
 }
 
 fn next(lines: &mpsc::Receiver<String>, wanted: impl Fn(&str) -> bool) -> String {
     loop {
-        let line = lines.recv_timeout(Duration::from_secs(30)).expect("the store prints on");
+        let line = lines
+            .recv_timeout(Duration::from_secs(30))
+            .expect("the store prints on");
         if wanted(&line) {
             return line;
         }
@@ -40,12 +45,17 @@ fn next(lines: &mpsc::Receiver<String>, wanted: impl Fn(&str) -> bool) -> String
 fn the_five_lines_that_are_printed_work_as_they_stand() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = storefront();
-    command.arg("--data").arg(folder.path().join("data")).current_dir(folder.path());
+    command
+        .arg("--data")
+        .arg(folder.path().join("data"))
+        .current_dir(folder.path());
     command.args(["--gateway", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     command.args(["--sandbox", "127.0.0.1:0"]);
     let mut store = Child::spawn(command.stdout(Stdio::piped())).unwrap();
     let printed = lines(&mut store);
-    let curl: Vec<_> = (0..5).map(|_| next(&printed, |line| line.trim().starts_with("curl "))).collect();
+    let curl: Vec<_> = (0..5)
+        .map(|_| next(&printed, |line| line.trim().starts_with("curl ")))
+        .collect();
 
     let answers: Vec<Value> = curl
         .iter()
@@ -55,21 +65,34 @@ fn the_five_lines_that_are_printed_work_as_they_stand() {
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{line}\n{text}\n{error}"))
         })
         .collect();
-    assert!(answers[0]["items"].as_array().is_some_and(|items| !items.is_empty()), "{answers:?}");
+    assert!(
+        answers[0]["items"]
+            .as_array()
+            .is_some_and(|items| !items.is_empty()),
+        "{answers:?}"
+    );
     assert_eq!(answers[1]["items"][0]["quantity"], 2, "{answers:?}");
     assert_eq!(answers[2]["status"], "pending", "{answers:?}");
-    assert_eq!(answers[3]["items"][0]["order_id"], answers[2]["order_id"], "{answers:?}");
+    assert_eq!(
+        answers[3]["items"][0]["order_id"], answers[2]["order_id"],
+        "{answers:?}"
+    );
     assert!(answers[4]["available"].is_number(), "{answers:?}");
     next(&printed, |line| line.contains("the order is confirmed"));
 
     store.terminate().unwrap();
-    assert!(store.process().wait().unwrap().success(), "it ends well when it is asked to");
+    assert!(
+        store.process().wait().unwrap().success(),
+        "it ends well when it is asked to"
+    );
 }
 
 /// Starts a store that can't start, and gives what it says of that.
 fn refusal(folder: &Path, arguments: &[&str]) -> String {
     let mut command = storefront();
-    command.current_dir(folder).args(["--gateway", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command
+        .current_dir(folder)
+        .args(["--gateway", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     let output = run(command.args(["--sandbox", "127.0.0.1:0"]).args(arguments));
     assert!(!output.status.success(), "{output:?}");
     String::from_utf8(output.stderr).unwrap()
@@ -86,7 +109,10 @@ fn a_broken_configuration_is_named_with_its_line() {
     ] {
         std::fs::write(folder.path().join("store.toml"), config).unwrap();
         let said = refusal(folder.path(), &["--config", "store.toml"]);
-        assert!(said.contains("store.toml") && said.contains(named), "{config}\n{said}");
+        assert!(
+            said.contains("store.toml") && said.contains(named),
+            "{config}\n{said}"
+        );
         assert!(said.contains("expected"), "{config}\n{said}");
     }
     let said = refusal(folder.path(), &["--config", "missing.toml"]);
@@ -103,10 +129,15 @@ fn a_port_in_use_and_a_folder_that_is_none_are_named() {
             continue;
         }
         let mut command = storefront();
-        command.current_dir(folder.path()).args(["--gateway", &address, "--admin", "127.0.0.1:0"]);
+        command
+            .current_dir(folder.path())
+            .args(["--gateway", &address, "--admin", "127.0.0.1:0"]);
         let output = run(command.args([option, "127.0.0.1:0"]));
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && said.contains(&address), "{said}");
+        assert!(
+            !output.status.success() && said.contains(&address),
+            "{said}"
+        );
     }
     // A file in the way keeps even root from making the folder.
     std::fs::write(folder.path().join("file"), "").unwrap();
@@ -117,10 +148,23 @@ fn a_port_in_use_and_a_folder_that_is_none_are_named() {
 #[test]
 fn help_tells_the_rest() {
     let help = String::from_utf8(run(storefront().arg("--help")).stdout).unwrap();
-    for word in ["up", "token", "sandbox", "schemas", "--data", "--gateway", "--admin", "--config"] {
+    for word in [
+        "up",
+        "token",
+        "sandbox",
+        "schemas",
+        "--data",
+        "--gateway",
+        "--admin",
+        "--config",
+    ] {
         assert!(help.contains(word), "{word}\n{help}");
     }
     let wrong = run(storefront().args(["--gateway", "nowhere"]));
     assert!(!wrong.status.success());
-    assert!(String::from_utf8(wrong.stderr).unwrap().contains("--gateway"));
+    assert!(
+        String::from_utf8(wrong.stderr)
+            .unwrap()
+            .contains("--gateway")
+    );
 }

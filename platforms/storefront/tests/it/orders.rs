@@ -12,7 +12,11 @@ async fn an_order_goes_from_the_cart_to_its_confirmation() {
     let shop = TestStore::start().await;
     let demo = shop.user("demo");
     let (on_hand, ..) = shop.availability(TEA_SET).await;
-    let product = shop.gateway.get(&format!("/api/products/{TEA_SET}")).await.expect(200);
+    let product = shop
+        .gateway
+        .get(&format!("/api/products/{TEA_SET}"))
+        .await
+        .expect(200);
     assert_eq!(product["price"].to_string(), "29.99");
 
     let item = json!({
@@ -27,18 +31,33 @@ async fn an_order_goes_from_the_cart_to_its_confirmation() {
     let answer = ordering.post("/api/v1/orders", json!({})).await;
     let accepted = answer.expect(202);
     let order_id = accepted["order_id"].as_str().unwrap();
-    assert_eq!(accepted, json!({ "order_id": order_id, "status": "pending" }));
-    assert_eq!(answer.header("location"), Some(&*format!("/api/v1/orders/{order_id}")));
+    assert_eq!(
+        accepted,
+        json!({ "order_id": order_id, "status": "pending" })
+    );
+    assert_eq!(
+        answer.header("location"),
+        Some(&*format!("/api/v1/orders/{order_id}"))
+    );
 
     let order = demo.ended(order_id).await;
     assert_eq!(order["status"], "confirmed");
     assert_eq!(order["total"].to_string(), "59.98");
-    assert_eq!(order["shipping_address"], address(), "the default address was taken");
+    assert_eq!(
+        order["shipping_address"],
+        address(),
+        "the default address was taken"
+    );
     let number = order["order_number"].as_str().unwrap();
-    assert!(number.starts_with("ORD-") && number.ends_with("-00001"), "{number}");
+    assert!(
+        number.starts_with("ORD-") && number.ends_with("-00001"),
+        "{number}"
+    );
 
-    eventually(SOON, async || shop.availability(TEA_SET).await == (on_hand - 2, 0, on_hand - 2))
-        .await;
+    eventually(SOON, async || {
+        shop.availability(TEA_SET).await == (on_hand - 2, 0, on_hand - 2)
+    })
+    .await;
     eventually(SOON, async || {
         let cart = demo.caller.get("/api/cart").await.expect(200);
         cart["items"].as_array().unwrap().is_empty()
@@ -50,7 +69,11 @@ async fn an_order_goes_from_the_cart_to_its_confirmation() {
     eventually(SOON, async || !shop.mails(number).is_empty()).await;
     let mails = shop.mails(number);
     assert_eq!(mails.len(), 1);
-    assert!(mails[0].contains("To: demo <demo@storefront.example>"), "{}", mails[0]);
+    assert!(
+        mails[0].contains("To: demo <demo@storefront.example>"),
+        "{}",
+        mails[0]
+    );
     shop.stop().await;
 }
 
@@ -68,13 +91,19 @@ async fn an_order_is_one_flow_and_one_trace() {
         "items": [{ "product_id": TEA_SET, "quantity": 1 }],
         "shipping_address": address(),
     });
-    let accepted =
-        caller.with("idempotency-key", "k").post("/api/v1/orders", body).await.expect(202);
+    let accepted = caller
+        .with("idempotency-key", "k")
+        .post("/api/v1/orders", body)
+        .await
+        .expect(202);
     let order_id = accepted["order_id"].as_str().unwrap();
 
     let events = shop.events(flow, &["notification.sent"]).await;
-    let about_order: Vec<_> =
-        events.iter().filter(|event| event["kind"] != "command").cloned().collect();
+    let about_order: Vec<_> = events
+        .iter()
+        .filter(|event| event["kind"] != "command")
+        .cloned()
+        .collect();
     assert_eq!(
         types(&about_order),
         [
@@ -88,7 +117,12 @@ async fn an_order_is_one_flow_and_one_trace() {
     let created = &about_order[1];
     assert_eq!(created["source"], "order-service");
     assert_eq!(created["user_id"], ann.id);
-    let fields: BTreeSet<_> = created["data"].as_object().unwrap().keys().cloned().collect();
+    let fields: BTreeSet<_> = created["data"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
     let printed = [
         "order_id",
         "order_number",
@@ -105,12 +139,23 @@ async fn an_order_is_one_flow_and_one_trace() {
         assert_eq!(event["correlation_id"], flow);
     }
     for pair in about_order[1..].windows(2) {
-        assert_eq!(pair[1]["causation_id"], pair[0]["id"], "each event was caused by the one before");
+        assert_eq!(
+            pair[1]["causation_id"], pair[0]["id"],
+            "each event was caused by the one before"
+        );
     }
 
-    let story = shop.admin.get(&format!("/api/v1/flows/{order_id}")).await.expect(200);
+    let story = shop
+        .admin
+        .get(&format!("/api/v1/flows/{order_id}"))
+        .await
+        .expect(200);
     assert_eq!(story["flows"][0]["state"], "succeeded", "{story}");
-    let by_flow = shop.admin.get(&format!("/api/v1/flows/{flow}")).await.expect(200);
+    let by_flow = shop
+        .admin
+        .get(&format!("/api/v1/flows/{flow}"))
+        .await
+        .expect(200);
     assert_eq!(by_flow["flows"][0]["state"], "succeeded", "{by_flow}");
     shop.stop().await;
 }
@@ -123,24 +168,37 @@ async fn the_same_key_is_the_same_order() {
     let second = ann.order("key", TEA_SET, 1).await;
     assert_eq!(first.expect(202), second.expect(202));
     assert_eq!(first.header("location"), second.header("location"));
-    ann.order("key", TEA_SET, 2).await.refused(422, "idempotency_key_reused");
+    ann.order("key", TEA_SET, 2)
+        .await
+        .refused(422, "idempotency_key_reused");
 
     let bob = shop.user("bob");
     let other = bob.order("key", TEA_SET, 1).await.expect(202);
-    assert_ne!(other["order_id"], first.json()["order_id"], "keys are each user's own");
+    assert_ne!(
+        other["order_id"],
+        first.json()["order_id"],
+        "keys are each user's own"
+    );
 
     let order_id = first.json()["order_id"].as_str().unwrap().to_owned();
     ann.ended(&order_id).await;
     let orders = ann.caller.get("/api/v1/orders").await.expect(200);
     assert_eq!(orders["items"].as_array().unwrap().len(), 1);
-    bob.caller.get(&format!("/api/v1/orders/{order_id}")).await.refused(404, "order_unknown");
+    bob.caller
+        .get(&format!("/api/v1/orders/{order_id}"))
+        .await
+        .refused(404, "order_unknown");
     shop.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_at_once_sell_every_piece_once() {
     let shop = TestStore::start().await;
-    let page = shop.gateway.get("/api/products?limit=100").await.expect(200);
+    let page = shop
+        .gateway
+        .get("/api/products?limit=100")
+        .await
+        .expect(200);
     let mut scarce = None;
     for product in page["items"].as_array().unwrap() {
         let id = product["id"].as_str().unwrap();
@@ -164,9 +222,16 @@ async fn many_at_once_sell_every_piece_once() {
     for answer in answers.iter().filter(|answer| answer.status != 202) {
         answer.refused(409, "stock_insufficient");
     }
-    eventually(SOON, async || shop.availability(&product_id).await == (0, 0, 0)).await;
     eventually(SOON, async || {
-        let product = shop.gateway.get(&format!("/api/products/{product_id}")).await.expect(200);
+        shop.availability(&product_id).await == (0, 0, 0)
+    })
+    .await;
+    eventually(SOON, async || {
+        let product = shop
+            .gateway
+            .get(&format!("/api/products/{product_id}"))
+            .await
+            .expect(200);
         product["in_stock"] == false
     })
     .await;
@@ -183,7 +248,10 @@ async fn a_reservation_expires_with_its_order() {
     ann.pay_with("tok_timeout").await;
     let before = shop.availability(TEA_SET).await;
     let flow = "e8a8a3d4-0000-4000-8000-000000000001";
-    let slow = crate::store::User { caller: ann.caller.with("x-correlation-id", flow), ..ann };
+    let slow = crate::store::User {
+        caller: ann.caller.with("x-correlation-id", flow),
+        ..ann
+    };
     let order_id = slow.order("k", TEA_SET, 3).await.expect(202)["order_id"].clone();
     let order_id = order_id.as_str().unwrap();
 
@@ -191,14 +259,25 @@ async fn a_reservation_expires_with_its_order() {
     assert_eq!(order["status"], "failed");
     assert_eq!(order["reason"], "reservation_expired");
     eventually(SOON, async || shop.availability(TEA_SET).await == before).await;
-    let events = shop.events(flow, &["inventory.released", "notification.sent"]).await;
+    let events = shop
+        .events(flow, &["inventory.released", "notification.sent"])
+        .await;
     let seen = types(&events);
     let place = |wanted: &str| seen.iter().position(|event| *event == wanted).unwrap();
-    assert!(place("inventory.reservation.expired") < place("order.failed"), "{seen:?}");
-    assert!(place("order.failed") < place("inventory.released"), "{seen:?}");
+    assert!(
+        place("inventory.reservation.expired") < place("order.failed"),
+        "{seen:?}"
+    );
+    assert!(
+        place("order.failed") < place("inventory.released"),
+        "{seen:?}"
+    );
     // What was asked of the provider is taken back, so that it can't be charged later.
     eventually(SOON, async || {
-        shop.charges(order_id).await.iter().any(|charge| charge["status"] == "voided")
+        shop.charges(order_id)
+            .await
+            .iter()
+            .any(|charge| charge["status"] == "voided")
     })
     .await;
     shop.stop().await;
@@ -220,7 +299,11 @@ async fn a_second_start_finds_everything_again() {
     assert_eq!(shop.availability(TEA_SET).await, stock);
     let again = ann.order("k", TEA_SET, 1).await.expect(202);
     assert_eq!(again["order_id"], order_id, "keys outlive a restart");
-    let found = shop.gateway.get("/api/search?q=stoneware+tea").await.expect(200);
+    let found = shop
+        .gateway
+        .get("/api/search?q=stoneware+tea")
+        .await
+        .expect(200);
     assert_eq!(found["items"][0]["id"], TEA_SET);
     shop.stop().await;
 }

@@ -11,7 +11,10 @@ async fn ordered(user: &User, key: &str) -> String {
 }
 
 fn statuses(charges: &[Value]) -> Vec<&str> {
-    charges.iter().map(|charge| charge["status"].as_str().unwrap()).collect()
+    charges
+        .iter()
+        .map(|charge| charge["status"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,16 +24,23 @@ async fn a_declined_card_fails_the_order_and_frees_its_stock() {
     let before = shop.availability(TEA_SET).await;
     ann.pay_with("tok_declined").await;
     let flow = "e8a8a3d4-0000-4000-8000-000000000002";
-    let tracked = User { caller: ann.caller.with("x-correlation-id", flow), ..ann };
+    let tracked = User {
+        caller: ann.caller.with("x-correlation-id", flow),
+        ..ann
+    };
     let order_id = ordered(&tracked, "k").await;
     let order = tracked.ended(&order_id).await;
     assert_eq!(order["status"], "failed");
     assert_eq!(order["reason"], "card_declined");
     eventually(SOON, async || shop.availability(TEA_SET).await == before).await;
 
-    let events = shop.events(flow, &["inventory.released", "notification.sent"]).await;
-    let seen: Vec<_> =
-        types(&events).into_iter().filter(|seen| *seen != "notification.sent").collect();
+    let events = shop
+        .events(flow, &["inventory.released", "notification.sent"])
+        .await;
+    let seen: Vec<_> = types(&events)
+        .into_iter()
+        .filter(|seen| *seen != "notification.sent")
+        .collect();
     assert_eq!(
         seen,
         [
@@ -41,7 +51,11 @@ async fn a_declined_card_fails_the_order_and_frees_its_stock() {
             "inventory.released",
         ]
     );
-    let story = shop.admin.get(&format!("/api/v1/flows/{order_id}")).await.expect(200);
+    let story = shop
+        .admin
+        .get(&format!("/api/v1/flows/{order_id}"))
+        .await
+        .expect(200);
     assert_eq!(story["flows"][0]["state"], "failed", "{story}");
     assert_eq!(statuses(&shop.charges(&order_id).await), ["declined"]);
     let number = order["order_number"].as_str().unwrap();
@@ -71,9 +85,18 @@ async fn a_late_answer_confirms_the_order_and_charges_once() {
     let order_id = ordered(&ann, "k").await;
     assert_eq!(ann.ended(&order_id).await["status"], "confirmed");
     assert_eq!(statuses(&shop.charges(&order_id).await), ["succeeded"]);
-    let payment = ann.caller.get(&format!("/api/payments/{order_id}")).await.expect(200);
+    let payment = ann
+        .caller
+        .get(&format!("/api/payments/{order_id}"))
+        .await
+        .expect(200);
     assert_eq!(payment["status"], "succeeded");
-    assert!(payment["transaction_id"].as_str().unwrap().starts_with("TXN-"));
+    assert!(
+        payment["transaction_id"]
+            .as_str()
+            .unwrap()
+            .starts_with("TXN-")
+    );
 
     ann.pay_with("tok_late_declined").await;
     let order_id = ordered(&ann, "k2").await;

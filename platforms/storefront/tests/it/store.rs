@@ -46,28 +46,42 @@ impl TestStore {
         let file = folder.path().join("trunkline.toml");
         std::fs::write(&file, config).unwrap();
         let settings = Settings {
-            data: folder.path().join("data"),
+            data: Some(folder.path().join("data")),
             gateway: Some("127.0.0.1:0".parse().unwrap()),
             admin: Some("127.0.0.1:0".parse().unwrap()),
             config: Some(file),
             sandbox: Some("127.0.0.1:0".parse().unwrap()),
-            sandbox_late: Duration::from_millis(800),
+            sandbox_late: Some(Duration::from_millis(800)),
+            provider: None,
         };
         let store = Store::start(settings).await.unwrap();
-        let gateway = Caller::new(format!("http://{}", store.gateway_addr()));
-        let admin = Caller::new(format!("http://{}", store.admin_addr()));
-        Self { store, gateway, admin, folder }
+        let gateway = Caller::new(store.gateway_url());
+        let admin = Caller::new(store.admin_url());
+        Self {
+            store,
+            gateway,
+            admin,
+            folder,
+        }
+    }
+
+    /// A token of this user.
+    pub fn token(&self, name: &str) -> String {
+        self.store.token(name, Duration::from_secs(60)).unwrap()
     }
 
     /// A caller with a token of this user.
     pub fn user(&self, name: &str) -> User {
-        let caller = self.gateway.bearing(&self.store.token(name).unwrap());
-        User { id: demo::user_id(name), caller }
+        let caller = self.gateway.bearing(&self.token(name));
+        User {
+            id: demo::user_id(name),
+            caller,
+        }
     }
 
     /// Stops it, and gives back its folder.
     pub async fn stop(self) -> TempDir {
-        self.store.shutdown().await.unwrap();
+        self.store.shutdown().await;
         self.folder
     }
 
@@ -76,11 +90,18 @@ impl TestStore {
         let provider = Caller::new(self.store.provider_url());
         let ledger = provider.get("/v1/charges").await.expect(200);
         let charges = ledger.as_array().unwrap().iter();
-        charges.filter(|charge| charge["key"] == order_id).cloned().collect()
+        charges
+            .filter(|charge| charge["key"] == order_id)
+            .cloned()
+            .collect()
     }
 
     pub async fn availability(&self, product_id: &str) -> (u64, u64, u64) {
-        let stock = self.gateway.get(&format!("/api/inventory/{product_id}")).await.expect(200);
+        let stock = self
+            .gateway
+            .get(&format!("/api/inventory/{product_id}"))
+            .await
+            .expect(200);
         let count = |name: &str| stock[name].as_u64().unwrap();
         (count("on_hand"), count("reserved"), count("available"))
     }
@@ -92,7 +113,9 @@ impl TestStore {
             let path = format!("/api/v1/events?correlation_id={correlation_id}&limit=1000");
             let page = self.admin.get(&path).await.expect(200);
             events = page["events"].as_array().unwrap().clone();
-            types.iter().all(|wanted| events.iter().any(|event| event["type"] == *wanted))
+            types
+                .iter()
+                .all(|wanted| events.iter().any(|event| event["type"] == *wanted))
         })
         .await;
         // The trail records topics side by side; the time is the order.
@@ -125,17 +148,26 @@ impl User {
             "items": [{ "product_id": product_id, "quantity": quantity }],
             "shipping_address": address(),
         });
-        self.caller.with("idempotency-key", key).post("/api/v1/orders", body).await
+        self.caller
+            .with("idempotency-key", key)
+            .post("/api/v1/orders", body)
+            .await
     }
 
     /// Pays with another card from now on.
     pub async fn pay_with(&self, card_token: &str) {
         let card = json!({ "card_token": card_token });
-        self.caller.put("/api/payments/card", card).await.expect(200);
+        self.caller
+            .put("/api/payments/card", card)
+            .await
+            .expect(200);
     }
 
     pub async fn order_state(&self, order_id: &str) -> Value {
-        self.caller.get(&format!("/api/v1/orders/{order_id}")).await.expect(200)
+        self.caller
+            .get(&format!("/api/v1/orders/{order_id}"))
+            .await
+            .expect(200)
     }
 
     /// The order, once it has ended.
@@ -156,5 +188,8 @@ pub fn address() -> Value {
 
 /// The types of events, in their order.
 pub fn types(events: &[Value]) -> Vec<&str> {
-    events.iter().map(|event| event["type"].as_str().unwrap()).collect()
+    events
+        .iter()
+        .map(|event| event["type"].as_str().unwrap())
+        .collect()
 }

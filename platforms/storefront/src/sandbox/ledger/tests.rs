@@ -43,10 +43,19 @@ fn cards_and_amounts_decide() {
         assert_eq!(charge.status, ChargeStatus::Declined);
         assert_eq!(charge.reason.as_deref(), Some(reason));
     }
-    assert!(matches!(ledger.charge("t", request("tok_timeout", 1)).unwrap(), Answer::Never));
+    assert!(matches!(
+        ledger.charge("t", request("tok_timeout", 1)).unwrap(),
+        Answer::Never
+    ));
     assert_eq!(ledger.get("t"), None);
-    assert!(matches!(ledger.charge("f", request("tok_flaky", 1)).unwrap(), Answer::Fail));
-    assert_eq!(charged(&ledger, "f", "tok_flaky", 1).status, ChargeStatus::Succeeded);
+    assert!(matches!(
+        ledger.charge("f", request("tok_flaky", 1)).unwrap(),
+        Answer::Fail
+    ));
+    assert_eq!(
+        charged(&ledger, "f", "tok_flaky", 1).status,
+        ChargeStatus::Succeeded
+    );
 }
 
 #[test]
@@ -56,24 +65,38 @@ fn a_void_gives_back_or_prevents() {
     assert_eq!(ledger.void("paid").unwrap().status, ChargeStatus::Refunded);
     assert_eq!(ledger.void("paid").unwrap().status, ChargeStatus::Refunded);
 
-    assert!(matches!(ledger.charge("late", request("tok_late", 100)).unwrap(), Answer::After(_)));
+    assert!(matches!(
+        ledger.charge("late", request("tok_late", 100)).unwrap(),
+        Answer::After(_)
+    ));
     assert_eq!(ledger.void("late").unwrap().status, ChargeStatus::Voided);
 
     assert_eq!(ledger.void("never").unwrap().status, ChargeStatus::Voided);
-    assert_eq!(charged(&ledger, "never", "tok_visa", 100).status, ChargeStatus::Voided);
+    assert_eq!(
+        charged(&ledger, "never", "tok_visa", 100).status,
+        ChargeStatus::Voided
+    );
 }
 
 #[test]
 fn a_ledger_is_found_again_without_its_torn_last_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.jsonl");
-    let options = Options { ledger: Some(path.clone()), late: Duration::ZERO };
+    let options = Options {
+        ledger: Some(path.clone()),
+        late: Duration::ZERO,
+    };
     let first = ledger(options.clone());
     charged(&first, "a", "tok_visa", 100);
     first.charge("late", request("tok_late", 100)).unwrap();
     first.void("a").unwrap();
     drop(first);
-    OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"charge\"").unwrap();
+    OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .write_all(b"{\"charge\"")
+        .unwrap();
 
     let again = ledger(options.clone());
     assert_eq!(again.get("a").unwrap().status, ChargeStatus::Refunded);

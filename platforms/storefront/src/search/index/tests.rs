@@ -16,14 +16,22 @@ fn document(product_id: &str, name: &str, description: &str) -> Document {
 fn shop() -> Index {
     let mut index = Index::default();
     index.put(document("set", "Stoneware Tea Set", "A pot and four cups."));
-    index.put(document("towel", "Tea Towel", "Linen, for drying a teapot."));
+    index.put(document(
+        "towel",
+        "Tea Towel",
+        "Linen, for drying a teapot.",
+    ));
     index.put(document("kettle", "Copper Kettle", "For tea and coffee."));
     index.put(document("knife", "Chef's Knife", "Steel."));
     index
 }
 
 fn ids(index: &Index, query: &str) -> Vec<String> {
-    index.search(query, 10).into_iter().map(|(_, found)| found.product_id.clone()).collect()
+    index
+        .search(query, 10)
+        .into_iter()
+        .map(|(_, found)| found.product_id.clone())
+        .collect()
 }
 
 #[test]

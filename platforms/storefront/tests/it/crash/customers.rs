@@ -48,13 +48,23 @@ pub struct Shopping {
 impl Customers {
     /// Gives each customer a token and a card.
     pub async fn open(world: &World) -> Self {
-        let cards = ["tok_visa", "tok_visa", "tok_declined", "tok_late", "tok_flaky", "tok_timeout"];
+        let cards = [
+            "tok_visa",
+            "tok_visa",
+            "tok_declined",
+            "tok_late",
+            "tok_flaky",
+            "tok_timeout",
+        ];
         let mut users = Vec::new();
         for (number, card) in cards.into_iter().enumerate() {
             let name = format!("customer-{number}");
             let token = world.token(&name);
             let caller = world.gateway.bearing(&token);
-            caller.put("/api/payments/card", json!({ "card_token": card })).await.expect(200);
+            caller
+                .put("/api/payments/card", json!({ "card_token": card }))
+                .await
+                .expect(200);
             users.push(Customer { name, token });
         }
         let goods = super::proof::stock(world).await.into_keys().collect();
@@ -73,7 +83,8 @@ impl Customers {
                 while !closing.load(Ordering::Relaxed) {
                     let number = accepted.len();
                     let key = format!("{}-{number}", customer.name);
-                    accepted.push(order(&caller.with("idempotency-key", key), &goods, number).await);
+                    accepted
+                        .push(order(&caller.with("idempotency-key", key), &goods, number).await);
                     tokio::time::sleep(PAUSE).await;
                 }
                 accepted
@@ -92,7 +103,9 @@ impl Customers {
                 let path = format!("/api/v1/orders?limit=100{cursor}");
                 let page = caller.get(&path).await.expect(200);
                 orders.extend(page["items"].as_array().unwrap().iter().map(read));
-                let Some(next) = page["next_cursor"].as_str() else { break };
+                let Some(next) = page["next_cursor"].as_str() else {
+                    break;
+                };
                 cursor = format!("&cursor={next}");
             }
         }
@@ -112,12 +125,13 @@ impl Shopping {
 /// this very order, or nothing at all.
 async fn order(caller: &Caller, goods: &[String], number: usize) -> String {
     let quantity = 1 + number % 3;
-    let items = [number, number + 1].map(|choice| {
-        json!({ "product_id": goods[choice % goods.len()], "quantity": quantity })
-    });
+    let items = [number, number + 1]
+        .map(|choice| json!({ "product_id": goods[choice % goods.len()], "quantity": quantity }));
     let body = json!({ "items": items, "shipping_address": address() }).to_string();
     loop {
-        let answer = caller.try_send(Method::POST, "/api/v1/orders", Some(body.clone())).await;
+        let answer = caller
+            .try_send(Method::POST, "/api/v1/orders", Some(body.clone()))
+            .await;
         match answer {
             Ok(answer) if answer.status == 202 => {
                 return answer.json()["order_id"].as_str().unwrap().to_owned();
@@ -135,9 +149,15 @@ async fn order(caller: &Caller, goods: &[String], number: usize) -> String {
 fn read(order: &Value) -> Order {
     let text = |name: &str| order[name].as_str().unwrap().to_owned();
     let items = order["items"].as_array().unwrap().iter().map(|item| {
-        (item["product_id"].as_str().unwrap().to_owned(), item["quantity"].as_u64().unwrap())
+        (
+            item["product_id"].as_str().unwrap().to_owned(),
+            item["quantity"].as_u64().unwrap(),
+        )
     });
-    #[expect(clippy::cast_possible_truncation, reason = "an amount of a few hundred")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "an amount of a few hundred"
+    )]
     let amount_minor = (order["total"].as_f64().unwrap() * 100.0).round() as i64;
     Order {
         id: text("order_id"),

@@ -36,13 +36,32 @@ impl World {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let addresses = [(); 3].map(|()| format!("127.0.0.1:{}", free_port().unwrap()));
-        let [gateway, admin, provider] = addresses.clone().map(|at| Caller::new(format!("http://{at}")));
+        let [gateway, admin, provider] = addresses
+            .clone()
+            .map(|at| Caller::new(format!("http://{at}")));
         std::fs::write(folder.path().join("store.toml"), CONFIG).unwrap();
         let mut sandbox = command();
-        sandbox.args(["sandbox", "--listen", &addresses[2], "--late-ms", "900", "--ledger"]);
-        sandbox.arg(folder.path().join("ledger.jsonl")).stdout(Stdio::null());
+        sandbox.args([
+            "sandbox",
+            "--listen",
+            &addresses[2],
+            "--late-ms",
+            "900",
+            "--ledger",
+        ]);
+        sandbox
+            .arg(folder.path().join("ledger.jsonl"))
+            .stdout(Stdio::null());
         let sandbox = Child::spawn(&mut sandbox).unwrap();
-        Self { folder, gateway, admin, provider, addresses, store: None, _sandbox: sandbox }
+        Self {
+            folder,
+            gateway,
+            admin,
+            provider,
+            addresses,
+            store: None,
+            _sandbox: sandbox,
+        }
     }
 
     pub fn data(&self) -> PathBuf {
@@ -57,8 +76,15 @@ impl World {
             .unwrap();
         let mut store = command();
         store.arg("--data").arg(self.data());
-        store.args(["--gateway", &self.addresses[0], "--admin", &self.addresses[1]]);
-        store.arg("--config").arg(self.folder.path().join("store.toml"));
+        store.args([
+            "--gateway",
+            &self.addresses[0],
+            "--admin",
+            &self.addresses[1],
+        ]);
+        store
+            .arg("--config")
+            .arg(self.folder.path().join("store.toml"));
         store.args(["--provider", &format!("http://{}", self.addresses[2])]);
         store.stdout(Stdio::null()).stderr(log);
         self.store = Some(Child::spawn(&mut store).unwrap());
@@ -67,13 +93,20 @@ impl World {
     pub fn kill(&mut self) {
         let status = self.store.take().unwrap().kill().unwrap();
         let log = || std::fs::read_to_string(self.folder.path().join("store.log")).unwrap();
-        assert!(Child::was_killed(status), "the store ended by itself: {status}\n{}", log());
+        assert!(
+            Child::was_killed(status),
+            "the store ended by itself: {status}\n{}",
+            log()
+        );
     }
 
     /// Waits until the store takes requests.
     pub async fn ready(&self) {
         eventually(Duration::from_secs(30), async || {
-            let ready = self.admin.try_send(Method::GET, "/health/ready", None).await;
+            let ready = self
+                .admin
+                .try_send(Method::GET, "/health/ready", None)
+                .await;
             ready.is_ok_and(|answer| answer.status == 200)
         })
         .await;
@@ -81,7 +114,10 @@ impl World {
 
     /// A token of this user, as anybody at the store's machine can have one made.
     pub fn token(&self, user: &str) -> String {
-        let output = command().args(["token", "--user", user, "--data"]).arg(self.data()).output();
+        let output = command()
+            .args(["token", "--user", user, "--data"])
+            .arg(self.data())
+            .output();
         let output = output.unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()

@@ -13,7 +13,11 @@ pub type Stock = BTreeMap<String, u64>;
 
 /// The goods of which there is most, among those that cost little.
 pub async fn stock(world: &World) -> Stock {
-    let page = world.gateway.get("/api/products?q=notebook&limit=100").await.expect(200);
+    let page = world
+        .gateway
+        .get("/api/products?q=notebook&limit=100")
+        .await
+        .expect(200);
     let mut goods = vec![(u64::MAX, crate::store::TEA_SET.to_owned())];
     for product in page["items"].as_array().unwrap() {
         let id = product["id"].as_str().unwrap();
@@ -28,8 +32,15 @@ pub async fn stock(world: &World) -> Stock {
 }
 
 async fn on_hand(world: &World, product_id: &str) -> (u64, u64) {
-    let stock = world.gateway.get(&format!("/api/inventory/{product_id}")).await.expect(200);
-    (stock["on_hand"].as_u64().unwrap(), stock["reserved"].as_u64().unwrap())
+    let stock = world
+        .gateway
+        .get(&format!("/api/inventory/{product_id}"))
+        .await
+        .expect(200);
+    (
+        stock["on_hand"].as_u64().unwrap(),
+        stock["reserved"].as_u64().unwrap(),
+    )
 }
 
 /// Whether nothing is left to do: nothing to send, nothing to handle, nothing scheduled.
@@ -38,8 +49,12 @@ pub async fn calm(world: &World) -> bool {
         let answer = world.admin.try_send(Method::GET, path, None).await.ok()?;
         (answer.status == 200).then(|| answer.json())
     };
-    let Some(outboxes) = get("/api/v1/outbox").await else { return false };
-    let Some(subscriptions) = get("/api/v1/subscriptions").await else { return false };
+    let Some(outboxes) = get("/api/v1/outbox").await else {
+        return false;
+    };
+    let Some(subscriptions) = get("/api/v1/subscriptions").await else {
+        return false;
+    };
     let sum = |value: &Value, names: &[&str]| numbers(value, names).into_iter().sum::<u64>();
     sum(&outboxes, &["pending", "scheduled", "held"]) == 0
         && sum(&subscriptions, &["lag", "in_flight"]) == 0
@@ -48,7 +63,10 @@ pub async fn calm(world: &World) -> bool {
 /// Every number of one of these names, wherever it stands.
 fn numbers(value: &Value, names: &[&str]) -> Vec<u64> {
     match value {
-        Value::Array(values) => values.iter().flat_map(|value| numbers(value, names)).collect(),
+        Value::Array(values) => values
+            .iter()
+            .flat_map(|value| numbers(value, names))
+            .collect(),
         Value::Object(fields) => fields
             .iter()
             .flat_map(|(name, value)| match value.as_u64() {
@@ -62,12 +80,26 @@ fn numbers(value: &Value, names: &[&str]) -> Vec<u64> {
 
 pub fn every_accepted_order_ended(accepted: &[String], orders: &[Order]) {
     let known: BTreeSet<_> = orders.iter().map(|order| &order.id).collect();
-    assert_eq!(known, accepted.iter().collect(), "one order for each key, and none lost");
+    assert_eq!(
+        known,
+        accepted.iter().collect(),
+        "one order for each key, and none lost"
+    );
     for order in orders {
-        assert!(matches!(&*order.status, "confirmed" | "failed"), "{order:?}");
+        assert!(
+            matches!(&*order.status, "confirmed" | "failed"),
+            "{order:?}"
+        );
     }
-    let confirmed = orders.iter().filter(|order| order.status == "confirmed").count();
-    assert!(confirmed > 50 && confirmed < orders.len(), "{confirmed} of {}", orders.len());
+    let confirmed = orders
+        .iter()
+        .filter(|order| order.status == "confirmed")
+        .count();
+    assert!(
+        confirmed > 50 && confirmed < orders.len(),
+        "{confirmed} of {}",
+        orders.len()
+    );
     let numbers: BTreeSet<_> = orders.iter().map(|order| &order.number).collect();
     assert_eq!(numbers.len(), orders.len(), "numbers are unique");
 }
@@ -80,7 +112,11 @@ pub async fn stock_adds_up(world: &World, before: &Stock, orders: &[Order]) {
         }
     }
     for (product_id, pieces) in expected {
-        assert_eq!(on_hand(world, &product_id).await, (pieces, 0), "{product_id}");
+        assert_eq!(
+            on_hand(world, &product_id).await,
+            (pieces, 0),
+            "{product_id}"
+        );
     }
 }
 
@@ -90,12 +126,19 @@ pub async fn each_payment_was_charged_once(world: &World, orders: &[Order]) {
     for charge in ledger.as_array().unwrap() {
         if charge["status"] == "succeeded" {
             let order_id = charge["reference"].as_str().unwrap().to_owned();
-            taken.entry(order_id).or_default().push(charge["amount"].as_i64().unwrap());
+            taken
+                .entry(order_id)
+                .or_default()
+                .push(charge["amount"].as_i64().unwrap());
         }
     }
     for order in orders {
         let charged = taken.remove(&order.id).unwrap_or_default();
-        let due = if order.status == "confirmed" { vec![order.amount_minor] } else { vec![] };
+        let due = if order.status == "confirmed" {
+            vec![order.amount_minor]
+        } else {
+            vec![]
+        };
         assert_eq!(charged, due, "{order:?}");
     }
     assert!(taken.is_empty(), "charged for no order: {taken:?}");
@@ -105,12 +148,20 @@ pub fn each_mail_was_sent(world: &World, orders: &[Order]) {
     let files = std::fs::read_dir(world.data().join("mail")).unwrap();
     let paths = files.map(|file| file.unwrap().path());
     let whole = paths.filter(|path| path.extension().is_some_and(|kind| kind == "eml"));
-    let mails: Vec<_> = whole.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let mails: Vec<_> = whole
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
     let mut told = BTreeMap::<&str, usize>::new();
     for mail in &mails {
-        let subject = mail.lines().find(|line| line.starts_with("Subject: ")).unwrap();
+        let subject = mail
+            .lines()
+            .find(|line| line.starts_with("Subject: "))
+            .unwrap();
         if let Some(number) = subject.split(' ').find(|word| word.starts_with("ORD-")) {
-            assert!(mail.lines().any(|line| line.starts_with("Message-ID: <")), "{mail}");
+            assert!(
+                mail.lines().any(|line| line.starts_with("Message-ID: <")),
+                "{mail}"
+            );
             *told.entry(number).or_default() += 1;
         }
     }
@@ -122,13 +173,17 @@ pub fn each_mail_was_sent(world: &World, orders: &[Order]) {
 
 pub async fn no_event_was_lost(world: &World, orders: &[Order]) {
     let ids = |status: &str| -> BTreeSet<String> {
-        let of_status = orders.iter().filter(|order| status.is_empty() || order.status == status);
+        let of_status = orders
+            .iter()
+            .filter(|order| status.is_empty() || order.status == status);
         of_status.map(|order| order.id.clone()).collect()
     };
     assert_eq!(trail(world, "order.created").await, ids(""));
     assert_eq!(trail(world, "order.confirmed").await, ids("confirmed"));
-    let (failed, released) =
-        (trail(world, "order.failed").await, trail(world, "inventory.released").await);
+    let (failed, released) = (
+        trail(world, "order.failed").await,
+        trail(world, "inventory.released").await,
+    );
     assert!(failed.is_superset(&ids("failed")));
     // Orders that were given up before they existed have failed too.
     assert_eq!(failed, released, "the stock of each failed order is free");
@@ -152,10 +207,18 @@ async fn trail(world: &World, event_type: &str) -> BTreeSet<String> {
         let page = world.admin.get(&path).await.expect(200);
         for event in page["events"].as_array().unwrap() {
             let data = &event["data"];
-            let about = data["order_id"].as_str().or_else(|| data["subject_id"].as_str()).unwrap();
-            assert!(orders.insert(about.to_owned()), "a second {event_type} of {about}");
+            let about = data["order_id"]
+                .as_str()
+                .or_else(|| data["subject_id"].as_str())
+                .unwrap();
+            assert!(
+                orders.insert(about.to_owned()),
+                "a second {event_type} of {about}"
+            );
         }
-        let Some(next) = page["next"].as_u64() else { return orders };
+        let Some(next) = page["next"].as_u64() else {
+            return orders;
+        };
         after = format!("&after={next}");
     }
 }

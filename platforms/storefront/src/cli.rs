@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use storefront::Settings;
+
+/// The web store in one process, on nothing but this binary.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) up: Up,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the store (this is what happens without a command)
+    Up(Up),
+    /// Print a token for a user
+    Token {
+        /// The user's name; it needs no account
+        #[arg(long)]
+        user: String,
+        /// The folder of the store that is to take the token [default: data]
+        #[arg(long)]
+        data: Option<PathBuf>,
+        /// How long it is good for
+        #[arg(long, default_value_t = 24)]
+        hours: u32,
+    },
+    /// Run the payment provider's sandbox alone
+    #[command(after_help = CARDS)]
+    Sandbox {
+        /// Where it listens
+        #[arg(long, default_value = "127.0.0.1:9910")]
+        listen: SocketAddr,
+        /// The file of its ledger; without one it forgets
+        #[arg(long)]
+        ledger: Option<PathBuf>,
+        /// How late its late answers are
+        #[arg(long, default_value_t = 8_000)]
+        late_ms: u64,
+    },
+    /// Compare the events with their checked-in schemas
+    Schemas {
+        /// Write the schemas of new events and new versions
+        #[arg(long)]
+        write: bool,
+        /// Where the schemas are
+        #[arg(long, default_value = "schemas")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = CARDS)]
+pub(crate) struct Up {
+    /// The folder for everything that is kept [default: data]
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Where the gateway listens [default: 127.0.0.1:8000]
+    #[arg(long)]
+    gateway: Option<SocketAddr>,
+    /// Where the admin API listens [default: 127.0.0.1:9900]
+    #[arg(long)]
+    admin: Option<SocketAddr>,
+    /// The configuration file
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The URL of a payment provider; without one the store runs a sandbox of its own
+    #[arg(long, conflicts_with = "sandbox")]
+    provider: Option<String>,
+    /// Where that sandbox listens [default: 127.0.0.1:9910]
+    #[arg(long)]
+    sandbox: Option<SocketAddr>,
+    /// Don't show what happens to orders
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+/// How to make a payment go wrong.
+pub(crate) const CARDS: &str = "\
+Cards (PUT /api/payments/card) decide how a payment ends at the sandbox:
+  tok_visa            charged at once; so is every card that is not named here
+  tok_declined        declined
+  tok_insufficient    declined: no funds
+  tok_timeout         no answer, never charged
+  tok_late            charged, but answered late (8 s; the store waits 5 s)
+  tok_late_declined   declined, but answered late
+  tok_flaky           fails once, then charged
+An amount of 10,000.00 or more is declined whatever the card.";
+
+impl Up {
+    pub(crate) fn settings(self) -> Settings {
+        Settings {
+            data: self.data,
+            gateway: self.gateway,
+            admin: self.admin,
+            config: self.config,
+            provider: self.provider,
+            sandbox: self.sandbox,
+            sandbox_late: None::<Duration>,
+        }
+    }
+}
