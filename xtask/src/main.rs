@@ -1,2 +1,44 @@
-//! Checks and chores of the repository.
-fn main() {}
+//! Checks and chores of the repository: `cargo xtask test`, `cargo xtask tidy`.
+
+#![expect(clippy::print_stdout, reason = "a command line program talks by its output")]
+
+mod postgres;
+mod run;
+mod tidy;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  test   everything that has to pass: PostgreSQL, format, lints, documentation, tests, tidy
+  tidy   the structure alone: sizes, dependency arrows, what the documents name
+";
+
+fn main() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the repository's root");
+    let commands: Vec<String> = std::env::args().skip(1).collect();
+    let done = match commands.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["test"] => run::test(root),
+        ["tidy"] => run::tidy(root),
+        ["help" | "--help" | "-h"] => {
+            eprint!("{HELP}");
+            Ok(true)
+        }
+        _ => {
+            eprint!("expected a command\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The steps of the one test command, and what they came to.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::{postgres, tidy};
+
+/// One step and how it ended.
+struct Step {
+    name: &'static str,
+    passed: bool,
+    took: Duration,
+}
+
+/// How many tests passed and failed, by the words of the test programs.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Count {
+    passed: u64,
+    failed: u64,
+}
+
+/// Runs every step, whatever becomes of the one before, and sums up. The last line is the count of tests.
+pub fn test(root: &Path) -> Result<bool> {
+    let mut steps = Vec::new();
+    let mut count = Count::default();
+    step(&mut steps, "postgresql", || {
+        postgres::ensure().map(|()| true)
+    });
+    step(&mut steps, "format", || {
+        cargo(root, &["fmt", "--all", "--check"])
+    });
+    step(&mut steps, "tidy", || tidy(root));
+    step(&mut steps, "lints", || {
+        cargo(
+            root,
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        )
+    });
+    step(&mut steps, "documentation", || {
+        cargo(root, &["doc", "--workspace", "--no-deps", "--locked"])
+    });
+    step(&mut steps, "tests", || tests(root, &mut count));
+    eprintln!();
+    for step in &steps {
+        let word = if step.passed { "ok" } else { "FAILED" };
+        eprintln!(
+            "{:<14} {word:<7} {:>6.1} s",
+            step.name,
+            step.took.as_secs_f64()
+        );
+    }
+    let mut out = std::io::stdout();
+    writeln!(out, "{} passed, {} failed", count.passed, count.failed)?;
+    Ok(steps.iter().all(|step| step.passed) && count.failed == 0)
+}
+
+/// Checks the structure of the repository.
+pub fn tidy(root: &Path) -> Result<bool> {
+    let problems = tidy::check(root)?;
+    for problem in &problems {
+        eprintln!("tidy: {problem}");
+    }
+    eprintln!("tidy: {} problems", problems.len());
+    Ok(problems.is_empty())
+}
+
+fn step(steps: &mut Vec<Step>, name: &'static str, work: impl FnOnce() -> Result<bool>) {
+    eprintln!("\n== {name}");
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long a step takes is the machine's time, and there is no runtime here"
+    )]
+    let began = Instant::now();
+    let passed = work().unwrap_or_else(|error| {
+        eprintln!("{name}: {error:#}");
+        false
+    });
+    steps.push(Step {
+        name,
+        passed,
+        took: began.elapsed(),
+    });
+}
+
+fn command(root: &Path, args: &[&str]) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args(args)
+        .current_dir(root)
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .stdin(Stdio::null());
+    command
+}
+
+fn cargo(root: &Path, args: &[&str]) -> Result<bool> {
+    let status = command(root, args).status().context("cargo")?;
+    Ok(status.success())
+}
+
+/// Runs all tests, passes on what they say and counts.
+fn tests(root: &Path, count: &mut Count) -> Result<bool> {
+    let args = ["test", "--workspace", "--no-fail-fast", "--locked"];
+    let mut child = command(root, &args)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo test")?;
+    let said = child.stdout.take().context("cargo test says nothing")?;
+    let mut out = std::io::stdout();
+    for line in BufReader::new(said).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        writeln!(out, "{line}")?;
+        count.add(&line);
+    }
+    Ok(child.wait()?.success())
+}
+
+impl Count {
+    /// Counts a line such as `test result: ok. 14 passed; 0 failed; 0 ignored; ...`.
+    fn add(&mut self, line: &str) {
+        let Some((_, result)) = line.split_once("test result: ") else {
+            return;
+        };
+        let number = |word: &str| {
+            let (before, _) = result.split_once(word)?;
+            before
+                .trim_end()
+                .rsplit([' ', ';'])
+                .next()?
+                .parse::<u64>()
+                .ok()
+        };
+        self.passed += number(" passed").unwrap_or(0);
+        self.failed += number(" failed").unwrap_or(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_summed() {
+        let mut count = Count::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 14 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.10s",
+            "test it::says_so ... ok",
+            "test result: FAILED. 32 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out",
+        ] {
+            count.add(line);
+        }
+        assert_eq!(
+            count,
+            Count {
+                passed: 46,
+                failed: 1
+            }
+        );
+    }
+}
