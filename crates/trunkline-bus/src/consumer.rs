@@ -5,6 +5,7 @@ mod call;
 mod command;
 mod config;
 mod item;
+mod lag;
 mod lanes;
 mod meters;
 mod parked;
@@ -24,7 +25,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use trunkline_core::{Env, Result};
+use trunkline_core::{Env, Error, ErrorKind, Result};
 use trunkline_telemetry::Telemetry;
 
 use self::actor::Actor;
@@ -54,8 +55,12 @@ pub struct ConsumerPorts {
     pub env: Env,
 }
 
-/// A running subscription of one group. Cheap to clone; dropping the last handle stops it at once,
+/// A running subscription of one group in this process. Cheap to clone; dropping the last handle stops it at once,
 /// and what it had not settled goes back to the transport.
+///
+/// It learns which keys are parked when it starts; from then on they change through its own handles.
+/// Several consumers of one group, in one process or in many, share the work by partition, but each
+/// knows only the keys that it parked itself since.
 #[derive(Clone)]
 pub struct Consumer {
     inner: Arc<Inner>,
@@ -149,10 +154,18 @@ impl Consumer {
     /// # Errors
     /// `DeadlineExceeded` if a handler was still running at the limit; it is cancelled.
     pub async fn drain(&self, limit: Duration) -> Result<()> {
+        let until = tokio::time::Instant::now() + limit;
         self.inner.stopping.cancel();
-        self.inner
+        let drained = self
+            .inner
             .ask(|done| Command::Drain { limit, done })
-            .await?
+            .await?;
+        // A replay ends after the letter at hand; it uses the handler, so it ends before the drain does.
+        let replay = tokio::time::timeout_at(until, self.inner.admin.lock()).await;
+        drained.and(replay.map(drop).map_err(|_| {
+            let message = "a replay was still running at the limit";
+            Error::new(ErrorKind::DeadlineExceeded, "drain_timeout", message)
+        }))
     }
 
     /// Dead letters of this group, oldest first.

@@ -2,6 +2,7 @@
 //! whose events need not outlive its process.
 
 mod lot;
+mod member;
 mod state;
 mod subscription;
 mod topic;

@@ -75,6 +75,9 @@ pub struct Subscribe {
 }
 
 /// Where a subscription starts.
+///
+/// A start other than `Committed` moves a group that exists only when nobody else is in it; whoever
+/// joins others begins where the group is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
     /// Where the group was; a new group starts at the earliest.

@@ -1,6 +1,6 @@
 //! What happened, checked afterwards: was anything lost, doubled, out of order or handled by two at once?
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use parking_lot::Mutex;
@@ -9,7 +9,14 @@ use trunkline_core::{ByteString, Envelope};
 /// A record of what was published and how it was handled, by any number of tasks.
 #[derive(Debug, Default)]
 pub struct History {
-    records: Mutex<Vec<Record>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    records: Vec<Record>,
+    /// The different events that each group has handled.
+    done: HashMap<ByteString, HashSet<ByteString>>,
 }
 
 #[derive(Debug, Clone)]
@@ -137,13 +144,16 @@ impl History {
     /// An event was accepted by the transport.
     pub fn published(&self, event: &Envelope) {
         let (key, id) = names(event);
-        self.records.lock().push(Record::Published { key, id });
+        self.state
+            .lock()
+            .records
+            .push(Record::Published { key, id });
     }
 
     /// A group begins to handle an event.
     pub fn began(&self, group: &str, event: &Envelope) {
         let (key, id) = names(event);
-        self.records.lock().push(Record::Began {
+        self.state.lock().records.push(Record::Began {
             group: group.into(),
             key,
             id,
@@ -153,8 +163,17 @@ impl History {
     /// A group has handled an event, or failed to.
     pub fn ended(&self, group: &str, event: &Envelope, done: bool) {
         let (key, id) = names(event);
-        self.records.lock().push(Record::Ended {
-            group: group.into(),
+        let group = ByteString::from(group);
+        let mut state = self.state.lock();
+        if done {
+            state
+                .done
+                .entry(group.clone())
+                .or_default()
+                .insert(id.clone());
+        }
+        state.records.push(Record::Ended {
+            group,
             key,
             id,
             done,
@@ -163,23 +182,13 @@ impl History {
 
     /// How many different events a group has handled.
     pub fn handled(&self, group: &str) -> usize {
-        let records = self.records.lock();
-        let done = records.iter().filter_map(|record| match record {
-            Record::Ended {
-                group: of,
-                id,
-                done: true,
-                ..
-            } if of == group => Some(id),
-            _ => None,
-        });
-        done.collect::<std::collections::HashSet<_>>().len()
+        self.state.lock().done.get(group).map_or(0, HashSet::len)
     }
 
     /// The ids that a group has handled of a key, in order, each time.
     pub fn of_key(&self, group: &str, key: &str) -> Vec<ByteString> {
-        let records = self.records.lock();
-        let done = records.iter().filter_map(|record| match record {
+        let state = self.state.lock();
+        let done = state.records.iter().filter_map(|record| match record {
             Record::Ended {
                 group: of,
                 key: at,
@@ -193,7 +202,7 @@ impl History {
 
     /// How the history differs from what was expected; nothing if it does not.
     pub fn check(&self, expected: &Expected) -> Vec<Violation> {
-        let records = self.records.lock().clone();
+        let records = self.state.lock().records.clone();
         let mut published: BTreeMap<ByteString, Vec<ByteString>> = BTreeMap::new();
         for record in &records {
             if let Record::Published { key, id } = record {

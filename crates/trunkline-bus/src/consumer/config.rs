@@ -165,7 +165,7 @@ mod tests {
         assert!(ConsumerConfig::new("g").check().is_err(), "no topic");
         let good = ConsumerConfig::new("g").topic("t", &[Priority::Medium]);
         assert!(good.check().is_ok());
-        let mut none = good.clone();
+        let mut none = good;
         none.in_flight_max = 0;
         assert!(none.check().is_err());
     }

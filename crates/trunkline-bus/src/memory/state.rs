@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use trunkline_core::{Envelope, Error, ErrorKind, Result};
 
+use super::member::{Member, Taking};
 use super::topic::{GroupTopic, Topic};
 use super::{MemoryLimits, closed, undeclared};
 use crate::{PublishError, Settlement, Subscribe, TopicSpec};
@@ -35,27 +36,9 @@ pub(super) struct State {
     last_id: u64,
 }
 
-struct Member {
-    group: GroupId,
-    topics: Vec<usize>,
-    in_flight_max: usize,
-    out: HashMap<u64, Place>,
-    ready: VecDeque<(usize, usize)>,
-    timers: BTreeSet<(Instant, usize, usize)>,
-    wake: Arc<Notify>,
-}
-
 pub(super) struct Joined {
     pub(super) id: MemberId,
     pub(super) wake: Arc<Notify>,
-}
-
-/// Deliveries while they are being taken.
-struct Taking<'a> {
-    room: usize,
-    now: Instant,
-    tokens: &'a mut u64,
-    taken: &'a mut Vec<Taken>,
 }
 
 /// A delivery before it has a receipt.
@@ -316,7 +299,17 @@ impl State {
         {
             if let Some(topic) = self.topics.get_mut(place.0) {
                 let tokens = &mut self.last_id;
-                member.take(id, topic, place, &mut Taking { room, now, tokens, taken: &mut taken });
+                member.take(
+                    id,
+                    topic,
+                    place,
+                    &mut Taking {
+                        room,
+                        now,
+                        tokens,
+                        taken: &mut taken,
+                    },
+                );
             }
         }
         if taken.is_empty() {
@@ -399,46 +392,6 @@ impl State {
             .get_mut(group)?
             .cursors
             .get_mut(partition)
-    }
-}
-
-impl Member {
-    /// Takes what a partition has to deliver, and remembers when it will have more.
-    fn take(
-        &mut self,
-        id: MemberId,
-        topic: &mut Topic,
-        (at, partition): (usize, usize),
-        taking: &mut Taking<'_>,
-    ) {
-        let group = topic.groups.get_mut(&self.group);
-        let cursor = group.and_then(|group| group.cursors.get_mut(partition));
-        let Some(cursor) = cursor.filter(|cursor| cursor.owner == Some(id)) else {
-            return;
-        };
-        cursor.queued = false;
-        let Some(log) = topic.partitions.get(partition).filter(|_| !cursor.moving) else {
-            return;
-        };
-        while taking.taken.len() < taking.room
-            && let Some((offset, redeliveries)) = cursor.take(log.end(), taking.now)
-        {
-            let Some(envelope) = log.get(offset).cloned() else {
-                cursor.out.remove(&offset);
-                continue;
-            };
-            *taking.tokens += 1;
-            let token = *taking.tokens;
-            let place = (at, partition, offset);
-            self.out.insert(token, place);
-            taking.taken.push(Taken { token, place, redeliveries, envelope });
-        }
-        if taking.taken.len() == taking.room {
-            cursor.queued = true;
-            self.ready.push_back((at, partition));
-        } else if let Some(due) = cursor.due() {
-            self.timers.insert((due, at, partition));
-        }
     }
 }
 

@@ -13,7 +13,11 @@ use crate::support::{FullLot, LIMIT, Rig, config, ids_of, refused};
 
 async fn poisoned(rig: &Rig) -> trunkline_bus::Consumer {
     rig.start(config(), |event, _| async move {
-        if event.id == "bad/1" { refused() } else { Outcome::Done }
+        if event.id == "bad/1" {
+            refused()
+        } else {
+            Outcome::Done
+        }
     })
     .await
 }
@@ -29,11 +33,20 @@ async fn later_events_queue_behind_in_order_and_other_keys_go_on() {
     rig.publish_numbered("good", 5..8).await;
     eventually(LIMIT, async || rig.letters().await.len() == 7).await;
     assert_eq!(rig.letter_ids().await, ids_of("bad", 1..8));
-    eventually(LIMIT, async || rig.history.of_key("g", "good") == ids_of("good", 0..8)).await;
+    eventually(LIMIT, async || {
+        rig.history.of_key("g", "good") == ids_of("good", 0..8)
+    })
+    .await;
     assert_eq!(rig.history.of_key("g", "bad"), ids_of("bad", 0..1));
-    eventually(LIMIT, async || consumer.status().await.unwrap().lag == Some(0)).await;
+    eventually(LIMIT, async || {
+        consumer.status().await.unwrap().lag == Some(0)
+    })
+    .await;
     let status = consumer.status().await.unwrap();
-    assert_eq!((status.parked, status.parked_keys, status.failed), (7, 1, 1));
+    assert_eq!(
+        (status.parked, status.parked_keys, status.failed),
+        (7, 1, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,11 +75,18 @@ async fn a_lot_that_is_full_loses_nothing() {
     eventually(LIMIT, async || rig.history.of_key("g", "good").len() == 4).await;
     eventually(LIMIT, async || lot.failures.load(Ordering::Relaxed) < 5).await;
     if lot.failures.load(Ordering::Relaxed) > 0 {
-        assert_eq!(consumer.status().await.unwrap().lag, Some(3), "unacknowledged until kept");
+        assert_eq!(
+            consumer.status().await.unwrap().lag,
+            Some(3),
+            "unacknowledged until kept"
+        );
     }
     eventually(LIMIT, async || rig.letters().await.len() == 3).await;
     assert_eq!(rig.letter_ids().await, ids_of("bad", 1..4));
-    eventually(LIMIT, async || consumer.status().await.unwrap().lag == Some(0)).await;
+    eventually(LIMIT, async || {
+        consumer.status().await.unwrap().lag == Some(0)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,13 +120,26 @@ async fn an_edited_letter_runs_with_its_new_data_and_keeps_the_old() {
     rig.publish_numbered("k", 0..1).await;
     eventually(LIMIT, async || rig.letters().await.len() == 1).await;
     let id = rig.letters().await[0].id.clone();
-    let broken = consumer.edit(&id, Bytes::from_static(b"{")).await.unwrap_err();
+    let broken = consumer
+        .edit(&id, Bytes::from_static(b"{"))
+        .await
+        .unwrap_err();
     assert_eq!(broken.kind(), ErrorKind::InvalidInput);
-    let gone = consumer.edit("nobody", Bytes::from_static(b"1")).await.unwrap_err();
+    let gone = consumer
+        .edit("nobody", Bytes::from_static(b"1"))
+        .await
+        .unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::NotFound);
     consumer.edit(&id, Bytes::from_static(b"50")).await.unwrap();
-    let edited = consumer.edit(&id, Bytes::from_static(b"101")).await.unwrap();
-    assert_eq!(edited.original.as_deref(), Some(&b"0"[..]), "the first data is kept");
+    let edited = consumer
+        .edit(&id, Bytes::from_static(b"101"))
+        .await
+        .unwrap();
+    assert_eq!(
+        edited.original.as_deref(),
+        Some(&b"0"[..]),
+        "the first data is kept"
+    );
     let report = consumer.replay(Default::default()).await.unwrap();
     assert_eq!((report.replayed, report.freed), (1, 1));
     assert_eq!(seen.load(Ordering::Relaxed), 101);
@@ -118,14 +151,27 @@ async fn discarding_a_keys_letters_frees_it() {
     let consumer = poisoned(&rig).await;
     rig.publish_numbered("bad", 0..4).await;
     eventually(LIMIT, async || rig.letters().await.len() == 3).await;
-    let everything = consumer.discard(DeadLetterQuery::default()).await.unwrap_err();
+    let everything = consumer
+        .discard(DeadLetterQuery::default())
+        .await
+        .unwrap_err();
     assert_eq!(everything.kind(), ErrorKind::InvalidInput);
     let first = rig.letters().await[0].id.clone();
-    let one = DeadLetterQuery { id: Some(first), ..DeadLetterQuery::default() };
+    let one = DeadLetterQuery {
+        id: Some(first),
+        ..DeadLetterQuery::default()
+    };
     assert_eq!(consumer.discard(one).await.unwrap(), 1);
     assert_eq!(rig.letter_ids().await, ids_of("bad", 2..4));
-    assert_eq!(consumer.status().await.unwrap().parked_keys, 1, "letters remain");
-    let rest = DeadLetterQuery { key: Some("bad".into()), ..DeadLetterQuery::default() };
+    assert_eq!(
+        consumer.status().await.unwrap().parked_keys,
+        1,
+        "letters remain"
+    );
+    let rest = DeadLetterQuery {
+        key: Some("bad".into()),
+        ..DeadLetterQuery::default()
+    };
     assert_eq!(consumer.discard(rest).await.unwrap(), 2);
     assert_eq!(consumer.status().await.unwrap().parked_keys, 0);
     rig.publish_numbered("bad", 4..6).await;
@@ -143,10 +189,21 @@ async fn letters_of_other_groups_are_not_touched() {
     rig.publish_numbered("bad", 0..3).await;
     eventually(LIMIT, async || rig.letters().await.len() == 2).await;
     eventually(LIMIT, async || rig.history.handled("other") == 3).await;
-    let mine = consumer.dead_letters(DeadLetterQuery::default()).await.unwrap();
+    let mine = consumer
+        .dead_letters(DeadLetterQuery::default())
+        .await
+        .unwrap();
     assert_eq!(mine.len(), 2);
-    assert!(fine.dead_letters(DeadLetterQuery::default()).await.unwrap().is_empty());
-    let key = DeadLetterQuery { key: Some("bad".into()), ..DeadLetterQuery::default() };
+    assert!(
+        fine.dead_letters(DeadLetterQuery::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let key = DeadLetterQuery {
+        key: Some("bad".into()),
+        ..DeadLetterQuery::default()
+    };
     assert_eq!(fine.discard(key).await.unwrap(), 0);
     assert_eq!(rig.letters().await.len(), 2);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use trunkline_bus::{ConsumerConfig, Outcome};
+use trunkline_bus::{Bus, ConsumerConfig, Outcome};
 use trunkline_core::{Envelope, Priority};
 use trunkline_testkit::{Expected, eventually, numbered};
 
@@ -19,7 +19,9 @@ fn config(handlers_max: usize) -> ConsumerConfig {
 }
 
 fn flood(lane: &str, count: usize) -> Vec<Envelope> {
-    (0..count).map(|n| numbered(lane, &format!("{lane}-{n}"), 0)).collect()
+    (0..count)
+        .map(|n| numbered(lane, &format!("{lane}-{n}"), 0))
+        .collect()
 }
 
 #[tokio::test]
@@ -43,7 +45,10 @@ async fn high_has_a_slot_when_low_and_medium_take_all_they_can() {
         rig.publish(&flood("t", 200)).await;
         // All slots that low and medium may have are taken, and none of their handlers ends.
         let taken = handlers_max.max(3) - 1.max(handlers_max / 8);
-        eventually(LIMIT, async || consumer.status().await.unwrap().in_flight == taken).await;
+        eventually(LIMIT, async || {
+            consumer.status().await.unwrap().in_flight == taken
+        })
+        .await;
         rig.publish(&flood("t.high", 50)).await;
         eventually(LIMIT, async || rig.history.handled("g") == 50).await;
         gate.add_permits(400);
@@ -60,7 +65,8 @@ async fn low_gets_at_least_one_turn_in_sixteen() {
         let into = order.clone();
         let consumer = rig
             .start(config(handlers_max), move |event, _| {
-                into.lock().push(event.key.as_deref().unwrap().contains("low"));
+                into.lock()
+                    .push(event.key.as_deref().unwrap().contains("low"));
                 async { Outcome::Done }
             })
             .await;
@@ -75,10 +81,19 @@ async fn low_gets_at_least_one_turn_in_sixteen() {
         // While both lanes have something to do, each sixteen starts have one of low. Starts that run at
         // the same time may swap their places in the record.
         let both = &order[first..700];
-        let fewest = both.windows(16 + handlers_max.max(3)).map(|w| w.iter().filter(|l| **l).count());
-        assert!(fewest.min().unwrap() >= 1, "low was starved with {handlers_max} handlers");
+        let fewest = both
+            .windows(16 + handlers_max.max(3))
+            .map(|w| w.iter().filter(|l| **l).count());
+        assert!(
+            fewest.min().unwrap() >= 1,
+            "low was starved with {handlers_max} handlers"
+        );
         let low = both.iter().filter(|low| **low).count();
-        assert!(low < both.len() / 8, "high was held back: {low} of {}", both.len());
+        assert!(
+            low < both.len() / 8,
+            "high was held back: {low} of {}",
+            both.len()
+        );
         drop(consumer);
     }
 }
@@ -93,4 +108,33 @@ async fn a_consumer_of_one_lane_reads_only_that() {
     eventually(LIMIT, async || rig.history.handled("g") == 3).await;
     rig.history.assert(&Expected::exactly_once(&["g"]));
     assert_eq!(consumer.status().await.unwrap().topics, ["t.low"]);
+}
+
+#[tokio::test]
+async fn the_bus_publishes_each_event_on_the_lane_of_its_priority() {
+    let rig = Rig::new().await;
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let into = order.clone();
+    let config = ConsumerConfig::new("g").topic("t", &[Priority::High]);
+    let consumer = rig
+        .start(config, move |event, _| {
+            into.lock().push(event.id.to_string());
+            async { Outcome::Done }
+        })
+        .await;
+    let events = ALL.map(|priority| Envelope {
+        priority,
+        ..numbered("t", &format!("{priority:?}"), 0)
+    });
+    Bus::new(rig.transport.clone())
+        .publish(&events)
+        .await
+        .unwrap();
+    Bus::new(rig.transport.clone())
+        .publish(&events[1..2])
+        .await
+        .unwrap();
+    eventually(LIMIT, async || order.lock().len() == 1).await;
+    assert_eq!(*order.lock(), ["High/0"]);
+    assert_eq!(consumer.status().await.unwrap().lag, Some(0));
 }

@@ -16,7 +16,9 @@ async fn a_consumer_of_an_undeclared_topic_does_not_start() {
     let rig = Rig::new().await;
     let config = ConsumerConfig::new("g").topic("nowhere", &[Priority::Medium]);
     let worker = rig.worker("g", |_, _| async { Outcome::Done });
-    let refused = Consumer::start(config, rig.ports(worker)).await.unwrap_err();
+    let refused = Consumer::start(config, rig.ports(worker))
+        .await
+        .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotFound);
 }
 
@@ -36,7 +38,10 @@ async fn a_paused_consumer_takes_up_nothing_until_it_is_resumed() {
     assert_eq!(rig.history.handled("g"), 5);
     consumer.resume().await.unwrap();
     eventually(LIMIT, async || rig.history.handled("g") == 10).await;
-    assert_eq!(consumer.status().await.unwrap().state, SubscriptionState::Running);
+    assert_eq!(
+        consumer.status().await.unwrap().state,
+        SubscriptionState::Running
+    );
     rig.history.assert(&Expected::exactly_once(&["g"]));
 }
 
@@ -73,18 +78,30 @@ async fn draining_ends_what_runs_gives_back_the_rest_and_parks_nothing() {
     .await;
     let (drained, ()) = tokio::join!(first.drain(Duration::from_secs(10)), async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(first.status().await.unwrap().state, SubscriptionState::Draining);
+        assert_eq!(
+            first.status().await.unwrap().state,
+            SubscriptionState::Draining
+        );
         gate.add_permits(3);
     });
     drained.unwrap();
     first.drain(Duration::from_secs(1)).await.unwrap();
-    assert_eq!(first.status().await.unwrap().state, SubscriptionState::Stopped);
-    assert!(rig.letters().await.is_empty(), "shutdown makes no dead letters");
+    assert_eq!(
+        first.status().await.unwrap().state,
+        SubscriptionState::Stopped
+    );
+    assert!(
+        rig.letters().await.is_empty(),
+        "shutdown makes no dead letters"
+    );
     assert_eq!(rig.history.handled("g"), 2, "what was being handled ended");
     let second = rig.start(config(), |_, _| async { Outcome::Done }).await;
     eventually(LIMIT, async || rig.history.handled("g") == 20).await;
     rig.history.assert(&Expected::exactly_once(&["g"]));
-    eventually(LIMIT, async || second.status().await.unwrap().lag == Some(0)).await;
+    eventually(LIMIT, async || {
+        second.status().await.unwrap().lag == Some(0)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +127,11 @@ async fn dropping_the_last_handle_gives_everything_back() {
     eventually(LIMIT, async || first.status().await.unwrap().in_flight == 1).await;
     let clone = first.clone();
     drop(first);
-    assert_eq!(clone.status().await.unwrap().in_flight, 1, "one handle is left");
+    assert_eq!(
+        clone.status().await.unwrap().in_flight,
+        1,
+        "one handle is left"
+    );
     drop(clone);
     let second = rig.start(config(), |_, _| async { Outcome::Done }).await;
     eventually(LIMIT, async || rig.history.handled("g") == 3).await;
@@ -120,7 +141,11 @@ async fn dropping_the_last_handle_gives_everything_back() {
 #[tokio::test(start_paused = true)]
 async fn a_broken_subscription_is_made_again() {
     let env = Env::seeded(3);
-    let plan = Plan { seed: 3, disconnect: 0.2, ..Plan::default() };
+    let plan = Plan {
+        seed: 3,
+        disconnect: 0.2,
+        ..Plan::default()
+    };
     let faulty = Faulty::new(Memory::new(env.clone()), plan);
     let rig = Rig::over(Arc::new(faulty.clone()), env).await;
     let consumer = rig.start(config(), |_, _| async { Outcome::Done }).await;
@@ -130,7 +155,8 @@ async fn a_broken_subscription_is_made_again() {
     }
     eventually(LIMIT, async || rig.history.handled("g") == 100).await;
     assert!(faulty.faults() > 3, "it broke {} times", faulty.faults());
-    rig.history.assert(&Expected::exactly_once(&["g"]).with_duplicates(100));
+    rig.history
+        .assert(&Expected::exactly_once(&["g"]).with_duplicates(100));
     faulty.set_active(false);
     let running = async || consumer.status().await.unwrap().state == SubscriptionState::Running;
     eventually(LIMIT, running).await;

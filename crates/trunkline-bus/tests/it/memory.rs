@@ -11,20 +11,33 @@ use trunkline_testkit::{numbered, topic};
 
 async fn join(memory: &Memory, group: Option<&str>, start: Start) -> Box<dyn Subscription> {
     let group = group.map(Into::into);
-    let spec = Subscribe { topics: vec!["t".into()], group, start, in_flight_max: 1_000 };
+    let spec = Subscribe {
+        topics: vec!["t".into()],
+        group,
+        start,
+        in_flight_max: 1_000,
+    };
     memory.subscribe(&spec).await.unwrap()
 }
 
 async fn take(member: &mut dyn Subscription, max: usize) -> Vec<String> {
     let taken = member.next(max).await.unwrap();
-    let ids = taken.iter().map(|delivery| delivery.envelope.id.to_string()).collect();
-    taken.into_iter().for_each(|delivery| delivery.receipt.ack());
+    let ids = taken
+        .iter()
+        .map(|delivery| delivery.envelope.id.to_string())
+        .collect();
+    taken
+        .into_iter()
+        .for_each(|delivery| delivery.receipt.ack());
     ids
 }
 
 #[tokio::test]
 async fn settled_events_are_kept_up_to_a_bound() {
-    let limits = MemoryLimits { retained_max: 10, unsettled_max: 50 };
+    let limits = MemoryLimits {
+        retained_max: 10,
+        unsettled_max: 50,
+    };
     let memory = Memory::with_limits(Env::system(), limits);
     memory.declare(&[topic("t", 1)]).await.unwrap();
     let mut member = join(&memory, Some("g"), Start::Committed).await;
@@ -34,12 +47,19 @@ async fn settled_events_are_kept_up_to_a_bound() {
     }
     let mut reader = join(&memory, None, Start::Earliest).await;
     let first = take(&mut *reader, 1).await;
-    assert_eq!(first, ["k/89"], "ten settled ones, and the one published after");
+    assert_eq!(
+        first,
+        ["k/89"],
+        "ten settled ones, and the one published after"
+    );
 }
 
 #[tokio::test]
 async fn unsettled_events_are_never_dropped_but_publishing_is_refused() {
-    let limits = MemoryLimits { retained_max: 10, unsettled_max: 50 };
+    let limits = MemoryLimits {
+        retained_max: 10,
+        unsettled_max: 50,
+    };
     let memory = Memory::with_limits(Env::system(), limits);
     memory.declare(&[topic("t", 1)]).await.unwrap();
     let mut member = join(&memory, Some("slow"), Start::Committed).await;
@@ -58,8 +78,14 @@ async fn retention_drops_by_age_and_size() {
     let (env, clock) = Env::manual(1);
     let memory = Memory::new(env);
     let hour = Duration::from_secs(3_600);
-    let aged = TopicSpec { retention: Some(hour), ..topic("t", 1) };
-    let small = TopicSpec { retention_bytes: Some(10), ..topic("small", 1) };
+    let aged = TopicSpec {
+        retention: Some(hour),
+        ..topic("t", 1)
+    };
+    let small = TopicSpec {
+        retention_bytes: Some(10),
+        ..topic("small", 1)
+    };
     memory.declare(&[aged, small]).await.unwrap();
     memory.publish(&[numbered("t", "k", 0)]).await.unwrap();
     clock.advance(2 * hour);
@@ -78,7 +104,10 @@ async fn retention_drops_by_age_and_size() {
         in_flight_max: 1_000,
     };
     let kept = take(&mut *memory.subscribe(&spec).await.unwrap(), 100).await;
-    assert!(kept.len() <= 6, "two bytes each, ten bytes kept and the newest: {kept:?}");
+    assert!(
+        kept.len() <= 6,
+        "two bytes each, ten bytes kept and the newest: {kept:?}"
+    );
 }
 
 #[tokio::test]
@@ -94,7 +123,9 @@ async fn members_that_come_and_go_share_all_partitions() {
             0..=2 => members.push(join(&memory, Some("g"), Start::Committed).await),
             _ => drop(members.swap_remove(round % members.len())),
         }
-        let batch: Vec<_> = (0..12).map(|key| numbered("t", &format!("k{key}"), round)).collect();
+        let batch: Vec<_> = (0..12)
+            .map(|key| numbered("t", &format!("k{key}"), round))
+            .collect();
         memory.publish(&batch).await.unwrap();
         published += batch.len();
         for member in &mut members {
@@ -139,19 +170,40 @@ fn letter(id: &str, group: &str, key: &str, number: usize) -> DeadLetter {
 #[tokio::test]
 async fn a_lot_keeps_order_filters_and_pages() {
     let lot = MemoryLot::new(5);
-    let letters: Vec<_> = (0..4).map(|n| letter(&format!("{n}"), "g", "a", n)).collect();
+    let letters: Vec<_> = (0..4)
+        .map(|n| letter(&format!("{n}"), "g", "a", n))
+        .collect();
     lot.park(&letters).await.unwrap();
     lot.park(&letters).await.unwrap();
     lot.park(&[letter("4", "other", "b", 0)]).await.unwrap();
     let full = lot.park(&[letter("5", "g", "c", 0)]).await.unwrap_err();
     assert_eq!(full.kind(), ErrorKind::Overloaded);
     assert_eq!(lot.parked_keys("g").await.unwrap(), ["a"]);
-    let query = DeadLetterQuery { group: Some("g".into()), limit: 2, ..Default::default() };
+    let query = DeadLetterQuery {
+        group: Some("g".into()),
+        limit: 2,
+        ..Default::default()
+    };
     let page = lot.list(&query).await.unwrap();
     assert_eq!(page.iter().map(|l| &*l.id).collect::<Vec<_>>(), ["0", "1"]);
     lot.remove("1").await.unwrap();
-    assert_eq!(lot.remove("1").await.unwrap_err().kind(), ErrorKind::NotFound);
-    let rest = lot.list(&DeadLetterQuery { after: Some("1".into()), ..query }).await.unwrap();
+    assert_eq!(
+        lot.remove("1").await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    let rest = lot
+        .list(&DeadLetterQuery {
+            after: Some("1".into()),
+            ..query
+        })
+        .await
+        .unwrap();
     assert_eq!(rest.iter().map(|l| &*l.id).collect::<Vec<_>>(), ["2", "3"]);
-    assert_eq!(lot.update(&letter("1", "g", "a", 1)).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        lot.update(&letter("1", "g", "a", 1))
+            .await
+            .unwrap_err()
+            .kind(),
+        ErrorKind::NotFound
+    );
 }

@@ -32,11 +32,17 @@ async fn a_key_is_serial_while_others_go_on() {
         rig.publish_numbered(&format!("k{key}"), 0..10).await;
     }
     eventually(LIMIT, async || rig.history.handled("g") == 200).await;
-    assert!(rig.history.of_key("g", "slow").is_empty(), "its first event is still being handled");
+    assert!(
+        rig.history.of_key("g", "slow").is_empty(),
+        "its first event is still being handled"
+    );
     gate.notify_one();
     eventually(LIMIT, async || rig.history.handled("g") == 205).await;
     rig.history.assert(&Expected::exactly_once(&["g"]));
-    eventually(LIMIT, async || consumer.status().await.unwrap().lag == Some(0)).await;
+    eventually(LIMIT, async || {
+        consumer.status().await.unwrap().lag == Some(0)
+    })
+    .await;
     assert_eq!(consumer.status().await.unwrap().handled, 205);
 }
 
@@ -49,7 +55,9 @@ async fn calls_are_bounded() {
         tokio::task::yield_now().await;
         Outcome::Done
     });
-    let consumer = Consumer::start(config, rig.ports(worker.clone())).await.unwrap();
+    let consumer = Consumer::start(config, rig.ports(worker.clone()))
+        .await
+        .unwrap();
     for key in 0..50 {
         rig.publish_numbered(&format!("k{key}"), 0..4).await;
     }
@@ -58,7 +66,6 @@ async fn calls_are_bounded() {
     rig.history.assert(&Expected::exactly_once(&["g"]));
     drop(consumer);
 }
-
 
 #[tokio::test]
 async fn held_deliveries_are_bounded() {
@@ -101,10 +108,15 @@ async fn a_batch_holds_several_events_and_keeps_each_keys_order() {
     for key in 0..8 {
         rig.publish_numbered(&format!("k{key}"), 0..20).await;
     }
-    let consumer = Consumer::start(config, rig.ports(worker.clone())).await.unwrap();
+    let consumer = Consumer::start(config, rig.ports(worker.clone()))
+        .await
+        .unwrap();
     eventually(LIMIT, async || rig.history.handled("g") == 160).await;
     rig.history.assert(&Expected::exactly_once(&["g"]));
-    assert!(worker.calls.load(Ordering::Relaxed) < 80, "events come in batches");
+    assert!(
+        worker.calls.load(Ordering::Relaxed) < 80,
+        "events come in batches"
+    );
     drop(consumer);
 }
 
@@ -169,7 +181,8 @@ async fn the_handler_sees_the_declared_topic() {
             async { Outcome::Done }
         })
         .await;
-    rig.publish(&[numbered("t.high", "a", 0), numbered("t.low", "b", 0)]).await;
+    rig.publish(&[numbered("t.high", "a", 0), numbered("t.low", "b", 0)])
+        .await;
     eventually(LIMIT, async || seen.lock().len() == 2).await;
     assert_eq!(*seen.lock(), ["t", "t"]);
     assert_eq!(consumer.status().await.unwrap().topics, ["t.high", "t.low"]);

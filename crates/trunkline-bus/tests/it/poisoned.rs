@@ -32,13 +32,17 @@ async fn poisoned_keys_hold_back_nobody_and_are_whole_after_a_replay() {
             })
             .await;
         for n in 0..EVENTS {
-            let events: Vec<_> =
-                (0..KEYS).map(|key| numbered("t", &format!("k{key:04}"), n)).collect();
+            let events: Vec<_> = (0..KEYS)
+                .map(|key| numbered("t", &format!("k{key:04}"), n))
+                .collect();
             rig.publish(&events).await;
         }
         let sound = KEYS * EVENTS - 10 * (EVENTS - 2);
         eventually(LIMIT, async || rig.history.handled("g") == sound).await;
-        eventually(LIMIT, async || rig.letters().await.len() == 10 * (EVENTS - 2)).await;
+        eventually(LIMIT, async || {
+            rig.letters().await.len() == 10 * (EVENTS - 2)
+        })
+        .await;
         for key in 0..KEYS {
             let name = format!("k{key:04}");
             let upto = if key % 100 == 0 { 2 } else { EVENTS };

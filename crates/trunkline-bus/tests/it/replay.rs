@@ -20,7 +20,13 @@ async fn parked(keys: &[&str]) -> (Rig, Consumer, Arc<AtomicBool>) {
     let consumer = rig
         .start(config(), move |event, _| {
             let well = well.load(Ordering::Relaxed);
-            async move { if event.id.ends_with("/1") && !well { refused() } else { Outcome::Done } }
+            async move {
+                if event.id.ends_with("/1") && !well {
+                    refused()
+                } else {
+                    Outcome::Done
+                }
+            }
         })
         .await;
     for key in keys {
@@ -35,7 +41,10 @@ async fn a_replay_keeps_each_keys_order_and_frees_it() {
     let (rig, consumer, healed) = parked(&["a", "b", "c"]).await;
     healed.store(true, Ordering::Relaxed);
     let report = consumer.replay(ReplayRequest::default()).await.unwrap();
-    assert_eq!((report.keys, report.freed, report.replayed, report.failed), (3, 3, 9, 0));
+    assert_eq!(
+        (report.keys, report.freed, report.replayed, report.failed),
+        (3, 3, 9, 0)
+    );
     assert!(rig.letters().await.is_empty());
     for key in ["a", "b", "c"] {
         rig.publish_numbered(key, 4..6).await;
@@ -51,7 +60,10 @@ async fn a_letter_that_fails_again_keeps_its_key_parked_and_the_others_go_on() {
     assert_eq!((report.keys, report.freed, report.failed), (2, 0, 2));
     let letters = rig.letters().await;
     assert_eq!(letters.len(), 6);
-    let first = letters.iter().find(|letter| letter.envelope.id == "a/1").unwrap();
+    let first = letters
+        .iter()
+        .find(|letter| letter.envelope.id == "a/1")
+        .unwrap();
     assert_eq!((first.replays, first.attempts), (1, 2));
     assert_eq!(rig.history.of_key("g", "a"), ids_of("a", 0..1));
 }
@@ -60,13 +72,31 @@ async fn a_letter_that_fails_again_keeps_its_key_parked_and_the_others_go_on() {
 async fn the_filter_chooses_keys() {
     let (rig, consumer, healed) = parked(&["a", "b", "c"]).await;
     healed.store(true, Ordering::Relaxed);
-    let key = ReplayRequest { key: Some("b".into()), ..ReplayRequest::default() };
+    let key = ReplayRequest {
+        key: Some("b".into()),
+        ..ReplayRequest::default()
+    };
     assert_eq!(consumer.replay(key).await.unwrap().freed, 1);
-    let of_c = rig.letters().await.into_iter().rfind(|l| l.key == "c").unwrap();
-    let id = ReplayRequest { id: Some(of_c.id), ..ReplayRequest::default() };
+    let of_c = rig
+        .letters()
+        .await
+        .into_iter()
+        .rfind(|l| l.key == "c")
+        .unwrap();
+    let id = ReplayRequest {
+        id: Some(of_c.id),
+        ..ReplayRequest::default()
+    };
     let report = consumer.replay(id).await.unwrap();
-    assert_eq!((report.freed, report.replayed), (1, 3), "its key runs from its first letter on");
-    let unknown = ReplayRequest { event_type: Some("none".into()), ..ReplayRequest::default() };
+    assert_eq!(
+        (report.freed, report.replayed),
+        (1, 3),
+        "its key runs from its first letter on"
+    );
+    let unknown = ReplayRequest {
+        event_type: Some("none".into()),
+        ..ReplayRequest::default()
+    };
     assert_eq!(consumer.replay(unknown).await.unwrap().keys, 0);
     assert_eq!(rig.letter_ids().await, ids_of("a", 1..4));
 }
@@ -75,13 +105,25 @@ async fn the_filter_chooses_keys() {
 async fn a_dry_run_changes_nothing() {
     let (rig, consumer, healed) = parked(&["a"]).await;
     healed.store(true, Ordering::Relaxed);
-    let request = ReplayRequest { dry_run: true, ..ReplayRequest::default() };
+    let request = ReplayRequest {
+        dry_run: true,
+        ..ReplayRequest::default()
+    };
     let report = consumer.replay(request).await.unwrap();
     assert!(report.dry_run);
     assert_eq!((report.keys, report.freed, report.replayed), (1, 0, 3));
-    let would: Vec<_> = report.letters.iter().map(|letter| letter.event_id.to_string()).collect();
+    let would: Vec<_> = report
+        .letters
+        .iter()
+        .map(|letter| letter.event_id.to_string())
+        .collect();
     assert_eq!(would, ids_of("a", 1..4));
-    assert!(report.letters.iter().all(|letter| letter.outcome == ReplayOutcome::WouldRun));
+    assert!(
+        report
+            .letters
+            .iter()
+            .all(|letter| letter.outcome == ReplayOutcome::WouldRun)
+    );
     assert_eq!(rig.letters().await.len(), 3);
     assert_eq!(rig.history.handled("g"), 1);
 }
@@ -91,7 +133,10 @@ async fn the_rate_is_limited() {
     let (_, consumer, healed) = parked(&["a", "b", "c", "d"]).await;
     healed.store(true, Ordering::Relaxed);
     let began = Instant::now();
-    let request = ReplayRequest { rate_per_second: Some(2), ..ReplayRequest::default() };
+    let request = ReplayRequest {
+        rate_per_second: Some(2),
+        ..ReplayRequest::default()
+    };
     assert_eq!(consumer.replay(request).await.unwrap().replayed, 12);
     // The clock is virtual: eleven pauses of half a second, to the millisecond.
     let took = began.elapsed();
@@ -103,7 +148,10 @@ async fn the_rate_is_limited() {
 async fn an_interrupted_replay_goes_on_where_it_was() {
     let (rig, consumer, healed) = parked(&["a", "b", "c"]).await;
     healed.store(true, Ordering::Relaxed);
-    let slow = ReplayRequest { rate_per_second: Some(1), ..ReplayRequest::default() };
+    let slow = ReplayRequest {
+        rate_per_second: Some(1),
+        ..ReplayRequest::default()
+    };
     let interrupted = tokio::time::timeout(Duration::from_millis(3_500), consumer.replay(slow));
     assert!(interrupted.await.is_err());
     assert_eq!(rig.letters().await.len(), 5, "four letters were replayed");
@@ -116,7 +164,10 @@ async fn an_interrupted_replay_goes_on_where_it_was() {
 async fn draining_interrupts_a_replay() {
     let (rig, consumer, healed) = parked(&["a", "b"]).await;
     healed.store(true, Ordering::Relaxed);
-    let slow = ReplayRequest { rate_per_second: Some(1), ..ReplayRequest::default() };
+    let slow = ReplayRequest {
+        rate_per_second: Some(1),
+        ..ReplayRequest::default()
+    };
     let (report, drained) = tokio::join!(consumer.replay(slow), async {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         consumer.drain(Duration::from_secs(5)).await
@@ -131,15 +182,28 @@ async fn draining_interrupts_a_replay() {
 async fn replays_in_vain_are_bounded() {
     let (rig, consumer, healed) = parked(&["a"]).await;
     for _ in 0..5 {
-        assert_eq!(consumer.replay(ReplayRequest::default()).await.unwrap().failed, 1);
+        assert_eq!(
+            consumer
+                .replay(ReplayRequest::default())
+                .await
+                .unwrap()
+                .failed,
+            1
+        );
     }
     let report = consumer.replay(ReplayRequest::default()).await.unwrap();
     assert_eq!((report.failed, report.refused), (0, 1));
     assert_eq!(report.letters[0].outcome, ReplayOutcome::Refused);
     healed.store(true, Ordering::Relaxed);
     let report = consumer.replay(ReplayRequest::default()).await.unwrap();
-    assert_eq!(report.refused, 1, "the guard does not know that it is healed");
-    let force = ReplayRequest { force: true, ..ReplayRequest::default() };
+    assert_eq!(
+        report.refused, 1,
+        "the guard does not know that it is healed"
+    );
+    let force = ReplayRequest {
+        force: true,
+        ..ReplayRequest::default()
+    };
     assert_eq!(consumer.replay(force).await.unwrap().freed, 1);
     assert!(rig.letters().await.is_empty());
 }
@@ -156,7 +220,11 @@ async fn events_that_come_during_a_replay_queue_behind() {
             let (held, well) = (held.clone(), well.load(Ordering::Relaxed));
             async move {
                 if !well {
-                    return if event.id == "k/0" { refused() } else { Outcome::Done };
+                    return if event.id == "k/0" {
+                        refused()
+                    } else {
+                        Outcome::Done
+                    };
                 }
                 held.acquire().await.unwrap().forget();
                 Outcome::Done
@@ -186,11 +254,20 @@ async fn events_that_come_during_a_replay_queue_behind() {
 async fn two_replays_do_not_run_at_once() {
     let (_, consumer, healed) = parked(&["a"]).await;
     healed.store(true, Ordering::Relaxed);
-    let slow = ReplayRequest { rate_per_second: Some(1), ..ReplayRequest::default() };
-    let discard = DeadLetterQuery { key: Some("a".into()), ..DeadLetterQuery::default() };
+    let slow = ReplayRequest {
+        rate_per_second: Some(1),
+        ..ReplayRequest::default()
+    };
+    let discard = DeadLetterQuery {
+        key: Some("a".into()),
+        ..DeadLetterQuery::default()
+    };
     let second = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        (consumer.replay(ReplayRequest::default()).await, consumer.discard(discard).await)
+        (
+            consumer.replay(ReplayRequest::default()).await,
+            consumer.discard(discard).await,
+        )
     };
     let (first, (second, discarded)) = tokio::join!(consumer.replay(slow), second);
     assert_eq!(first.unwrap().freed, 1);

@@ -14,7 +14,10 @@ use crate::support::{LIMIT, Rig, busy, config, ids_of, refused};
 async fn a_failed_event_is_tried_again_with_growing_pauses_and_keeps_its_place() {
     let rig = Rig::new().await;
     let mut config = config();
-    config.retry = RetryPolicy { jitter: false, ..RetryPolicy::default() };
+    config.retry = RetryPolicy {
+        jitter: false,
+        ..RetryPolicy::default()
+    };
     let attempts = Arc::new(Mutex::new(Vec::new()));
     let into = attempts.clone();
     let consumer = rig
@@ -39,10 +42,12 @@ async fn a_failed_event_is_tried_again_with_growing_pauses_and_keeps_its_place()
     assert!(rig.history.of_key("g", "k").is_empty(), "its key waits");
     eventually(LIMIT, async || rig.history.handled("g") == 6).await;
     assert_eq!(rig.history.of_key("g", "k"), ids_of("k", 0..3));
-    let attempts = attempts.lock();
+    let attempts = attempts.lock().clone();
     let numbers: Vec<u32> = attempts.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, [1, 2, 3]);
-    let pauses = attempts.windows(2).map(|pair| (pair[1].1 - pair[0].1).as_secs_f64().round());
+    let pauses = attempts
+        .windows(2)
+        .map(|pair| (pair[1].1 - pair[0].1).as_secs_f64().round());
     assert_eq!(pauses.collect::<Vec<_>>(), [1.0, 2.0]);
     assert!(rig.letters().await.is_empty());
 }
@@ -54,12 +59,21 @@ async fn a_permanent_error_parks_at_once() {
     let consumer = rig.start(config(), |_, _| async { refused() }).await;
     rig.publish_numbered("k", 0..1).await;
     eventually(LIMIT, async || rig.letters().await.len() == 1).await;
-    assert!(began.elapsed() < Duration::from_millis(500), "there was nothing to wait for");
+    assert!(
+        began.elapsed() < Duration::from_millis(500),
+        "there was nothing to wait for"
+    );
     let letter = &rig.letters().await[0];
     assert_eq!((letter.attempts, letter.replays), (1, 0));
     assert_eq!(letter.code.as_deref(), Some("poisoned"));
     assert_eq!(letter.key, "k");
-    assert!(letter.error.as_deref().unwrap().contains("the event is poisoned"));
+    assert!(
+        letter
+            .error
+            .as_deref()
+            .unwrap()
+            .contains("the event is poisoned")
+    );
     assert_eq!(consumer.status().await.unwrap().parked_keys, 1);
 }
 
@@ -75,7 +89,10 @@ async fn an_event_that_fails_too_often_is_parked() {
     assert!(letters[0].failed_at.is_some());
     assert_eq!(letters[1].attempts, 0, "the second was never tried");
     assert_eq!(letters[1].error, None);
-    eventually(LIMIT, async || consumer.status().await.unwrap().lag == Some(0)).await;
+    eventually(LIMIT, async || {
+        consumer.status().await.unwrap().lag == Some(0)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +110,10 @@ async fn a_panic_and_a_hanging_handler_become_letters() {
     rig.publish_numbered("panics", 0..1).await;
     rig.publish_numbered("hangs", 0..1).await;
     rig.publish_numbered("works", 0..1).await;
-    eventually(Duration::from_secs(300), async || rig.letters().await.len() == 2).await;
+    eventually(Duration::from_secs(300), async || {
+        rig.letters().await.len() == 2
+    })
+    .await;
     let letters = rig.letters().await;
     let of = |key: &str| letters.iter().find(|letter| letter.key == key).unwrap();
     assert_eq!(of("panics").code.as_deref(), Some("internal"));
@@ -126,8 +146,14 @@ async fn a_batch_that_panics_is_taken_apart() {
         .await;
     eventually(LIMIT, async || rig.letters().await.len() == 2).await;
     assert_eq!(rig.letter_ids().await, ["k5/1", "k5/2"]);
-    eventually(LIMIT, async || consumer.status().await.unwrap().lag == Some(0)).await;
-    assert!(attempts.lock().iter().all(|attempt| *attempt == 1), "no one else was at fault");
+    eventually(LIMIT, async || {
+        consumer.status().await.unwrap().lag == Some(0)
+    })
+    .await;
+    assert!(
+        attempts.lock().iter().all(|attempt| *attempt == 1),
+        "no one else was at fault"
+    );
     for key in (0..10).filter(|key| *key != 5) {
         let key = format!("k{key}");
         // In the batch that broke its effects were rolled back, so it was handled once more.
@@ -149,7 +175,11 @@ async fn a_failure_in_a_batch_blocks_its_own_key_alone() {
     }
     let consumer = rig
         .start(config, move |event, attempt| async move {
-            if event.id == "b/1" && attempt < 3 { busy() } else { Outcome::Done }
+            if event.id == "b/1" && attempt < 3 {
+                busy()
+            } else {
+                Outcome::Done
+            }
         })
         .await;
     eventually(LIMIT, async || rig.history.handled("g") == 12).await;
@@ -167,7 +197,11 @@ async fn what_waits_behind_a_failed_event_holds_back_nobody() {
     config.retry.jitter = false;
     let consumer = rig
         .start(config, move |event, _| async move {
-            if event.key.as_deref() == Some("sick") { busy() } else { Outcome::Done }
+            if event.key.as_deref() == Some("sick") {
+                busy()
+            } else {
+                Outcome::Done
+            }
         })
         .await;
     // More events of the sick key than may be held at all: it is parked before its next attempt.
@@ -175,8 +209,14 @@ async fn what_waits_behind_a_failed_event_holds_back_nobody() {
         rig.publish_numbered("sick", round * 4..round * 4 + 4).await;
         rig.publish_numbered(&format!("k{round}"), 0..2).await;
     }
-    eventually(Duration::from_secs(60), async || rig.history.handled("g") == 200).await;
-    eventually(Duration::from_secs(60), async || rig.letters().await.len() == 400).await;
+    eventually(Duration::from_secs(60), async || {
+        rig.history.handled("g") == 200
+    })
+    .await;
+    eventually(Duration::from_secs(60), async || {
+        rig.letters().await.len() == 400
+    })
+    .await;
     assert_eq!(rig.letter_ids().await, ids_of("sick", 0..400));
     let first = &rig.letters().await[0];
     assert_eq!((first.attempts, first.code.as_deref()), (1, Some("busy")));
@@ -208,7 +248,10 @@ async fn when_everything_fails_nothing_is_parked_early() {
     })
     .await;
     recovered.store(true, std::sync::atomic::Ordering::Relaxed);
-    eventually(Duration::from_secs(600), async || rig.history.handled("g") == 80).await;
+    eventually(Duration::from_secs(600), async || {
+        rig.history.handled("g") == 80
+    })
+    .await;
     rig.history.assert(&Expected::exactly_once(&["g"]));
     assert!(rig.letters().await.is_empty());
 }

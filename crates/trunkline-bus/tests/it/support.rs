@@ -47,7 +47,9 @@ impl Rig {
 
     pub(crate) async fn publish(&self, events: &[Envelope]) {
         self.transport.publish(events).await.unwrap();
-        events.iter().for_each(|event| self.history.published(event));
+        events
+            .iter()
+            .for_each(|event| self.history.published(event));
     }
 
     /// Publishes events `range` of `key` on `t`.
@@ -92,12 +94,19 @@ impl Rig {
     }
 
     pub(crate) async fn letters(&self) -> Vec<DeadLetter> {
-        let query = DeadLetterQuery { limit: 1_000, ..DeadLetterQuery::default() };
+        let query = DeadLetterQuery {
+            limit: 1_000,
+            ..DeadLetterQuery::default()
+        };
         self.lot.list(&query).await.unwrap()
     }
 
     pub(crate) async fn letter_ids(&self) -> Vec<String> {
-        self.letters().await.iter().map(|letter| letter.envelope.id.to_string()).collect()
+        self.letters()
+            .await
+            .iter()
+            .map(|letter| letter.envelope.id.to_string())
+            .collect()
     }
 }
 
@@ -148,7 +157,9 @@ struct Recorded<'a> {
 
 impl Drop for Recorded<'_> {
     fn drop(&mut self) {
-        self.worker.history.ended(&self.worker.group, self.event, self.done);
+        self.worker
+            .history
+            .ended(&self.worker.group, self.event, self.done);
     }
 }
 
@@ -167,7 +178,11 @@ impl Handler for Worker {
                     continue;
                 }
                 self.history.began(&self.group, event);
-                let mut recorded = Recorded { worker: self, event, done: false };
+                let mut recorded = Recorded {
+                    worker: self,
+                    event,
+                    done: false,
+                };
                 let outcome = (self.rule)(event.clone(), attempt).await;
                 recorded.done = matches!(outcome, Outcome::Done);
                 if !recorded.done {
@@ -184,7 +199,9 @@ impl Handler for Worker {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("group", &self.group).finish_non_exhaustive()
+        f.debug_struct("Worker")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
     }
 }
 
@@ -197,14 +214,21 @@ pub(crate) struct FullLot {
 
 impl FullLot {
     pub(crate) fn new(failures: usize) -> Self {
-        Self { inner: MemoryLot::default(), failures: AtomicUsize::new(failures) }
+        Self {
+            inner: MemoryLot::default(),
+            failures: AtomicUsize::new(failures),
+        }
     }
 }
 
 impl ParkingLot for FullLot {
     fn park<'a>(&'a self, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<()>> {
         let fails = |left: usize| left.checked_sub(1);
-        if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails).is_ok() {
+        if self
+            .failures
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails)
+            .is_ok()
+        {
             let error = Error::unavailable("disk_full", "no space left on device");
             return std::future::ready(Err(error)).boxed();
         }

@@ -22,7 +22,11 @@ impl SpanSink for Spans {
 }
 
 fn trace(span_id: u64) -> TraceContext {
-    TraceContext { trace_id: 42, span_id, sampled: true }
+    TraceContext {
+        trace_id: 42,
+        span_id,
+        sampled: true,
+    }
 }
 
 #[tokio::test]
@@ -49,8 +53,16 @@ async fn handling_an_event_is_a_span_of_its_trace() {
     assert_eq!(spans[0].kind, SpanKind::Consumer);
     assert_eq!(spans[0].name, "handle test.happened");
     assert!(spans[0].error.as_deref().unwrap().contains("poisoned"));
-    assert_eq!(*seen.lock(), Some(spans[0].context), "what the handler does is part of the span");
-    assert_eq!(rig.letters().await[0].envelope.trace, Some(trace(7)), "the letter keeps its own");
+    assert_eq!(
+        *seen.lock(),
+        Some(spans[0].context),
+        "what the handler does is part of the span"
+    );
+    assert_eq!(
+        rig.letters().await[0].envelope.trace,
+        Some(trace(7)),
+        "the letter keeps its own"
+    );
     drop(consumer);
 }
 
@@ -76,19 +88,32 @@ async fn a_batch_is_one_span_with_links() {
         })
         .await;
     eventually(LIMIT, async || rig.history.handled("g") == 3).await;
-    eventually(LIMIT, async || consumer.status().await.unwrap().in_flight == 0).await;
+    eventually(LIMIT, async || {
+        consumer.status().await.unwrap().in_flight == 0
+    })
+    .await;
     let spans = sink.0.lock().clone();
     assert_eq!(spans.len(), 1);
-    assert_ne!(spans[0].context.trace_id, 42, "it belongs to none of the traces alone");
+    assert_ne!(
+        spans[0].context.trace_id, 42,
+        "it belongs to none of the traces alone"
+    );
     assert_eq!(spans[0].links, [trace(1), trace(2), trace(3)]);
-    assert_eq!(*seen.lock(), [1, 2, 3].map(|n| Some(trace(n))), "each event keeps its trace");
+    assert_eq!(
+        *seen.lock(),
+        [1, 2, 3].map(|n| Some(trace(n))),
+        "each event keeps its trace"
+    );
 }
 
 #[test]
 fn many_keys_make_no_new_series() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
     let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
     metrics::with_local_recorder(&recorder, || {
         runtime.block_on(async {
