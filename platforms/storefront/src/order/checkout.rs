@@ -14,7 +14,7 @@ pub(super) async fn create(cx: Cx, Json(new): Json<NewOrder>) -> Result<Accepted
     let user_id = cx.user()?;
     let order_id = cx.env().id().to_string();
     let wanted = match new.items {
-        Some(items) => items,
+        Some(items) => checked(items)?,
         None => cart_items(&cx, &order_id).await?,
     };
     let shipping_address = match new.shipping_address {
@@ -51,6 +51,14 @@ pub(super) async fn create(cx: Cx, Json(new): Json<NewOrder>) -> Result<Accepted
     ))
 }
 
+fn checked(items: Vec<NewOrderItem>) -> Result<Vec<NewOrderItem>> {
+    limits::lines(items.len())?;
+    items
+        .iter()
+        .try_for_each(|item| limits::quantity(item.quantity))?;
+    Ok(items)
+}
+
 async fn cart_items(cx: &Cx, order_id: &str) -> Result<Vec<NewOrderItem>> {
     let checkout = cart::Checkout {
         order_id: order_id.to_owned(),
@@ -71,10 +79,6 @@ async fn default_address(cx: &Cx) -> Result<Address> {
 
 /// Asks the catalogue what each thing is called and costs now.
 async fn priced(cx: &Cx, wanted: Vec<NewOrderItem>) -> Result<(Vec<OrderLine>, String)> {
-    limits::lines(wanted.len())?;
-    for item in &wanted {
-        limits::quantity(item.quantity)?;
-    }
     let items = wanted.iter().map(|item| product::QuoteItem {
         product_id: item.product_id.clone(),
         variant_id: item.variant_id.clone(),

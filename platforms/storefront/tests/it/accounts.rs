@@ -64,7 +64,7 @@ async fn somebody_new_registers_logs_in_and_orders() {
         .await
         .expect(202);
     eventually(SOON, async || {
-        shop.mails("To: Ann Example <ann@example.org>")
+        shop.mails("<ann@example.")
             .iter()
             .any(|mail| mail.contains("ORD-"))
     })

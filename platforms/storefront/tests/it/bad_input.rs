@@ -19,61 +19,61 @@ fn cases() -> Vec<Case> {
     vec![
         (post.clone(), items, "{", 400, "json_malformed"),
         (post.clone(), items, "", 400, "json_malformed"),
-        (post.clone(), items, "[]", 400, "body_mismatch"),
+        (post.clone(), items, "[]", 422, "body_mismatch"),
         (
             post.clone(),
             items,
             r#"{"quantity":1}"#,
-            400,
+            422,
             "body_mismatch",
         ),
         (
             post.clone(),
             items,
             r#"{"product_id":7,"quantity":1}"#,
-            400,
+            422,
             "body_mismatch",
         ),
         (
             post.clone(),
             items,
             r#"{"product_id":"p","quantity":-1}"#,
-            400,
+            422,
             "body_mismatch",
         ),
         (
             post.clone(),
             items,
             r#"{"product_id":"p","quantity":1.5}"#,
-            400,
+            422,
             "body_mismatch",
         ),
         (
             post.clone(),
             items,
             r#"{"product_id":"p","quantity":"1"}"#,
-            400,
+            422,
             "body_mismatch",
         ),
         (
             post.clone(),
             items,
             r#"{"product_id":"p","quantity":1e30}"#,
-            400,
+            422,
             "body_mismatch",
         ),
         (
             post.clone(),
             items,
             r#"{"product_id":"p","quantity":0}"#,
-            400,
+            422,
             "quantity_out_of_range",
         ),
         (
             post.clone(),
             items,
             r#"{"product_id":"p","quantity":1001}"#,
-            400,
+            422,
             "quantity_out_of_range",
         ),
         (
@@ -87,14 +87,14 @@ fn cases() -> Vec<Case> {
             post.clone(),
             items,
             r#"{"product_id":"p","quantity":1,"free":true}"#,
-            400,
+            422,
             "body_mismatch",
         ),
         (
             post.clone(),
             orders,
             r#"{"items":[]}"#,
-            400,
+            422,
             "lines_out_of_range",
         ),
         (
@@ -115,7 +115,7 @@ fn cases() -> Vec<Case> {
             get.clone(),
             "/api/products?limit=0",
             "",
-            400,
+            422,
             "limit_out_of_range",
         ),
         (
@@ -136,14 +136,14 @@ fn cases() -> Vec<Case> {
             get.clone(),
             "/api/products?cursor=elsewhere",
             "",
-            400,
+            422,
             "cursor_foreign",
         ),
         (
             get.clone(),
             "/api/products?q=a+b+c+d+e+f+g",
             "",
-            400,
+            422,
             "query_too_long",
         ),
         (
@@ -164,7 +164,7 @@ fn cases() -> Vec<Case> {
             get.clone(),
             "/api/analytics/daily?from=yesterday",
             "",
-            400,
+            422,
             "day_invalid",
         ),
         (
@@ -233,7 +233,7 @@ async fn an_order_without_a_key_and_a_body_without_an_end_are_refused() {
     });
     ann.post("/api/v1/orders", order)
         .await
-        .refused(400, "idempotency_key_invalid");
+        .refused(422, "idempotency_key_invalid");
 
     let name = "x".repeat(2 * 1024 * 1024);
     let body = json!({ "product_id": name, "quantity": 1 }).to_string();
@@ -302,12 +302,12 @@ async fn a_cursor_of_another_list_is_refused() {
         .gateway
         .get(&ours)
         .await
-        .refused(400, "cursor_foreign");
+        .refused(422, "cursor_foreign");
     let elsewhere = format!("/api/products?q=kettle&cursor={cursor}");
     shop.gateway
         .get(&elsewhere)
         .await
-        .refused(400, "cursor_foreign");
+        .refused(422, "cursor_foreign");
     other.stop().await;
     shop.stop().await;
 }

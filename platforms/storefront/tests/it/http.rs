@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// Somebody who sends requests to one address, with or without a token.
 #[derive(Clone)]
-pub struct Caller {
+pub(crate) struct Caller {
     base: String,
     headers: Vec<(String, String)>,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -18,22 +18,22 @@ pub struct Caller {
 
 /// What came back.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: hyper::HeaderMap,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: hyper::HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Answer {
     /// The body as JSON; fails the test with all that came if it is none.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// The body as JSON of an answer that must have this status.
     #[track_caller]
-    pub fn expect(&self, status: u16) -> Value {
+    pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         if self.body.is_empty() {
             Value::Null
@@ -44,7 +44,7 @@ impl Answer {
 
     /// Checks that it is a problem document with this status and code.
     #[track_caller]
-    pub fn refused(&self, status: u16, code: &str) -> Value {
+    pub(crate) fn refused(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         let content_type = self.header("content-type").unwrap_or_default();
         assert!(
@@ -57,13 +57,13 @@ impl Answer {
         problem
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 }
 
 impl Caller {
-    pub fn new(base: impl Into<String>) -> Self {
+    pub(crate) fn new(base: impl Into<String>) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self {
             base: base.into(),
@@ -73,44 +73,44 @@ impl Caller {
     }
 
     /// The same with one more header on every request.
-    pub fn with(&self, name: &str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(&self, name: &str, value: impl Into<String>) -> Self {
         let mut with = self.clone();
         with.headers.retain(|(there, _)| there != name);
         with.headers.push((name.to_owned(), value.into()));
         with
     }
 
-    pub fn bearing(&self, token: &str) -> Self {
+    pub(crate) fn bearing(&self, token: &str) -> Self {
         self.with("authorization", format!("Bearer {token}"))
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, None).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.send(Method::POST, path, Some(body.to_string())).await
     }
 
-    pub async fn put(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
         self.send(Method::PUT, path, Some(body.to_string())).await
     }
 
-    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
         self.send(Method::PATCH, path, Some(body.to_string())).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send(Method::DELETE, path, None).await
     }
 
-    pub async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {
         let answer = self.try_send(method.clone(), path, body).await;
         answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
     /// Sends a request to a server that may be gone.
-    pub async fn try_send(
+    pub(crate) async fn try_send(
         &self,
         method: Method,
         path: &str,

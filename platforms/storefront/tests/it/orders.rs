@@ -98,7 +98,9 @@ async fn an_order_is_one_flow_and_one_trace() {
         .expect(202);
     let order_id = accepted["order_id"].as_str().unwrap();
 
-    let events = shop.events(flow, &["notification.sent"]).await;
+    let events = shop
+        .events(flow, &["order.confirmed", "notification.sent"])
+        .await;
     let about_order: Vec<_> = events
         .iter()
         .filter(|event| event["kind"] != "command")

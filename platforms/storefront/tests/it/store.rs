@@ -10,20 +10,20 @@ use trunkline_testkit::eventually;
 use crate::http::{Answer, Caller};
 
 /// The seed's own example product: 29.99, plenty in stock.
-pub const TEA_SET: &str = "550e8400-e29b-41d4-a716-446655440004";
+pub(crate) const TEA_SET: &str = "550e8400-e29b-41d4-a716-446655440004";
 /// Long enough for anything that ends by itself.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A running store, and how to talk to it.
-pub struct TestStore {
-    pub store: Store,
-    pub gateway: Caller,
-    pub admin: Caller,
-    pub folder: TempDir,
+pub(crate) struct TestStore {
+    pub(crate) store: Store,
+    pub(crate) gateway: Caller,
+    pub(crate) admin: Caller,
+    pub(crate) folder: TempDir,
 }
 
 /// Short times, so that nothing in a test waits long.
-pub const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [service.payment-service]
 timeout_ms = 300
 ask_again_ms = 100
@@ -31,18 +31,18 @@ attempts_max = 3
 "#;
 
 impl TestStore {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(CONFIG).await
     }
 
     /// Starts a store with this configuration file.
-    pub async fn start_with(config: &str) -> Self {
+    pub(crate) async fn start_with(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::start_in(folder, config).await
     }
 
     /// Starts a store on a folder that may have seen one before.
-    pub async fn start_in(folder: TempDir, config: &str) -> Self {
+    pub(crate) async fn start_in(folder: TempDir, config: &str) -> Self {
         let file = folder.path().join("trunkline.toml");
         std::fs::write(&file, config).unwrap();
         let settings = Settings {
@@ -66,12 +66,12 @@ impl TestStore {
     }
 
     /// A token of this user.
-    pub fn token(&self, name: &str) -> String {
+    pub(crate) fn token(&self, name: &str) -> String {
         self.store.token(name, Duration::from_secs(60)).unwrap()
     }
 
     /// A caller with a token of this user.
-    pub fn user(&self, name: &str) -> User {
+    pub(crate) fn user(&self, name: &str) -> User {
         let caller = self.gateway.bearing(&self.token(name));
         User {
             id: demo::user_id(name),
@@ -80,13 +80,13 @@ impl TestStore {
     }
 
     /// Stops it, and gives back its folder.
-    pub async fn stop(self) -> TempDir {
+    pub(crate) async fn stop(self) -> TempDir {
         self.store.shutdown().await;
         self.folder
     }
 
     /// What the ledger of the payment provider says of an order.
-    pub async fn charges(&self, order_id: &str) -> Vec<Value> {
+    pub(crate) async fn charges(&self, order_id: &str) -> Vec<Value> {
         let provider = Caller::new(self.store.provider_url());
         let ledger = provider.get("/v1/charges").await.expect(200);
         let charges = ledger.as_array().unwrap().iter();
@@ -96,7 +96,7 @@ impl TestStore {
             .collect()
     }
 
-    pub async fn availability(&self, product_id: &str) -> (u64, u64, u64) {
+    pub(crate) async fn availability(&self, product_id: &str) -> (u64, u64, u64) {
         let stock = self
             .gateway
             .get(&format!("/api/inventory/{product_id}"))
@@ -107,7 +107,7 @@ impl TestStore {
     }
 
     /// The events of an order's flow, in the order in which they happened, once there are `types`.
-    pub async fn events(&self, correlation_id: &str, types: &[&str]) -> Vec<Value> {
+    pub(crate) async fn events(&self, correlation_id: &str, types: &[&str]) -> Vec<Value> {
         let mut events = Vec::new();
         eventually(SOON, async || {
             let path = format!("/api/v1/events?correlation_id={correlation_id}&limit=1000");
@@ -125,7 +125,7 @@ impl TestStore {
     }
 
     /// Files of mails that speak of this text.
-    pub fn mails(&self, about: &str) -> Vec<String> {
+    pub(crate) fn mails(&self, about: &str) -> Vec<String> {
         let Ok(files) = std::fs::read_dir(self.folder.path().join("data/mail")) else {
             return Vec::new();
         };
@@ -136,14 +136,14 @@ impl TestStore {
 
 /// Somebody who shops.
 #[derive(Clone)]
-pub struct User {
-    pub id: String,
-    pub caller: Caller,
+pub(crate) struct User {
+    pub(crate) id: String,
+    pub(crate) caller: Caller,
 }
 
 impl User {
     /// Orders some pieces of a product; the answer, whatever it is.
-    pub async fn order(&self, key: &str, product_id: &str, quantity: u32) -> Answer {
+    pub(crate) async fn order(&self, key: &str, product_id: &str, quantity: u32) -> Answer {
         let body = json!({
             "items": [{ "product_id": product_id, "quantity": quantity }],
             "shipping_address": address(),
@@ -155,7 +155,7 @@ impl User {
     }
 
     /// Pays with another card from now on.
-    pub async fn pay_with(&self, card_token: &str) {
+    pub(crate) async fn pay_with(&self, card_token: &str) {
         let card = json!({ "card_token": card_token });
         self.caller
             .put("/api/payments/card", card)
@@ -163,7 +163,7 @@ impl User {
             .expect(200);
     }
 
-    pub async fn order_state(&self, order_id: &str) -> Value {
+    pub(crate) async fn order_state(&self, order_id: &str) -> Value {
         self.caller
             .get(&format!("/api/v1/orders/{order_id}"))
             .await
@@ -171,7 +171,7 @@ impl User {
     }
 
     /// The order, once it has ended.
-    pub async fn ended(&self, order_id: &str) -> Value {
+    pub(crate) async fn ended(&self, order_id: &str) -> Value {
         let mut order = Value::Null;
         eventually(SOON, async || {
             order = self.order_state(order_id).await;
@@ -182,12 +182,12 @@ impl User {
     }
 }
 
-pub fn address() -> Value {
+pub(crate) fn address() -> Value {
     serde_json::to_value(demo::address()).unwrap()
 }
 
 /// The types of events, in their order.
-pub fn types(events: &[Value]) -> Vec<&str> {
+pub(crate) fn types(events: &[Value]) -> Vec<&str> {
     events
         .iter()
         .map(|event| event["type"].as_str().unwrap())

@@ -13,12 +13,12 @@ use crate::http::Caller;
 use crate::store::address;
 
 /// What customers buy: plenty of each is in stock.
-pub const GOODS_COUNT: usize = 6;
+pub(crate) const GOODS_COUNT: usize = 6;
 /// A pause between two orders of one customer.
 const PAUSE: Duration = Duration::from_millis(60);
 
 /// Customers, each with a card of another kind.
-pub struct Customers {
+pub(crate) struct Customers {
     users: Vec<Customer>,
     goods: Vec<String>,
 }
@@ -31,23 +31,23 @@ struct Customer {
 
 /// An order as customers see it.
 #[derive(Debug, Clone)]
-pub struct Order {
-    pub id: String,
-    pub number: String,
-    pub status: String,
-    pub items: Vec<(String, u64)>,
-    pub amount_minor: i64,
+pub(crate) struct Order {
+    pub(crate) id: String,
+    pub(crate) number: String,
+    pub(crate) status: String,
+    pub(crate) items: Vec<(String, u64)>,
+    pub(crate) amount_minor: i64,
 }
 
 /// Customers at work.
-pub struct Shopping {
+pub(crate) struct Shopping {
     tasks: JoinSet<Vec<String>>,
     closing: Arc<AtomicBool>,
 }
 
 impl Customers {
     /// Gives each customer a token and a card.
-    pub async fn open(world: &World) -> Self {
+    pub(crate) async fn open(world: &World) -> Self {
         let cards = [
             "tok_visa",
             "tok_visa",
@@ -72,7 +72,7 @@ impl Customers {
     }
 
     /// Sends everybody shopping.
-    pub fn shop(&self, world: &World) -> Shopping {
+    pub(crate) fn shop(&self, world: &World) -> Shopping {
         let closing = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for customer in self.users.clone() {
@@ -94,7 +94,7 @@ impl Customers {
     }
 
     /// Every order that the store knows of these customers.
-    pub async fn orders(&self, world: &World) -> Vec<Order> {
+    pub(crate) async fn orders(&self, world: &World) -> Vec<Order> {
         let mut orders = Vec::new();
         for customer in &self.users {
             let caller = world.gateway.bearing(&customer.token);
@@ -115,7 +115,7 @@ impl Customers {
 
 impl Shopping {
     /// Lets everybody finish the order at hand; the ids of all accepted orders.
-    pub async fn close(self) -> Vec<String> {
+    pub(crate) async fn close(self) -> Vec<String> {
         self.closing.store(true, Ordering::Relaxed);
         self.tasks.join_all().await.concat()
     }

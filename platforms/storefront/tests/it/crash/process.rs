@@ -21,11 +21,11 @@ ask_again_ms = 150
 attempts_max = 5
 ";
 
-pub struct World {
-    pub folder: TempDir,
-    pub gateway: Caller,
-    pub admin: Caller,
-    pub provider: Caller,
+pub(crate) struct World {
+    pub(crate) folder: TempDir,
+    pub(crate) gateway: Caller,
+    pub(crate) admin: Caller,
+    pub(crate) provider: Caller,
     addresses: [String; 3],
     store: Option<Child>,
     _sandbox: Child,
@@ -33,7 +33,7 @@ pub struct World {
 
 impl World {
     /// Starts the provider; the store has yet to be started.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let addresses = [(); 3].map(|()| format!("127.0.0.1:{}", free_port().unwrap()));
         let [gateway, admin, provider] = addresses
@@ -64,11 +64,11 @@ impl World {
         }
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let log = File::options()
             .create(true)
             .append(true)
@@ -90,7 +90,7 @@ impl World {
         self.store = Some(Child::spawn(&mut store).unwrap());
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let status = self.store.take().unwrap().kill().unwrap();
         let log = || std::fs::read_to_string(self.folder.path().join("store.log")).unwrap();
         assert!(
@@ -101,7 +101,7 @@ impl World {
     }
 
     /// Waits until the store takes requests.
-    pub async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         eventually(Duration::from_secs(30), async || {
             let ready = self
                 .admin
@@ -113,7 +113,7 @@ impl World {
     }
 
     /// A token of this user, as anybody at the store's machine can have one made.
-    pub fn token(&self, user: &str) -> String {
+    pub(crate) fn token(&self, user: &str) -> String {
         let output = command()
             .args(["token", "--user", user, "--data"])
             .arg(self.data())

@@ -9,10 +9,10 @@ use super::customers::{GOODS_COUNT, Order};
 use super::process::World;
 
 /// Pieces on hand of the goods that customers buy.
-pub type Stock = BTreeMap<String, u64>;
+pub(crate) type Stock = BTreeMap<String, u64>;
 
 /// The goods of which there is most, among those that cost little.
-pub async fn stock(world: &World) -> Stock {
+pub(crate) async fn stock(world: &World) -> Stock {
     let page = world
         .gateway
         .get("/api/products?q=notebook&limit=100")
@@ -44,7 +44,7 @@ async fn on_hand(world: &World, product_id: &str) -> (u64, u64) {
 }
 
 /// Whether nothing is left to do: nothing to send, nothing to handle, nothing scheduled.
-pub async fn calm(world: &World) -> bool {
+pub(crate) async fn calm(world: &World) -> bool {
     let get = async |path: &str| {
         let answer = world.admin.try_send(Method::GET, path, None).await.ok()?;
         (answer.status == 200).then(|| answer.json())
@@ -78,7 +78,7 @@ fn numbers(value: &Value, names: &[&str]) -> Vec<u64> {
     }
 }
 
-pub fn every_accepted_order_ended(accepted: &[String], orders: &[Order]) {
+pub(crate) fn every_accepted_order_ended(accepted: &[String], orders: &[Order]) {
     let known: BTreeSet<_> = orders.iter().map(|order| &order.id).collect();
     assert_eq!(
         known,
@@ -104,7 +104,7 @@ pub fn every_accepted_order_ended(accepted: &[String], orders: &[Order]) {
     assert_eq!(numbers.len(), orders.len(), "numbers are unique");
 }
 
-pub async fn stock_adds_up(world: &World, before: &Stock, orders: &[Order]) {
+pub(crate) async fn stock_adds_up(world: &World, before: &Stock, orders: &[Order]) {
     let mut expected = before.clone();
     for order in orders.iter().filter(|order| order.status == "confirmed") {
         for (product_id, quantity) in &order.items {
@@ -120,7 +120,7 @@ pub async fn stock_adds_up(world: &World, before: &Stock, orders: &[Order]) {
     }
 }
 
-pub async fn each_payment_was_charged_once(world: &World, orders: &[Order]) {
+pub(crate) async fn each_payment_was_charged_once(world: &World, orders: &[Order]) {
     let ledger = world.provider.get("/v1/charges").await.expect(200);
     let mut taken = BTreeMap::<String, Vec<i64>>::new();
     for charge in ledger.as_array().unwrap() {
@@ -144,7 +144,7 @@ pub async fn each_payment_was_charged_once(world: &World, orders: &[Order]) {
     assert!(taken.is_empty(), "charged for no order: {taken:?}");
 }
 
-pub fn each_mail_was_sent(world: &World, orders: &[Order]) {
+pub(crate) fn each_mail_was_sent(world: &World, orders: &[Order]) {
     let files = std::fs::read_dir(world.data().join("mail")).unwrap();
     let paths = files.map(|file| file.unwrap().path());
     let whole = paths.filter(|path| path.extension().is_some_and(|kind| kind == "eml"));
@@ -171,7 +171,7 @@ pub fn each_mail_was_sent(world: &World, orders: &[Order]) {
     }
 }
 
-pub async fn no_event_was_lost(world: &World, orders: &[Order]) {
+pub(crate) async fn no_event_was_lost(world: &World, orders: &[Order]) {
     let ids = |status: &str| -> BTreeSet<String> {
         let of_status = orders
             .iter()
