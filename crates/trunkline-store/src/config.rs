@@ -82,7 +82,7 @@ fn sqlite_place(url: &str, rest: &str) -> Result<Place> {
 fn postgres_place(url: &str, service: &str) -> Result<Place> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let mut schema = service.replace('-', "_");
-    let mut pool_max = 5;
+    let mut pool_max = 4;
     let mut others = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {

@@ -214,7 +214,7 @@ pub(crate) async fn next_due(conn: &mut AnyConnection) -> Result<Option<Timestam
 
 /// Publishes the scheduled events that are due, at most `limit`. Says how many.
 pub(crate) async fn release_due(store: &Store, limit: i64) -> Result<usize> {
-    let mut tx = store.begin_relaxed().await?;
+    let mut tx = store.begin_relay().await?;
     let rows = sqlx::query(
         "SELECT id, event_id, key, due, envelope FROM trunkline_scheduled WHERE due <= $1 \
          ORDER BY due, id LIMIT $2",

@@ -9,6 +9,7 @@ use trunkline_core::{Error, Result};
 
 use crate::config::StoreConfig;
 use crate::error::sql_error;
+use crate::tx::Mode;
 
 /// Readers at once; a further one waits. They are apart from the writers, so that whoever holds a
 /// transaction can still read.
@@ -22,8 +23,10 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(2);
 pub(crate) struct Postgres {
     options: AnyConnectOptions,
     pub(crate) schema: Arc<str>,
-    pub(crate) writers: AnyPool,
+    writers: AnyPool,
     pub(crate) readers: AnyPool,
+    /// The relay's one connection to write with.
+    relay: AnyPool,
 }
 
 impl Postgres {
@@ -38,14 +41,33 @@ impl Postgres {
         let mut conn = options.connect().await.map_err(sql_error).map_err(named)?;
         make_schema(&mut conn, &schema).await.map_err(named)?;
         conn.close().await.map_err(sql_error)?;
-        let writers = pool(&options, &schema, pool_max, config.acquire_timeout);
-        let readers = pool(&options, &schema, READERS_MAX, config.acquire_timeout);
+        let timeout = config.acquire_timeout;
+        let write = session_sql(&schema);
+        let read = format!("{write}; SET default_transaction_read_only = on");
+        let writers = pool(&options, &write, pool_max, timeout);
+        let relay = pool(&options, &write, 1, timeout);
+        let readers = pool(&options, &read, READERS_MAX, timeout);
         Ok(Self {
             options,
             schema,
             writers,
             readers,
+            relay,
         })
+    }
+
+    /// The connections to write with.
+    pub(crate) fn pool(&self, mode: Mode) -> &AnyPool {
+        match mode {
+            Mode::Durable | Mode::Relaxed => &self.writers,
+            Mode::Relay => &self.relay,
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        self.writers.close().await;
+        self.relay.close().await;
+        self.readers.close().await;
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -55,15 +77,15 @@ impl Postgres {
     /// A connection outside the pools, for a lock that belongs to a session.
     pub(crate) async fn session(&self) -> Result<AnyConnection> {
         let mut conn = self.options.connect().await.map_err(sql_error)?;
-        set_schema(&mut conn, &self.schema)
+        set_up(&mut conn, &session_sql(&self.schema))
             .await
             .map_err(sql_error)?;
         Ok(conn)
     }
 }
 
-fn pool(options: &AnyConnectOptions, schema: &Arc<str>, max: u32, timeout: Duration) -> AnyPool {
-    let schema = Arc::clone(schema);
+fn pool(options: &AnyConnectOptions, session: &str, max: u32, timeout: Duration) -> AnyPool {
+    let session: Arc<str> = session.into();
     AnyPoolOptions::new()
         .max_connections(max)
         .min_connections(0)
@@ -73,28 +95,36 @@ fn pool(options: &AnyConnectOptions, schema: &Arc<str>, max: u32, timeout: Durat
             Box::pin(async move { Ok(meta.idle_for < TRUSTED_IDLE || conn.ping().await.is_ok()) })
         })
         .after_connect(move |conn, _| {
-            let schema = Arc::clone(&schema);
-            Box::pin(async move { set_schema(conn, &schema).await })
+            let session = Arc::clone(&session);
+            Box::pin(async move { set_up(conn, &session).await })
         })
         .connect_lazy_with(options.clone())
 }
 
 async fn make_schema(conn: &mut AnyConnection, schema: &str) -> Result<()> {
-    // Two services that start at once race in `IF NOT EXISTS`; the loser sees that it exists.
-    let sql = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
-    match sqlx::raw_sql(AssertSqlSafe(sql))
-        .execute(conn)
+    // Asked first, because `IF NOT EXISTS` wants the right to make schemas even where one exists.
+    let found = sqlx::query("SELECT 1 FROM pg_namespace WHERE nspname = $1")
+        .bind(schema)
+        .fetch_optional(&mut *conn)
         .await
-        .map_err(sql_error)
-    {
+        .map_err(sql_error)?;
+    if found.is_some() {
+        return Ok(());
+    }
+    let sql = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
+    match set_up(conn, &sql).await.map_err(sql_error) {
+        // Of two services that start at once, the loser sees that it exists.
         Err(error) if error.code() != "row_exists" => Err(error),
         _ => Ok(()),
     }
 }
 
-async fn set_schema(conn: &mut AnyConnection, schema: &str) -> Result<(), sqlx::Error> {
-    // The name was checked when the URL was read: it has no quote in it.
-    let sql = format!("SET search_path TO \"{schema}\"");
+/// What a session is told first. The name was checked when the URL was read: it has no quote in it.
+fn session_sql(schema: &str) -> String {
+    format!("SET search_path TO \"{schema}\"")
+}
+
+async fn set_up(conn: &mut AnyConnection, sql: &str) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(AssertSqlSafe(sql))
         .execute(conn)
         .await

@@ -115,6 +115,9 @@ impl Sqlite {
 
     /// Waits for the writer; those who wait get it in the order in which they asked.
     pub(crate) async fn writer(&self) -> Result<Held> {
+        if self.readers.is_closed() {
+            return Err(Error::unavailable("store_closed", "the store is closed"));
+        }
         let wait =
             tokio::time::timeout(self.acquire_timeout, Arc::clone(&self.writer).lock_owned());
         let mut guard = wait.await.map_err(|_| busy())?;

@@ -20,7 +20,7 @@ use crate::migrate::{self, Migration};
 use crate::owner::Presence;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
-use crate::tx::Tx;
+use crate::tx::{Mode, Tx};
 use crate::{Idempotency, Jobs, inbox, parking, tables};
 
 /// Which database a store is in.
@@ -84,7 +84,8 @@ impl Store {
     /// # Shape
     /// `sqlite:PATH` (relative paths are taken from the working directory), `sqlite::memory:` (a file
     /// that goes away with the store), or `postgres://USER@HOST/DATABASE?schema=NAME`, where `schema`
-    /// is the service's name by default and `pool=5` bounds its writers. `{service}` stands for the
+    /// is the service's name by default and `pool=4` bounds its writers (it takes five connections
+    /// more: two readers and the relay's). `{service}` stands for the
     /// service's name.
     ///
     /// # Guarantees
@@ -173,17 +174,23 @@ impl Store {
     /// Begins a transaction that may write.
     ///
     /// # Guarantees
-    /// Cancel safe. On SQLite writers take turns, in the order in which they asked.
+    /// Cancel safe. On SQLite writers take turns, in the order in which they asked: whoever holds a
+    /// transaction and asks for another waits for itself, until it is told `Overloaded`.
     ///
     /// # Errors
     /// `Overloaded` when no turn came in time, `Unavailable` when the server is gone: nothing happened.
     pub async fn begin(&self) -> Result<Tx> {
-        Tx::begin(self.clone(), true).await
+        Tx::begin(self.clone(), Mode::Durable).await
     }
 
     /// Begins a transaction whose commit may be lost when the machine (not the process) dies.
     pub(crate) async fn begin_relaxed(&self) -> Result<Tx> {
-        Tx::begin(self.clone(), false).await
+        Tx::begin(self.clone(), Mode::Relaxed).await
+    }
+
+    /// The same, for the relay.
+    pub(crate) async fn begin_relay(&self) -> Result<Tx> {
+        Tx::begin(self.clone(), Mode::Relay).await
     }
 
     /// A connection to read with, outside any transaction. It sees what is committed.
@@ -240,8 +247,7 @@ impl Store {
         match &self.0.backend {
             Backend::Sqlite(sqlite) => sqlite.close().await,
             Backend::Postgres(postgres) => {
-                postgres.writers.close().await;
-                postgres.readers.close().await;
+                postgres.close().await;
             }
         }
     }

@@ -28,7 +28,7 @@ const BEGIN_ATTEMPTS: usize = 3;
 pub struct Tx {
     store: Store,
     conn: Conn,
-    durable: bool,
+    mode: Mode,
     /// Events wait here for the commit: the locks that keep the order of their keys are then held
     /// for the length of the commit and not of the transaction, and are taken in one order.
     events: Vec<OutboxRow>,
@@ -36,6 +36,18 @@ pub struct Tx {
     /// Each savepoint and how many events there were then.
     savepoints: Vec<(u32, usize)>,
     due: Option<Timestamp>,
+}
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Work: on disk when its commit returns.
+    Durable,
+    /// Housekeeping: a commit may be lost when the machine (not the process) dies.
+    Relaxed,
+    /// The relay's housekeeping: the same, and on PostgreSQL it never waits for a writer, so that
+    /// long transactions don't keep what is committed from being sent.
+    Relay,
 }
 
 #[derive(Debug)]
@@ -54,11 +66,11 @@ impl Conn {
 }
 
 impl Tx {
-    pub(crate) async fn begin(store: Store, durable: bool) -> Result<Self> {
+    pub(crate) async fn begin(store: Store, mode: Mode) -> Result<Self> {
         let conn = match store.backend() {
             Backend::Sqlite(sqlite) => {
                 let mut held = sqlite.writer().await?;
-                let begun = if durable {
+                let begun = if mode == Mode::Durable {
                     sqlx::query("BEGIN IMMEDIATE").execute(held.conn()).await
                 } else {
                     let relaxed = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
@@ -68,8 +80,8 @@ impl Tx {
                 Conn::Sqlite(held)
             }
             Backend::Postgres(postgres) => {
-                let mut transaction = begin_postgres(&postgres.writers).await?;
-                if !durable {
+                let mut transaction = begin_postgres(postgres.pool(mode)).await?;
+                if mode != Mode::Durable {
                     sqlx::raw_sql("SET LOCAL synchronous_commit = off")
                         .execute(&mut *transaction)
                         .await
@@ -81,7 +93,7 @@ impl Tx {
         Ok(Self {
             store,
             conn,
-            durable,
+            mode,
             events: Vec::new(),
             events_bytes: 0,
             savepoints: Vec::new(),
@@ -227,7 +239,7 @@ impl Tx {
         };
         match self.conn {
             Conn::Sqlite(mut held) => {
-                let committed = if self.durable {
+                let committed = if self.mode == Mode::Durable {
                     sqlx::query("COMMIT").execute(held.conn()).await
                 } else {
                     sqlx::raw_sql("COMMIT; PRAGMA synchronous = FULL")

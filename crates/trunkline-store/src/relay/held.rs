@@ -121,7 +121,7 @@ pub(super) async fn measure(store: &Store, conn: &mut sqlx::AnyConnection) -> Re
 
 /// Sets an event aside, with its reason.
 pub(super) async fn set_aside(store: &Store, row: &OutboxRow, held: bool, why: &str) -> Result<()> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin_relay().await?;
     if held {
         sqlx::query("UPDATE trunkline_held SET error = $1, stuck_at = $2 WHERE id = $3")
             .bind(why)
@@ -138,7 +138,7 @@ pub(super) async fn set_aside(store: &Store, row: &OutboxRow, held: bool, why: &
 
 /// Puts events behind the stuck one of their key, in order.
 pub(super) async fn hold(store: &Store, rows: &[OutboxRow]) -> Result<()> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin_relay().await?;
     for row in rows {
         divert(store, &mut tx, row, None).await?;
     }

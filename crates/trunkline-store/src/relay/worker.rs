@@ -315,7 +315,7 @@ impl Worker {
             })
             .collect();
         if batch.held {
-            let mut tx = self.store.begin_relaxed().await?;
+            let mut tx = self.store.begin_relay().await?;
             outbox::remove(self.store.engine(), tx.conn(), true, &outbox::id_list(ids)).await?;
             tx.commit().await?;
             self.state.progressed();
@@ -331,7 +331,7 @@ impl Worker {
             return Ok(());
         }
         let ids = outbox::id_list(self.unsaved.iter().copied());
-        let mut tx = self.store.begin_relaxed().await?;
+        let mut tx = self.store.begin_relay().await?;
         outbox::remove(self.store.engine(), tx.conn(), false, &ids).await?;
         tx.commit().await?;
         self.unsaved.clear();

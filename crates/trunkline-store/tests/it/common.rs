@@ -13,7 +13,7 @@ use trunkline_telemetry::Telemetry;
 use trunkline_testkit::postgres::Postgres;
 
 /// Long enough for anything that will happen at all.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Where a test's store is: it may be opened again.
 pub(crate) struct Place {

@@ -12,6 +12,7 @@ mod idempotency;
 mod inbox;
 mod jobs;
 mod migrations;
+mod moody;
 mod parking;
 mod places;
 mod relay;

@@ -1,19 +1,16 @@
 //! The relay sends what is committed, in order, whatever fails.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use parking_lot::Mutex;
 use trunkline_bus::memory::Memory;
-use trunkline_bus::{Capabilities, PublishError, Subscribe, Subscription, TopicSpec, Transport};
-use trunkline_core::{Env, Envelope, Error, ErrorKind, Priority, Result};
+use trunkline_core::{Env, ErrorKind, Priority};
 use trunkline_store::Store;
 use trunkline_telemetry::Check;
 use trunkline_testkit::{eventually, numbered};
 
 use crate::common::{LIMIT, Place, bus, on_both_engines, relay, sent, sent_ids};
+use crate::moody::Moody;
 
 on_both_engines!(
     what_is_committed_is_sent_on_its_lane,
@@ -27,77 +24,8 @@ on_both_engines!(
     of_two_relays_one_sends_and_the_other_takes_over,
     a_stopped_relay_leaves_the_rest,
     odd_keys_are_sent_and_held_like_others,
+    long_transactions_do_not_hold_up_the_relay,
 );
-
-/// A bus that fails as it is told.
-#[derive(Debug)]
-struct Moody {
-    bus: Arc<Memory>,
-    down: AtomicBool,
-    /// Events with these ids can never be sent; with the second, the failure looks transient.
-    unsendable: Mutex<Vec<String>>,
-    flaky: Mutex<Vec<String>>,
-}
-
-impl Moody {
-    async fn new() -> Arc<Self> {
-        Arc::new(Self {
-            bus: bus().await,
-            down: AtomicBool::new(false),
-            unsendable: Mutex::default(),
-            flaky: Mutex::default(),
-        })
-    }
-
-    fn refuses(&self, event: &Envelope) -> Option<Error> {
-        if self.down.load(Ordering::SeqCst) {
-            return Some(Error::unavailable("down", "the bus is down"));
-        }
-        if self.unsendable.lock().iter().any(|id| event.id == *id) {
-            return Some(Error::new(
-                ErrorKind::TooLarge,
-                "too_large",
-                "the event is too large",
-            ));
-        }
-        let flaky = self.flaky.lock().iter().any(|id| event.id == *id);
-        flaky.then(|| Error::unavailable("flaky", "not this one, not now"))
-    }
-}
-
-impl Transport for Moody {
-    fn capabilities(&self) -> Capabilities {
-        self.bus.capabilities()
-    }
-
-    fn declare<'a>(&'a self, topics: &'a [TopicSpec]) -> BoxFuture<'a, Result<()>> {
-        self.bus.declare(topics)
-    }
-
-    fn publish<'a>(&'a self, batch: &'a [Envelope]) -> BoxFuture<'a, Result<(), PublishError>> {
-        Box::pin(async move {
-            for (accepted, event) in batch.iter().enumerate() {
-                if let Some(error) = self.refuses(event) {
-                    return Err(PublishError { accepted, error });
-                }
-                let sent = self.bus.publish(std::slice::from_ref(event)).await;
-                sent.map_err(|failed| PublishError { accepted, ..failed })?;
-            }
-            Ok(())
-        })
-    }
-
-    fn subscribe<'a>(
-        &'a self,
-        spec: &'a Subscribe,
-    ) -> BoxFuture<'a, Result<Box<dyn Subscription>>> {
-        self.bus.subscribe(spec)
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<()>> {
-        self.bus.close()
-    }
-}
 
 async fn publish(store: &Store, key: &str, numbers: impl IntoIterator<Item = usize>) {
     let mut tx = store.begin().await.unwrap();
@@ -391,4 +319,17 @@ async fn odd_keys_are_sent_and_held_like_others(place: Place) {
     bus.unsendable.lock().clear();
     relay.retry_stuck(&format!("{odd}/0")).await.unwrap();
     eventually(LIMIT, async || of_key(&bus.bus, odd).await == range(odd, 3)).await;
+}
+
+async fn long_transactions_do_not_hold_up_the_relay(mut place: Place) {
+    place.url = place.url.replace("pool=70", "pool=2");
+    let store = place.open().await;
+    if store.engine() == trunkline_store::Engine::Sqlite {
+        return; // One writer at a time: while it is held, nothing is committed that could be sent.
+    }
+    let bus = bus().await;
+    publish(&store, "a", 0..1000).await;
+    let (_first, _second) = (store.begin().await.unwrap(), store.begin().await.unwrap());
+    let relay = relay(&store, bus.clone());
+    assert!(relay.drain(LIMIT).await);
 }
