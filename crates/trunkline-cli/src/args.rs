@@ -1,0 +1,220 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Parser, Subcommand};
+
+/// Looks into a running platform and steers it, over its admin address.
+#[derive(Debug, Parser)]
+#[command(name = "trunkline", version, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    /// The platform's admin address.
+    #[arg(
+        long,
+        global = true,
+        env = "TRUNKLINE_ADMIN",
+        default_value = "http://127.0.0.1:9900"
+    )]
+    pub(crate) admin: String,
+    /// The admin token, where the platform asks for one.
+    #[arg(
+        long,
+        global = true,
+        env = "TRUNKLINE_ADMIN_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<String>,
+    /// Print what the platform answers, as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Events that could not be handled, and those that queue behind them.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+    /// The trail of events, the newest last.
+    Events(Events),
+    /// Where a business flow stands.
+    #[command(subcommand)]
+    Flows(Flows),
+    /// Who handles events, how far behind.
+    #[command(subcommand)]
+    Subscriptions(Subscriptions),
+    /// Events that wait to be sent, and those that can't be.
+    #[command(subcommand)]
+    Outbox(Outbox),
+    /// Whether all is well; exit code 1 where it is not.
+    Health,
+    /// What services there are, and who calls, publishes and handles what.
+    Topology,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetters {
+    /// Lists them, the oldest first.
+    List(LetterFilter),
+    /// Shows one with its event.
+    Show {
+        /// The letter's id.
+        id: String,
+    },
+    /// Replaces the data of one's event; the original is kept.
+    Edit {
+        /// The letter's id.
+        id: String,
+        /// The new data, as JSON.
+        #[arg(long, required_unless_present = "file", conflicts_with = "file")]
+        data: Option<String>,
+        /// A file with the new data; `-` is standard input.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Handles the letters of parked keys again, in order. Ctrl-C interrupts between two letters; run it again
+    /// to go on.
+    Replay(Replay),
+    /// Throws letters away, for good.
+    Discard(Discard),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct LetterFilter {
+    /// Only of this group.
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// Only of this key.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Only of this event type.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+    /// At most so many, up to 1000.
+    #[arg(long)]
+    pub(crate) limit: Option<u32>,
+    /// Those after this id.
+    #[arg(long)]
+    pub(crate) after: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Replay {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Only of this group.
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// Only tell what would run.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// At most so many letters a second.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
+    /// Replay even what was replayed in vain too often.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Group)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Which {
+    /// The key of this letter.
+    pub(crate) id: Option<String>,
+    /// This key.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Keys with a letter of this event type.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+    /// Every key.
+    #[arg(long, conflicts_with_all = ["id", "key", "event_type"])]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Group)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Discard {
+    /// The letter's id.
+    #[arg(conflicts_with_all = ["key", "event_type", "group"])]
+    pub(crate) id: Option<String>,
+    /// All letters of this key.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// All letters of this event type.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+    /// Only of this group.
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Events {
+    /// Only of this correlation id.
+    #[arg(long)]
+    pub(crate) correlation_id: Option<String>,
+    /// Only of this type.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+    /// Only with this business key, such as an order's id.
+    #[arg(long)]
+    pub(crate) business_key: Option<String>,
+    /// How many of the newest.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+    /// Goes on with each new one, until Ctrl-C.
+    #[arg(long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Flows {
+    /// Tells the story of one: its events, what is still expected, and what it is stuck on.
+    Show {
+        /// A correlation id, or a business key such as an order's id.
+        id: String,
+    },
+    /// Lists the newest.
+    List {
+        /// Only of this flow.
+        #[arg(long)]
+        flow: Option<String>,
+        /// Only in this state.
+        #[arg(long, value_parser = ["unknown", "running", "stuck", "succeeded", "failed"])]
+        state: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Subscriptions {
+    /// Lists them with their lag.
+    List,
+    /// Takes up no more work; what is under way ends.
+    Pause {
+        /// The group.
+        group: String,
+    },
+    /// Takes up work again.
+    Resume {
+        /// The group.
+        group: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Outbox {
+    /// Lists what waits and what is stuck.
+    List,
+    /// Tries a stuck event again.
+    Retry {
+        /// The event's id.
+        event_id: String,
+    },
+    /// Throws a stuck event away, for good.
+    Discard {
+        /// The event's id.
+        event_id: String,
+    },
+}
