@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 const HOME: &str = "/usr/lib/postgresql";
 
 /// Makes sure that there is a server to start. The tests start their own, on a socket of its own.
-pub fn ensure() -> Result<()> {
+pub(crate) fn ensure() -> Result<()> {
     if let Some(found) = find(Path::new(HOME)) {
         eprintln!("found {}", found.display());
         return Ok(());

@@ -24,7 +24,7 @@ struct Count {
 }
 
 /// Runs every step, whatever becomes of the one before, and sums up. The last line is the count of tests.
-pub fn test(root: &Path) -> Result<bool> {
+pub(crate) fn test(root: &Path) -> Result<bool> {
     let mut steps = Vec::new();
     let mut count = Count::default();
     step(&mut steps, "postgresql", || {
@@ -67,7 +67,7 @@ pub fn test(root: &Path) -> Result<bool> {
 }
 
 /// Checks the structure of the repository.
-pub fn tidy(root: &Path) -> Result<bool> {
+pub(crate) fn tidy(root: &Path) -> Result<bool> {
     let problems = tidy::check(root)?;
     for problem in &problems {
         eprintln!("tidy: {problem}");

@@ -11,13 +11,13 @@ use anyhow::{Context, Result, bail};
 
 /// A file of the repository: its path from the root, and its text.
 #[derive(Debug)]
-pub struct File {
-    pub path: String,
-    pub text: String,
+pub(crate) struct File {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 /// All problems, each with its place.
-pub fn check(root: &Path) -> Result<Vec<String>> {
+pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     let files = files(root)?;
     let mut problems = Vec::new();
     problems.extend(text::check(&files));
