@@ -41,7 +41,7 @@ pub(crate) struct Arrival {
 
 impl Arrival {
     pub(crate) fn new<B>(gateway: &Gateway, request: &Request<B>, remote: IpAddr) -> Self {
-        let inner = gateway.0.clone();
+        let inner = gateway.inner.clone();
         let headers = request.headers();
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let request_id = ByteString::from(inner.env.id().to_string());

@@ -35,13 +35,15 @@ use crate::{Config, Limits, headers, problem};
 /// request has an `x-request-id` of the gateway's making and an `x-correlation-id`, the client's own if that is at
 /// most 128 visible ASCII characters. A client's `traceparent` is continued.
 #[derive(Clone)]
-pub struct Gateway(pub(crate) Arc<Inner>);
+pub struct Gateway {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) limits: Limits,
+}
 
 pub(crate) struct Inner {
     pub(crate) table: Table<Arc<Target>>,
     pub(crate) telemetry: Telemetry,
     pub(crate) env: Env,
-    pub(crate) limits: Limits,
     pub(crate) is_serving: AtomicBool,
     pub(crate) connections: AtomicUsize,
     pub(crate) unmatched: OnceLock<RouteMeters>,
@@ -66,34 +68,33 @@ impl Gateway {
             env: &env,
         };
         let table = compile(&config, channel_of, &making)?;
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             table,
             telemetry,
             env,
-            limits: Limits::default(),
             is_serving: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             unmatched: OnceLock::new(),
-        })))
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            limits: Limits::default(),
+        })
     }
 
     /// The same with other limits.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
-        match Arc::try_unwrap(self.0) {
-            Ok(inner) => Self(Arc::new(Inner { limits, ..inner })),
-            // Somebody has a clone already, and limits hold from the start.
-            Err(shared) => Self(shared),
-        }
+        Self { limits, ..self }
     }
 
     /// How many connections are open.
     pub fn connections(&self) -> usize {
-        self.0.connections.load(Ordering::Relaxed)
+        self.inner.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_serving(&self) -> bool {
-        self.0.is_serving.load(Ordering::Acquire)
+        self.inner.is_serving.load(Ordering::Acquire)
     }
 
     pub(crate) async fn handle(
@@ -119,7 +120,7 @@ impl Gateway {
 
     async fn answer(&self, request: Request<Incoming>, arrival: &mut Arrival) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        match entry::enter(&mut parts, &self.0.table) {
+        match entry::enter(&mut parts, &self.inner.table) {
             Ok(Entry::Target { target, prefix }) => {
                 arrival.found(target.clone(), parts.uri.path());
                 let exchange = self.exchange(parts, &body, arrival, prefix.as_deref());
@@ -203,7 +204,7 @@ impl Gateway {
         }
         request.version = http::Version::HTTP_11;
         let bytes_max = exchange.body_bytes_max;
-        let body = ClientBody::new(body, bytes_max, self.0.limits.body_idle_max);
+        let body = ClientBody::new(body, bytes_max, self.limits.body_idle_max);
         let progress = body.progress();
         arrival.body = Some(progress.clone());
         let request = Request::from_parts(request, Body::new(body));

@@ -27,7 +27,7 @@ use crate::stall::Stall;
 pub struct Limits {
     /// More connections wait in the system's queue. 4096 by default.
     pub connections_max: usize,
-    /// A larger head is refused (431). 64 KiB by default, at least 8 KiB.
+    /// A larger head is refused (431). 64 KiB by default.
     pub head_bytes_max: usize,
     /// A head has to be whole within this time, and a connection that is kept has to send its next one. 30 s by
     /// default.
@@ -57,8 +57,6 @@ impl Default for Limits {
     }
 }
 
-/// hyper takes no smaller buffer.
-const HEAD_BYTES_MIN: usize = 8192;
 /// How long to wait when the system gives no connection, for want of file handles, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -70,11 +68,11 @@ impl Gateway {
     /// `Connection: close`; an idle connection is closed only when it has been silent for the linger time; requests
     /// under way end, for at most the drain time. When this returns, no task is left.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let places = Arc::new(Semaphore::new(self.0.limits.connections_max));
+        let places = Arc::new(Semaphore::new(self.limits.connections_max));
         let (close, closing) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
-        self.0.is_serving.store(true, Ordering::Release);
+        self.inner.is_serving.store(true, Ordering::Release);
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -86,14 +84,14 @@ impl Gateway {
                 connections.spawn(self.clone().connection(accepted, closing.clone()));
             }
         }
-        self.0.is_serving.store(false, Ordering::Release);
+        self.inner.is_serving.store(false, Ordering::Release);
         // Their clients believe that they are connected, and have perhaps sent a request.
         while let Some(Some(accepted)) = accept(&listener, &places).now_or_never() {
             connections.spawn(self.clone().connection(accepted, closing.clone()));
         }
         drop(listener);
         close.send_replace(true);
-        let limits = &self.0.limits;
+        let limits = &self.limits;
         let drained = async { while connections.join_next().await.is_some() {} };
         if timeout(limits.linger + limits.drain_within, drained)
             .await
@@ -110,7 +108,7 @@ impl Gateway {
             remote,
             place,
         } = accepted;
-        let limits = self.0.limits;
+        let limits = self.limits;
         let open = Open::new(&self);
         let gateway = self.clone();
         let service = service_fn(move |request| {
@@ -120,7 +118,7 @@ impl Gateway {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_within)
-            .max_buf_size(limits.head_bytes_max.max(HEAD_BYTES_MIN))
+            .max_header_size(limits.head_bytes_max)
             .serve_connection(
                 TokioIo::new(Stall::new(stream, limits.write_stall_max)),
                 service,
@@ -178,7 +176,7 @@ struct Open(Gateway);
 
 impl Open {
     fn new(gateway: &Gateway) -> Self {
-        gateway.0.connections.fetch_add(1, Ordering::Relaxed);
+        gateway.inner.connections.fetch_add(1, Ordering::Relaxed);
         gauge!("trunkline_gateway_connections").increment(1);
         Self(gateway.clone())
     }
@@ -186,7 +184,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.inner.connections.fetch_sub(1, Ordering::Relaxed);
         gauge!("trunkline_gateway_connections").decrement(1);
     }
 }
