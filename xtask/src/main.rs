@@ -1,7 +1,5 @@
 //! Checks and chores of the repository: `cargo xtask test`, `cargo xtask tidy`.
 
-#![expect(clippy::print_stdout, reason = "a command line program talks by its output")]
-
 mod postgres;
 mod run;
 mod tidy;

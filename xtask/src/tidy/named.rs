@@ -81,11 +81,8 @@ fn missing_place(code: &str, files: &[File]) -> Option<String> {
     let folder = format!("{}/", path.trim_end_matches('/'));
     let Some(file) = files.iter().find(|file| file.path == path) else {
         let is_folder = files.iter().any(|file| file.path.starts_with(&folder));
-        let is_bare = !path.contains('/');
-        let is_named = is_bare
-            && files
-                .iter()
-                .any(|file| file.path.ends_with(&format!("/{path}")));
+        let end = format!("/{path}");
+        let is_named = files.iter().any(|file| file.path.ends_with(&end));
         return (!is_folder && !is_named).then(|| format!("there is no `{path}`"));
     };
     let name = name.rsplit("::").next().unwrap_or_default();
