@@ -6,12 +6,16 @@
 
 mod health;
 mod logs;
+mod otlp;
 pub mod prometheus;
 mod ring;
+mod scope;
 mod span;
 
 pub use health::{Check, Health, HealthReport};
 pub use logs::{Format, init_logs};
+pub use otlp::Otlp;
 pub use ring::Ring;
+pub use scope::Scope;
 pub use span::{Span, SpanKind, SpanRecord, SpanSink, Telemetry, Value};
 pub use trunkline_core::TraceContext;

@@ -1,10 +1,16 @@
 //! Log lines, for people or for programs.
 
+mod lines;
+#[cfg(test)]
+mod tests;
+
 use std::io::IsTerminal;
 
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use trunkline_core::{Error, Result};
+
+use self::lines::Lines;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -17,7 +23,11 @@ pub enum Format {
     Json,
 }
 
-/// Sends log lines to standard error. Only the first call of a process has an effect.
+/// Sends log lines to standard error; only the first call of a process has an effect.
+///
+/// # Shape
+/// A JSON line has `timestamp`, `level`, `target`, `message`, the event's own fields, and `service`,
+/// `correlation_id` and `trace_id` of the [`Scope`](crate::Scope) that it was written in.
 ///
 /// # Errors
 /// `InvalidInput` for a filter that can't be understood; `info,trunkline_bus=debug` is one that can.
@@ -30,21 +40,14 @@ pub fn init_logs(format: Format, filter: &str) -> Result<()> {
         .with("filter", filter)
         .with_source(error)
     })?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
     // Another subscriber was set before: tests in one process do that, and it stays.
-    let set = match format {
-        Format::Human => lines
-            .with_ansi(std::io::stderr().is_terminal())
-            .compact()
+    drop(
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(format == Format::Human && std::io::stderr().is_terminal())
+            .event_format(Lines(format))
             .try_init(),
-        Format::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .try_init(),
-    };
-    drop(set);
+    );
     Ok(())
 }

@@ -1,0 +1,144 @@
+//! How one event becomes one line.
+
+use std::fmt::{self, Write as _};
+
+use serde_json::{Map, Value, json};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::Format;
+use crate::Scope;
+
+pub(super) struct Lines(pub(super) Format);
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        if let Some(scope) = Scope::current() {
+            fields.add("service", json!(&*scope.service));
+            fields.add("correlation_id", json!(&*scope.correlation_id));
+            fields.add("trace_id", json!(format!("{:032x}", scope.trace_id)));
+        }
+        let meta = event.metadata();
+        match self.0 {
+            Format::Json => {
+                let mut object = Map::new();
+                object.insert("timestamp".to_owned(), time.into());
+                object.insert("level".to_owned(), meta.level().as_str().into());
+                object.insert("target".to_owned(), meta.target().into());
+                object.insert("message".to_owned(), fields.message.into());
+                for (name, value) in fields.others {
+                    object.entry(name).or_insert(value);
+                }
+                writeln!(line, "{}", Value::Object(object))
+            }
+            Format::Human => {
+                write!(line, "{time} ")?;
+                level(&mut line, *meta.level())?;
+                write!(line, " {}: {}", meta.target(), one_line(&fields.message))?;
+                for (name, value) in &fields.others {
+                    match value {
+                        // People look a flow up, and the flow has the trace.
+                        _ if *name == "trace_id" => {}
+                        Value::String(text) => write!(line, " {name}={}", one_line(text))?,
+                        other => write!(line, " {name}={other}")?,
+                    }
+                }
+                writeln!(line)
+            }
+        }
+    }
+}
+
+fn level(line: &mut Writer<'_>, level: Level) -> fmt::Result {
+    if !line.has_ansi_escapes() {
+        return write!(line, "{level:>5}");
+    }
+    let colour = match level {
+        Level::ERROR => 31,
+        Level::WARN => 33,
+        Level::INFO => 32,
+        _ => 2,
+    };
+    write!(line, "\x1b[{colour}m{level:>5}\x1b[0m")
+}
+
+/// What comes from outside can't forge a second line, nor steer a terminal.
+fn one_line(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            // Writing to a String can't fail.
+            let _fits = write!(safe, "{}", c.escape_debug());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// The fields of an event: the first value of a name stays.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, Value)>,
+}
+
+impl Fields {
+    fn add(&mut self, name: &'static str, value: Value) {
+        if self.others.iter().all(|(known, _)| *known != name) {
+            self.others.push((name, value));
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.add(field.name(), text.into());
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else {
+            self.add(field.name(), value.into());
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field.name(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field.name(), value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field.name(), json!(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field.name(), value.into());
+    }
+}
