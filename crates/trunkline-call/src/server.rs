@@ -176,7 +176,9 @@ where
         context.trace = span.context();
         context = context.within(shared.limits.timeout, env);
         let left = context.remaining(env).unwrap_or(shared.limits.timeout);
-        let too_large = is_too_large(request.headers(), shared.limits.body_bytes_max);
+        let bytes_max = shared.limits.body_bytes_max;
+        let too_large = is_too_large(request.headers(), bytes_max)
+            || http_body::Body::size_hint(request.body()).lower() > bytes_max as u64;
         request.extensions_mut().insert(context.clone());
         // The clone is what goes on: the service that was polled ready is the one to call.
         let clone = self.inner.clone();
