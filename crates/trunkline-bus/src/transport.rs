@@ -137,6 +137,26 @@ pub trait Settler: Send + Sync {
 }
 
 /// The right to settle one delivery, once: both ways consume it, so a double ack does not compile.
+///
+/// ```
+/// fn once(receipt: trunkline_bus::Receipt) {
+///     receipt.ack();
+/// }
+/// ```
+///
+/// ```compile_fail,E0382
+/// fn twice(receipt: trunkline_bus::Receipt) {
+///     receipt.ack();
+///     receipt.ack();
+/// }
+/// ```
+///
+/// ```compile_fail,E0382
+/// fn both(receipt: trunkline_bus::Receipt) {
+///     receipt.ack();
+///     receipt.retry(std::time::Duration::ZERO);
+/// }
+/// ```
 pub struct Receipt {
     settler: Option<Arc<dyn Settler>>,
     token: u64,
