@@ -112,7 +112,7 @@ impl BatchHeader {
             body_crc: fields.u32()?,
         };
         let sound = header.events_bytes <= header.body_bytes
-            && header.body_bytes as usize % ALIGN == 0
+            && (header.body_bytes as usize).is_multiple_of(ALIGN)
             && header.encode(log_id) == *bytes;
         sound.then_some(header)
     }

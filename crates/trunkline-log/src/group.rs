@@ -181,29 +181,36 @@ impl Group {
         }
     }
 
-    /// Settles what a member had out. Says whether the cursor's position is to be written now.
-    pub(crate) fn settle(&self, id: MemberId, cursor: usize, offset: u64, how: Settlement) -> bool {
+    /// Settles what a member had out. `soil` is called, under the lock, when the cursor's position is
+    /// to be written: nobody may see the settlement before the writer can.
+    pub(crate) fn settle(
+        self: &Arc<Self>,
+        id: MemberId,
+        (cursor, offset): (usize, u64),
+        how: Settlement,
+        soil: impl FnOnce(Arc<Self>, usize),
+    ) {
         let mut state = self.state.lock();
         let GroupState {
             cursors, members, ..
         } = &mut *state;
         let (Some(entry), Some(member)) = (cursors.get_mut(cursor), members.get_mut(&id)) else {
-            return false;
+            return;
         };
         if entry.owner != Some(id) {
-            return false;
+            return;
         }
         let mut wake = member.out >= member.in_flight_max;
         let mut moved = false;
         match how {
             Settlement::Ack => match entry.ack(offset) {
                 Some(advanced) => moved = advanced,
-                None => return false,
+                None => return,
             },
             Settlement::Retry(pause) => {
                 let due = Instant::now() + pause.min(PAUSE_MAX);
                 if !entry.give_back(offset, due) {
-                    return false;
+                    return;
                 }
                 member.timers.insert((due, cursor));
                 wake = true;
@@ -213,13 +220,13 @@ impl Group {
         if wake {
             member.wake.notify_one();
         }
-        let newly_dirty = moved && self.durable.is_some() && !entry.dirty;
-        entry.dirty |= newly_dirty;
+        if moved && self.durable.is_some() && !std::mem::replace(&mut entry.dirty, true) {
+            soil(self.clone(), cursor);
+        }
         if entry.moving && entry.out() == 0 {
             let topic = entry.topic;
             state.rebalance(topic);
         }
-        newly_dirty
     }
 
     /// The position of a dirty cursor, which is clean then.

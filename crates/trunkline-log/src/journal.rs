@@ -101,8 +101,13 @@ impl Journal {
                 })
             }
         };
+        let mut keeper = Keeper::start(dir.clone(), disk.clone())?;
+        let segment_bytes = SEGMENT_BYTES_MIN.min(segment_bytes_max);
+        if active.is_some() {
+            keeper.prepare(segment_bytes);
+        }
         Ok(Self {
-            keeper: Keeper::start(dir.clone(), disk.clone())?,
+            keeper,
             dir,
             disk,
             log_id: resume.log_id,
@@ -110,7 +115,7 @@ impl Journal {
             sequence: resume.sequence,
             last_time: resume.last_time,
             segment_bytes_max,
-            segment_bytes: SEGMENT_BYTES_MIN.min(segment_bytes_max),
+            segment_bytes,
             unsynced: false,
             poisoned: false,
         })
@@ -216,6 +221,10 @@ impl Journal {
 
     /// Begins the next segment with `snapshot` as its first batch. What was written before is made
     /// durable first; if anything fails the log stays where it was.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one order of writes and syncs, read best in one piece"
+    )]
     pub(crate) fn roll(&mut self, snapshot: &mut Vec<u8>, now: i64) -> Result<Written> {
         self.sync()?;
         let segment = self.next_segment();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -22,6 +23,7 @@ pub(crate) struct Keeper {
     ready: Arc<Mutex<Option<(PathBuf, u64)>>>,
     errands: Option<SyncSender<Errand>>,
     thread: Option<JoinHandle<()>>,
+    stopping: Arc<AtomicBool>,
     count: u64,
 }
 
@@ -37,16 +39,19 @@ struct Worker {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     ready: Arc<Mutex<Option<(PathBuf, u64)>>>,
+    stopping: Arc<AtomicBool>,
 }
 
 impl Keeper {
     pub(crate) fn start(dir: PathBuf, disk: Arc<dyn Disk>) -> Result<Self> {
         let ready = Arc::default();
         let (errands, queue) = sync_channel(ERRANDS_MAX);
+        let stopping = Arc::new(AtomicBool::new(false));
         let worker = Worker {
             dir: dir.clone(),
             disk: disk.clone(),
             ready: Arc::clone(&ready),
+            stopping: stopping.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("trunkline-log-keeper".to_owned())
@@ -58,6 +63,7 @@ impl Keeper {
             ready,
             errands: Some(errands),
             thread: Some(thread),
+            stopping,
             count: 0,
         })
     }
@@ -78,6 +84,7 @@ impl Keeper {
             dir: self.dir.clone(),
             disk: self.disk.clone(),
             ready: self.ready.clone(),
+            stopping: self.stopping.clone(),
         }
         .run(Errand::Prepare(path, bytes));
     }
@@ -116,8 +123,10 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
-    fn drop(&mut self) {
+impl Keeper {
+    /// Waits for the errands; what is being prepared is given up.
+    pub(crate) fn stop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
         self.errands = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -127,6 +136,12 @@ impl Drop for Keeper {
         if let Some((path, _)) = self.ready.lock().take() {
             remove(&path);
         }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -157,6 +172,9 @@ impl Worker {
         let file = self.disk.create(path)?;
         let mut at = 0;
         while at < bytes {
+            if self.stopping.load(Ordering::Acquire) {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
             let count = usize::try_from(bytes - at)
                 .unwrap_or(ZEROS_BYTES)
                 .min(ZEROS_BYTES);

@@ -70,19 +70,20 @@ pub(crate) fn recover(config: &LogConfig, new_id: u64) -> Result<Found> {
     };
     let header = work.header(last)?;
     work.found.log_id = header.log_id;
-    if config.repair == Repair::Refuse && index::load(&config.dir, last, header.log_id).is_some() {
-        let missing = segment_path(&config.dir, last + 1);
-        return Err(error::corrupt(
-            "a segment is missing at the end",
-            &missing,
-            0,
-        ));
+    if index::load(&config.dir, last, header.log_id).is_some() {
+        // It was written when the next segment had begun.
+        let missing = segment_path(&config.dir, last.saturating_add(1));
+        if config.repair == Repair::Refuse {
+            let what = "a segment is missing at the end";
+            return Err(error::corrupt(what, &missing, 0));
+        }
+        remove_file(&index::index_path(&config.dir, last));
+        let gone = format!("{} is missing", missing.display());
+        work.found.recovery.quarantined.push(gone);
     }
     let scanned = work.read_last(header)?;
     work.found.active = Some((last, scanned));
-    if config.repair == Repair::Refuse {
-        seal::check(config, &work.found)?;
-    }
+    seal::check(config, &work.found)?;
     work.check_live(&segments, last)?;
     for segment in segments {
         if work.found.catalog.live.contains(&segment) {

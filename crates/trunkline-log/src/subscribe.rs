@@ -72,6 +72,10 @@ pub(crate) async fn subscribe(shared: &Arc<Shared>, spec: &Subscribe) -> Result<
         }),
         wake,
     };
+    if shared.pending.lock().closing {
+        // Closed meanwhile, perhaps before this group could be told.
+        return Err(error::closed());
+    }
     if !moved.is_empty() {
         for cursor in moved {
             shared.soil(subscription.member.group.clone(), cursor);
@@ -153,9 +157,8 @@ impl Settler for Member {
     fn settle(&self, token: u64, how: Settlement) {
         let cursor = usize::try_from(token >> OFFSET_BITS).unwrap_or(usize::MAX);
         let offset = token & ((1 << OFFSET_BITS) - 1);
-        if self.group.settle(self.id, cursor, offset, how) {
-            self.shared.soil(self.group.clone(), cursor);
-        }
+        let soil = |group, cursor| self.shared.soil(group, cursor);
+        self.group.settle(self.id, (cursor, offset), how, soil);
     }
 }
 

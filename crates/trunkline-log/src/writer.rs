@@ -377,6 +377,8 @@ impl Writer {
 impl Drop for Writer {
     /// However the writer ended, nobody waits for it in vain.
     fn drop(&mut self) {
+        // The folder may be another's as soon as the lock is given back.
+        self.journal.keeper.stop();
         if let Err(error) = self.lock.unlock() {
             tracing::debug!(%error, "the lock of the log was not given back");
         }

@@ -52,10 +52,14 @@ pub(super) fn check(config: &LogConfig, found: &Found) -> Result<()> {
     let Some((log_id, segment, position)) = read(&bytes) else {
         return Ok(());
     };
-    if found.active.is_some() && log_id != found.log_id || config.repair == Repair::Quarantine {
+    if found.active.is_some() && log_id != found.log_id {
         return Ok(());
     }
     if found.active.unwrap_or_default() < (segment, position) {
+        if config.repair == Repair::Quarantine {
+            super::remove_file(&seal_path(&config.dir));
+            return Ok(());
+        }
         let path = segment_path(&config.dir, segment);
         let at = found
             .active
