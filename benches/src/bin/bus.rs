@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::Notify;
-use trunkline_benches::Args;
+use trunkline_benches::{Args, Span, median, rounded};
 use trunkline_bus::memory::{Memory, MemoryLot};
 use trunkline_bus::{
     Consumer, ConsumerConfig, ConsumerPorts, Handler, Outcome, TopicSpec, Transport, lanes,
@@ -176,16 +176,19 @@ async fn bulk(args: &Args) {
     let keys: Vec<String> = (0..1_000).map(|n| format!("k{n}")).collect();
     flood(&rig, &keys, Duration::from_millis(500)).await;
     rig.counter.handled.store(0, Ordering::Release);
+    let span = Span::start(&[]);
     let rate = flood(&rig, &keys, args.seconds("seconds", 3.0)).await;
+    let (wall, cpu, _) = span.stop();
     println!(
         "{}",
         json!({"bench": "bus", "mode": "bulk", "batch_max": args.number("batch", 1),
-            "events_per_second": rate.round()})
+            "events_per_second": rate.round(),
+            "cpu_s_per_100k": rounded(cpu / (rate * wall) * 100_000.0, 3)})
     );
 }
 
 /// 990 sound keys beside 10 sound or 10 poisoned ones, in turns: what share of the sound keys' rate
-/// is left.
+/// is left, by the clock and by the processor's time for each event of theirs.
 async fn poison(args: &Args) {
     let batch = args.number("batch", 1);
     let work = Duration::from_micros(args.number("work-us", 0));
@@ -196,27 +199,37 @@ async fn poison(args: &Args) {
         (0..10).for_each(|n| keys.insert(n * 99, format!("{prefix}{n}")));
         keys
     };
-    let mut ratios = Vec::new();
+    let (mut by_clock, mut by_cpu) = (Vec::new(), Vec::new());
     for round in 0..args.number("rounds", 5) {
         let mut rates = [0.0; 2];
+        let mut costs = [0.0; 2];
         for turn in [round % 2, 1 - round % 2] {
             let rig = Rig::new(batch, work).await;
             let keys = with(if turn == 0 { "fine" } else { "bad" });
+            let span = Span::start(&[]);
             let rate = flood(&rig, &keys, length).await;
-            // The ten sound ones count too where they are sound: compare the other 990.
-            rates[turn as usize] = if turn == 0 { rate * 0.99 } else { rate };
+            let (wall, cpu, _) = span.stop();
+            // Where the ten are sound they count too: compare the other 990.
+            let rate = if turn == 0 { rate * 0.99 } else { rate };
+            rates[turn as usize] = rate;
+            costs[turn as usize] = cpu / (rate * wall);
             drop(rig.consumer.drain(Duration::from_secs(5)).await);
         }
-        ratios.push(rates[1] / rates[0]);
+        by_clock.push(rates[1] / rates[0]);
+        by_cpu.push(costs[0] / costs[1]);
         println!(
             "{}",
             json!({"bench": "bus", "mode": "poison", "round": round, "batch_max": batch,
                 "sound": rates[0].round(), "poisoned": rates[1].round(),
-                "ratio": rates[1] / rates[0]})
+                "ratio": rounded(rates[1] / rates[0], 3),
+                "cpu_ratio": rounded(costs[0] / costs[1], 3)})
         );
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("{}", json!({"bench": "bus", "mode": "poison", "median_ratio": ratios[ratios.len() / 2]}));
+    println!(
+        "{}",
+        json!({"bench": "bus", "mode": "poison", "median_ratio": rounded(median(&mut by_clock), 3),
+            "median_cpu_ratio": rounded(median(&mut by_cpu), 3)})
+    );
 }
 
 #[tokio::main]

@@ -210,17 +210,18 @@ impl Flow {
     }
 }
 
-/// Whether some event of the wanted types follows from `event`. One whose own cause is not known counts too:
-/// a service outside may have broken the chain.
+/// Whether some event of the wanted types follows from `event`. One that came about in another way counts too (an
+/// order fails because its time was up, before its payment fails); one that follows from another such event does not.
 fn met(expectation: &Expectation, event: &Envelope, by_id: &BTreeMap<&str, &Envelope>) -> bool {
     by_id.values().any(|candidate| {
-        expectation.one_of.contains(&&*candidate.event_type) && {
+        let wanted =
+            candidate.id != event.id && expectation.one_of.contains(&&*candidate.event_type);
+        wanted && {
             let causes = causes(candidate, by_id);
-            let chain_known = causes
-                .last()
-                .is_some_and(|first| first.causation_id.is_none());
             causes.iter().any(|cause| cause.id == event.id)
-                || (!chain_known && candidate.time >= event.time)
+                || causes
+                    .iter()
+                    .all(|cause| *cause.event_type != *expectation.after)
         }
     })
 }

@@ -139,6 +139,18 @@ fn without_its_start_it_is_unknown() {
 }
 
 #[test]
+fn what_came_about_in_another_way_meets_an_expectation() {
+    // The order fails because its time is up; its payment fails after that.
+    let events = [
+        event("1", "order.created", None, 100),
+        event("2", "order.failed", Some("elsewhere"), 110),
+        event("3", "payment.failed", Some("1"), 111),
+        event("4", "inventory.released", Some("2"), 112),
+    ];
+    assert_eq!(order().story(&events, &[], at(500)).state, State::Failed);
+}
+
+#[test]
 fn causes_in_a_circle_end() {
     let events = [
         event("1", "order.created", Some("2"), 1),

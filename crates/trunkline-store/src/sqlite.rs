@@ -20,6 +20,10 @@ use crate::error::{busy, sql_error};
 /// Readers at once; a further one waits.
 const READERS_MAX: u32 = 3;
 
+/// How often and with which pause a start asks for the WAL while another process switches to it.
+const WAL_ATTEMPTS: u32 = 200;
+const WAL_PAUSE: Duration = Duration::from_millis(25);
+
 /// Two may be on their way to the janitor at most: the one that it works on and the next.
 const JANITOR_QUEUE: usize = 2;
 
@@ -238,13 +242,29 @@ fn connect_options(path: &Path) -> Result<AnyConnectOptions> {
     url.parse().map_err(sql_error)
 }
 
-async fn set_up_writer(conn: &mut AnyConnection) -> Result<()> {
+/// The first to open a file switches it to a WAL, for which SQLite wants it alone, and refuses at once
+/// instead of waiting; whoever opens it at the same moment tries again.
+async fn switch_to_wal(conn: &mut AnyConnection) -> Result<String> {
     use sqlx::Row;
-    let mode: String = sqlx::query("PRAGMA journal_mode = WAL")
-        .fetch_one(&mut *conn)
-        .await
-        .and_then(|row| row.try_get(0))
-        .map_err(sql_error)?;
+    let mut attempts = 1;
+    loop {
+        let mode = sqlx::query("PRAGMA journal_mode = WAL")
+            .fetch_one(&mut *conn)
+            .await
+            .and_then(|row| row.try_get(0))
+            .map_err(sql_error);
+        match mode {
+            Err(error) if error.code() == "store_busy" && attempts < WAL_ATTEMPTS => {
+                attempts += 1;
+                tokio::time::sleep(WAL_PAUSE).await;
+            }
+            mode => return mode,
+        }
+    }
+}
+
+async fn set_up_writer(conn: &mut AnyConnection) -> Result<()> {
+    let mode = switch_to_wal(conn).await?;
     if mode != "wal" {
         return Err(Error::new(
             trunkline_core::ErrorKind::Unsupported,

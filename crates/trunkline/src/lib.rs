@@ -19,5 +19,5 @@ pub use trunkline_service::{
     Accepted, Config, Created, Cx, NoContent, Platform, Running, Schedule, Service, TxGuard, every,
     stop_requested,
 };
-pub use trunkline_store::{Migration, Reader, Store, Tx, sql_error};
+pub use trunkline_store::{Migration, Reader, Store, Tx, sql_error, sqlx as sql};
 pub use trunkline_telemetry as telemetry;

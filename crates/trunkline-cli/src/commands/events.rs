@@ -30,7 +30,10 @@ pub(super) async fn run(client: &Client, args: Events, as_json: bool) -> Done {
     for event in newest {
         position = told(event, as_json)?.max(position);
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         let mut query = filter.to_vec();
         query.push(("after", Some(position.to_string())));
         let answer = client.get(PATH, &query).await?;
@@ -42,7 +45,6 @@ pub(super) async fn run(client: &Client, args: Events, as_json: bool) -> Done {
             tokio::time::sleep(PAUSE).await;
         }
     }
-    Ok(())
 }
 
 /// Prints an event, on one line, and returns its position.

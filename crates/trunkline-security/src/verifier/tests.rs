@@ -105,7 +105,7 @@ fn an_algorithm_is_not_chosen_by_the_token() {
     let env = Env::seeded(1);
     let exp = env.now().as_second() + 60;
     let claims = json!({ "sub": "admin", "exp": exp });
-    let rsa = Verifier::rs256_pem(PUBLIC, env.clone()).unwrap();
+    let rsa = Verifier::rs256_pem(PUBLIC, env).unwrap();
     let (_, hmac, ..) = hs256();
     let both = rsa.clone().or(&hmac);
     for alg in ["none", "None", "NONE", "nOnE", ""] {
@@ -226,7 +226,7 @@ fn a_published_key_verifies_and_a_retired_one_ceases_to() {
         { "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "alg": "ES256" },
         published["keys"][0],
     ] });
-    let verifier = Verifier::jwks(&other_ends.to_string(), env.clone()).unwrap();
+    let verifier = Verifier::jwks(&other_ends.to_string(), env).unwrap();
     assert!(verifier.verify(&token).is_ok());
     assert_eq!(Signer::hs256(&secret()).jwks(), json!({ "keys": [] }));
 }
@@ -253,7 +253,7 @@ fn keys_that_are_none_are_refused() {
         assert_eq!(error.code(), "key_invalid", "{document:.60}");
     }
     assert!(Verifier::rs256_pem(SHORT, env.clone()).is_err());
-    assert!(Verifier::rs256_pem(PRIVATE, env.clone()).is_err());
+    assert!(Verifier::rs256_pem(PRIVATE, env).is_err());
     assert!(Signer::rs256_pem(PUBLIC).is_err());
 }
 

@@ -16,7 +16,7 @@ use trunkline_gateway::Gateway;
 use trunkline_log::{Log, LogConfig};
 use trunkline_saga::Flow;
 use trunkline_store::{Store, Trail};
-use trunkline_telemetry::{Telemetry, prometheus};
+use trunkline_telemetry::{Otlp, Telemetry, prometheus};
 
 use super::folder;
 use super::health::PlatformHealth;
@@ -37,11 +37,8 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let gateway_at = listen(config.gateway.address, "gateway").await?;
     let admin_at = listen(config.admin.address, "admin").await?;
     let config = Arc::new(config);
-    let mut telemetry = Telemetry::new(platform.env.clone());
-    for sink in &platform.sinks {
-        telemetry = telemetry.with_sink(sink.clone());
-    }
-    let transport = open_bus(&config, &platform.env)?;
+    let (telemetry, otlp) = telemetry_of(&platform, &config)?;
+    let transport = open_bus(&config, &platform.env).await?;
     let events = platform.events();
     transport.declare(&topics_of(&events)).await?;
     let topology = topology::describe(&platform.name, &platform.services, &platform.flows);
@@ -52,7 +49,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         env: platform.env.clone(),
         config,
     };
-    let mut up = Up::new(shared.clone(), lock);
+    let mut up = Up::new(shared.clone(), otlp, lock);
     let flows: Arc<[Flow]> = platform.flows.into();
     let raised = raise(&mut up, platform.services, &flows, &events).await;
     let gateway = platform.gateway;
@@ -96,6 +93,19 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         (parts, admin_at),
         health,
     )
+}
+
+/// Telemetry with the platform's own sinks, and the collector if one is configured.
+fn telemetry_of(platform: &Platform, config: &Config) -> Result<(Telemetry, Option<Otlp>)> {
+    let mut telemetry = Telemetry::new(platform.env.clone());
+    let otlp = config.telemetry.otlp.as_deref().map(Otlp::to).transpose()?;
+    if let Some(otlp) = &otlp {
+        telemetry = telemetry.with_sink(Arc::new(otlp.clone()));
+    }
+    for sink in &platform.sinks {
+        telemetry = telemetry.with_sink(sink.clone());
+    }
+    Ok((telemetry, otlp))
 }
 
 /// Brings the services up, then lets events flow.
@@ -218,14 +228,18 @@ fn make_gateway(
     Gateway::new(config, channel_of, verifier, telemetry, shared.env.clone()).map(Some)
 }
 
-fn open_bus(config: &Config, env: &Env) -> Result<Arc<dyn Transport>> {
+async fn open_bus(config: &Config, env: &Env) -> Result<Arc<dyn Transport>> {
     let url = config.url(&config.bus, PLATFORM);
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("memory") => Ok(Arc::new(Memory::new(env.clone()))),
-        Some("log") => Ok(Arc::new(Log::open(
-            LogConfig::from_url(&url)?,
-            env.clone(),
-        )?)),
+        Some("log") => {
+            let (log, env) = (LogConfig::from_url(&url)?, env.clone());
+            // It reads files for as long as it takes.
+            let opened = tokio::task::spawn_blocking(move || Log::open(log, env)).await;
+            let opened = opened
+                .map_err(|error| Error::internal("the log did not open").with_source(error))?;
+            Ok(Arc::new(opened?))
+        }
         _ => Err(Error::invalid(
             "bus_unknown",
             "expected `bus` to be memory: or log:FOLDER; other engines come later",

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use futures::future::{BoxFuture, join_all};
 use http::StatusCode;
+use trunkline_bus::{Consumer, SubscriptionState};
 use trunkline_console::HealthSource;
 use trunkline_core::{ByteString, Env, Error, Result};
 use trunkline_store::{Relay, Store};
@@ -23,21 +24,38 @@ impl Check for StoreCheck {
     }
 }
 
-/// The bus is well when what was published leaves.
-struct OutboxCheck(Relay);
+/// The bus is well when what was published leaves, and what is subscribed to comes.
+struct BusCheck {
+    relay: Relay,
+    consumers: Vec<Consumer>,
+}
 
-impl Check for OutboxCheck {
+impl Check for BusCheck {
     fn check(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
-            let status = self.0.status().await?;
-            match status.last_error {
-                None => Ok(()),
-                Some(why) => Err(Error::unavailable("outbox_blocked", "events can't be sent")
-                    .with("waiting", status.pending)
-                    .with("why", why)),
+            let outbox = self.relay.status().await?;
+            if let Some(why) = outbox.last_error {
+                return Err(Error::unavailable("outbox_blocked", "events can't be sent")
+                    .with("waiting", outbox.pending)
+                    .with("why", why));
             }
+            for consumer in &self.consumers {
+                let state = consumer.status().await?.state;
+                if state == SubscriptionState::Reconnecting {
+                    return Err(
+                        Error::unavailable("bus_unreachable", "events can't be received")
+                            .with("group", consumer.group()),
+                    );
+                }
+            }
+            Ok(())
         })
     }
+}
+
+/// Looks at what a service subscribes to as well, once it does.
+pub(super) fn watch(health: &Health, relay: Relay, consumers: Vec<Consumer>) {
+    health.register("eventBus", Arc::new(BusCheck { relay, consumers }));
 }
 
 /// A service's own checks with those that each service has; named as the storefront seed names them.
@@ -48,7 +66,7 @@ pub(super) fn of_service(service: &Service, runtime: &Runtime, relay: &Relay) ->
         runtime.env.clone(),
     );
     health.register("database", Arc::new(StoreCheck(runtime.store.clone())));
-    health.register("eventBus", Arc::new(OutboxCheck(relay.clone())));
+    watch(&health, relay.clone(), Vec::new());
     for (name, check) in &service.checks {
         health.register(name.clone(), check.clone());
     }

@@ -18,6 +18,7 @@ use trunkline_console::Parts;
 use trunkline_core::{Envelope, Error, Result, report};
 use trunkline_gateway::Gateway;
 use trunkline_store::Store;
+use trunkline_telemetry::Otlp;
 
 use super::assemble::feed;
 use super::folder::Claim;
@@ -35,12 +36,13 @@ pub(super) struct Up {
     pub(super) feed: broadcast::Sender<Envelope>,
     pub(super) jobs: JoinSet<()>,
     pub(super) stop: CancellationToken,
+    pub(super) otlp: Option<Otlp>,
     // Last: given back when all else is closed.
     _folder: Claim,
 }
 
 impl Up {
-    pub(super) fn new(shared: Shared, folder: Claim) -> Self {
+    pub(super) fn new(shared: Shared, otlp: Option<Otlp>, folder: Claim) -> Self {
         Self {
             shared,
             units: Vec::new(),
@@ -49,6 +51,7 @@ impl Up {
             feed: feed(),
             jobs: JoinSet::new(),
             stop: CancellationToken::new(),
+            otlp,
             _folder: folder,
         }
     }
@@ -114,6 +117,9 @@ impl Up {
         }
         if let Err(error) = self.shared.transport.close().await {
             tracing::warn!(error = %report(&error), "the bus did not close well");
+        }
+        if let Some(otlp) = self.otlp {
+            otlp.flush(limit).await;
         }
     }
 }

@@ -138,6 +138,7 @@ impl Unit {
             let group = ByteString::from(format!("{}.batch", self.runtime.name));
             consumers.push(self.group(group, &batched, batch_max, shared).await?);
         }
+        health::watch(&self.health, self.relay.clone(), consumers.clone());
         Ok(consumers)
     }
 

@@ -16,7 +16,7 @@ use trunkline_bus::{Start, Subscribe, Transport};
 use trunkline_store::{Engine, Migration, Store, sqlx};
 use trunkline_testkit::{event, eventually};
 
-use crate::common::{LIMIT, Place, bus, count, relay};
+use crate::common::{Place, bus, count, relay};
 
 /// How hard it blows.
 #[derive(Clone, Copy)]

@@ -68,6 +68,7 @@ pub(super) async fn order(conn: &mut Conn, order_id: &str) -> Result<Option<(Str
     order.transpose()
 }
 
+#[expect(clippy::too_many_arguments, reason = "a row has as many columns")]
 pub(super) async fn note_mail(
     conn: &mut Conn,
     event_id: &str,

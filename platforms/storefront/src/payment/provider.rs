@@ -27,7 +27,7 @@ pub(super) async fn charge(cx: &Cx, payment: &Stored) -> Result<Charge> {
 pub(super) async fn find(cx: &Cx, order_id: &str) -> Result<Option<Charge>> {
     let answer = cx
         .service(PROVIDER)?
-        .get(&format!("/v1/charges/{order_id}"))
+        .get(format!("/v1/charges/{order_id}"))
         .timeout(cx.config::<Config>()?.timeout())
         .send()
         .await;
@@ -41,7 +41,7 @@ pub(super) async fn find(cx: &Cx, order_id: &str) -> Result<Option<Charge>> {
 /// Gives an order's charge back, or makes sure that there will never be one.
 pub(super) async fn void(cx: &Cx, order_id: &str) -> Result<Charge> {
     cx.service(PROVIDER)?
-        .post(&format!("/v1/charges/{order_id}/void"))
+        .post(format!("/v1/charges/{order_id}/void"))
         .timeout(cx.config::<Config>()?.timeout())
         .send()
         .await

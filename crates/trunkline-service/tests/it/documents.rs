@@ -1,0 +1,134 @@
+//! The OpenAPI document of a service.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::sample::Sample;
+
+/// Every `$ref` in a document.
+fn refs<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(text) if name == "$ref" => drop(found.insert(text)),
+                    value => refs(value, found),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| refs(value, found)),
+        _ => {}
+    }
+}
+
+/// What OpenAPI 3.1 asks of a document, as far as ours use it.
+fn assert_is_openapi(document: &Value) {
+    assert_eq!(document["openapi"], "3.1.0");
+    assert!(document["info"]["title"].is_string() && document["info"]["version"].is_string());
+    let mut found = BTreeSet::new();
+    refs(document, &mut found);
+    for place in found {
+        let pointer = place
+            .strip_prefix('#')
+            .expect("a reference within the document");
+        assert!(document.pointer(pointer).is_some(), "{place} leads nowhere");
+    }
+    let mut ids = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let known = ["get", "put", "post", "delete", "patch"];
+            assert!(known.contains(&method.as_str()), "{method} {path}");
+            assert!(
+                ids.insert(operation["operationId"].to_string()),
+                "twice: {operation}"
+            );
+            let answers = operation["responses"].as_object().unwrap();
+            assert!(
+                answers.keys().any(|status| status.starts_with('2')),
+                "{method} {path}"
+            );
+            let described =
+                |answer: &Value| answer["description"].is_string() || answer["$ref"].is_string();
+            assert!(answers.values().all(described), "{method} {path}");
+            let none = Vec::new();
+            let parameters = operation["parameters"].as_array().unwrap_or(&none);
+            let in_path: BTreeSet<_> = parameters
+                .iter()
+                .filter(|parameter| parameter["in"] == "path")
+                .map(|parameter| parameter["name"].as_str().unwrap())
+                .collect();
+            let named = path
+                .split('/')
+                .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+            assert_eq!(in_path, named.collect(), "{method} {path}");
+            for requirement in operation["security"].as_array().unwrap() {
+                for scheme in requirement.as_object().unwrap().keys() {
+                    assert!(document["components"]["securitySchemes"][scheme].is_object());
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_describes_itself() {
+    let sample = Sample::start().await;
+    let document = sample.orders().get("/openapi.json").await.body;
+    assert_is_openapi(&document);
+    assert_eq!(document["info"]["title"], "orders");
+    let create = &document["paths"]["/api/v1/orders"]["post"];
+    let key = create["parameters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|p| p["in"] == "header");
+    assert_eq!(key.unwrap()["name"], "Idempotency-Key");
+    let body = "/requestBody/content/application~1json/schema/$ref";
+    assert_eq!(
+        create.pointer(body).unwrap(),
+        "#/components/schemas/NewOrder"
+    );
+    assert!(
+        create["responses"]["202"]["headers"]["Location"].is_object(),
+        "{create}"
+    );
+    let limit = &document["paths"]["/api/v1/orders"]["get"]["parameters"][0];
+    assert_eq!(
+        (&limit["name"], &limit["in"]),
+        (&"limit".into(), &"query".into())
+    );
+
+    let golden = include_str!("golden/orders.json");
+    let text = format!("{document:#}\n");
+    if std::env::var_os("TRUNKLINE_BLESS").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/golden/orders.json");
+        std::fs::write(path, &text).unwrap();
+    }
+    assert_eq!(text, golden);
+    sample.stop().await;
+}
+
+#[tokio::test]
+async fn the_admin_api_describes_itself() {
+    let sample = Sample::start().await;
+    let document = sample.admin().get("/openapi.json").await.body;
+    for path in [
+        "/health",
+        "/metrics",
+        "/api/v1/events",
+        "/api/v1/flows/{id}",
+    ] {
+        assert!(document["paths"][path]["get"].is_object(), "{path}");
+    }
+    let mut found = BTreeSet::new();
+    refs(&document, &mut found);
+    assert!(!found.is_empty());
+    for place in found {
+        assert!(
+            document.pointer(place.strip_prefix('#').unwrap()).is_some(),
+            "{place}"
+        );
+    }
+    sample.stop().await;
+}
