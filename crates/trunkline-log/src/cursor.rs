@@ -20,6 +20,8 @@ pub(crate) struct Cursor {
     pub(crate) queued: bool,
     /// Its position is to be written.
     pub(crate) dirty: bool,
+    /// It may take nothing new until something is settled.
+    stalled: bool,
     window: Window,
     /// Returned and due, by offset.
     ready: BTreeSet<u64>,
@@ -77,6 +79,7 @@ impl Cursor {
             moving: false,
             queued: false,
             dirty: false,
+            stalled: false,
             window: Window {
                 base: at,
                 ..Window::default()
@@ -177,8 +180,10 @@ impl Cursor {
 
     fn take_fresh(&mut self, room: usize, into: &mut Vec<Taken>) -> Option<Need> {
         let returned = self.ready.len() + self.waiting.len();
+        let wanted = room;
         let room = room.min(WINDOW_MAX.saturating_sub(self.window.states.len()));
         if room == 0 || returned > RETURNED_MAX {
+            self.stalled = wanted > 0;
             return None;
         }
         let partition = self.partition.clone();
@@ -186,6 +191,7 @@ impl Cursor {
         let mut next = self.window.next();
         let kept = state.beyond_hole(next.max(state.base));
         if kept > next && !self.window.skip_to(kept) {
+            self.stalled = true;
             return None;
         }
         next = self.window.next();
@@ -197,35 +203,45 @@ impl Cursor {
             while self.ahead_base < next && self.ahead.pop_front().is_some() {
                 self.ahead_base += 1;
             }
-            if self.ahead.is_empty() || self.ahead_base != next {
-                return Some(Need {
-                    partition: partition.clone(),
-                    offset: next,
-                    single: false,
-                });
+            if self.ahead_base == next {
+                for envelope in self.ahead.drain(..room.min(self.ahead.len())) {
+                    into.push(Taken {
+                        offset: next + taken,
+                        redeliveries: 0,
+                        envelope,
+                    });
+                    taken += 1;
+                }
+                self.ahead_base += taken;
             }
-            for envelope in self.ahead.drain(..room.min(self.ahead.len())) {
-                into.push(Taken {
-                    offset: next + taken,
-                    redeliveries: 0,
-                    envelope,
-                });
-                taken += 1;
-            }
-            self.ahead_base += taken;
-        } else {
+        }
+        let mut count = usize::try_from(taken).unwrap_or(room);
+        if next + taken >= state.tail_base() {
             self.ahead.clear();
-            for envelope in state.tail_from(next).take(room) {
+            for envelope in state.tail_from(next + taken).take(room - count) {
                 into.push(Taken {
                     offset: next + taken,
                     redeliveries: 0,
                     envelope: envelope.clone(),
                 });
                 taken += 1;
+                count += 1;
             }
         }
         self.window.take(taken);
-        None
+        self.stalled |= room < wanted;
+        // What is between what was read ahead and what is in memory must be read before it can be taken.
+        let next = next + taken;
+        (count < room && next < state.tail_base()).then(|| Need {
+            partition: partition.clone(),
+            offset: next,
+            single: false,
+        })
+    }
+
+    /// Whether it stopped taking for want of something to be settled; asked once per stop.
+    pub(crate) fn was_stalled(&mut self) -> bool {
+        std::mem::take(&mut self.stalled)
     }
 
     /// Takes in what was read for a need.

@@ -217,6 +217,10 @@ impl Group {
             }
         }
         member.out -= 1;
+        if entry.was_stalled() && !std::mem::replace(&mut entry.queued, true) {
+            member.ready.push_back(cursor);
+            wake = true;
+        }
         if wake {
             member.wake.notify_one();
         }

@@ -270,3 +270,6 @@ fn share(config: LogConfig, env: Env, found: &Found) -> Shared {
     drop(groups);
     shared
 }
+
+#[cfg(test)]
+mod tests;

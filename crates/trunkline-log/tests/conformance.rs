@@ -1,0 +1,42 @@
+//! The conformance suite over the log.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::too_many_lines,
+    clippy::too_many_arguments,
+    clippy::disallowed_methods,
+    clippy::large_futures,
+    clippy::let_underscore_must_use,
+    clippy::print_stdout,
+    clippy::redundant_clone,
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "tests fail loudly, and their helpers are no interface"
+)]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use trunkline_bus::Transport;
+use trunkline_core::{Env, Result};
+use trunkline_log::{Log, LogConfig};
+use trunkline_testkit::conformance::{Engine, conformance};
+
+struct OnDisk(tempfile::TempDir);
+
+impl Engine for OnDisk {
+    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+        let log = Log::open(LogConfig::new(self.0.path()), Env::system());
+        std::future::ready(log.map(|log| Arc::new(log) as Arc<dyn Transport>)).boxed()
+    }
+}
+
+fn main() -> ExitCode {
+    conformance("log", || OnDisk(tempfile::tempdir().expect("a folder")))
+}
