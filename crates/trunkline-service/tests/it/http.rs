@@ -39,68 +39,6 @@ async fn an_order_is_accepted_and_found() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_said_with_its_place() {
-    let sample = Sample::start().await;
-    let send = |kind: &'static str, body: &'static str| {
-        let ask = sample.orders().key("k").with("content-type", kind);
-        ask.send(Method::POST, "/api/v1/orders", body.into())
-    };
-    let json = "application/json";
-    assert_problem(&send(json, "{\"item\": ").await, 400, "json_malformed");
-    assert_problem(&send(json, "").await, 400, "json_malformed");
-    let answer = send(json, r#"{"item": "tea", "quantity": -1}"#).await;
-    assert_problem(&answer, 422, "body_mismatch");
-    assert!(answer.detail().contains("quantity"), "{answer:?}");
-    let answer = send(json, r#"{"item": "tea", "quantity": 1, "colour": "red"}"#).await;
-    assert_problem(&answer, 422, "body_mismatch");
-    assert!(answer.detail().contains("colour"), "{answer:?}");
-    assert_problem(
-        &send("text/plain", "{}").await,
-        415,
-        "content_type_unsupported",
-    );
-    let answer = send(json, r#"{"item": "tea", "quantity": 0}"#).await;
-    assert_problem(&answer, 422, "quantity_out_of_range");
-
-    let answer = sample.orders().get("/api/v1/orders?limit=many").await;
-    assert_problem(&answer, 400, "query_invalid");
-    assert!(answer.detail().contains("limit"), "{answer:?}");
-    let answer = sample.orders().get("/api/v1/orders?size=1").await;
-    assert!(
-        answer.detail().contains("size") && answer.detail().contains("limit"),
-        "{answer:?}"
-    );
-    assert_problem(
-        &sample.orders().get("/api/v1/nothing").await,
-        404,
-        "route_unknown",
-    );
-    let answer = sample
-        .orders()
-        .send(Method::DELETE, "/api/v1/orders", Vec::new())
-        .await;
-    assert_problem(&answer, 405, "method_not_allowed");
-    assert_problem(
-        &sample.orders().get("/api/v1/orders/none").await,
-        404,
-        "order_unknown",
-    );
-    assert_problem(
-        &sample.orders().get("/api/v1/me").await,
-        401,
-        "user_missing",
-    );
-
-    let huge = format!(r#"{{"item": "{}", "quantity": 1}}"#, "x".repeat(2 << 20));
-    let ask = sample.orders().key("k").with("content-type", json);
-    let answer = ask
-        .send(Method::POST, "/api/v1/orders", huge.into_bytes())
-        .await;
-    assert_problem(&answer, 413, "body_too_large");
-    sample.stop().await;
-}
-
-#[tokio::test]
 async fn a_panic_is_a_problem_that_tells_nothing() {
     let sample = Sample::start().await;
     let answer = sample.orders().post("/api/v1/panics", json!(null)).await;
