@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+pub mod engines;
 pub mod flow;
 
 /// `--name value` pairs.

@@ -34,7 +34,8 @@ impl Handler for Counter {
             if !self.work.is_zero() {
                 tokio::time::sleep(self.work).await;
             }
-            let refuse = |event: &Envelope| event.key.as_deref().is_some_and(|k| k.starts_with("bad"));
+            let refuse =
+                |event: &Envelope| event.key.as_deref().is_some_and(|k| k.starts_with("bad"));
             let mut failed: Vec<&Envelope> = Vec::new();
             let mut done = 0;
             let mut outcomes = Vec::with_capacity(batch.len());
@@ -75,10 +76,20 @@ impl Rig {
     async fn new(batch: u64, work: Duration) -> Self {
         let env = Env::system();
         let memory = Memory::new(env.clone());
-        let topic =
-            TopicSpec { name: "t".into(), partitions: 8, retention: None, retention_bytes: None };
-        memory.declare(&lanes(&topic)).await.expect("a topic is declared");
-        let counter = Arc::new(Counter { work, ..Counter::default() });
+        let topic = TopicSpec {
+            name: "t".into(),
+            partitions: 8,
+            retention: None,
+            retention_bytes: None,
+        };
+        memory
+            .declare(&lanes(&topic))
+            .await
+            .expect("a topic is declared");
+        let counter = Arc::new(Counter {
+            work,
+            ..Counter::default()
+        });
         let all = [Priority::High, Priority::Medium, Priority::Low];
         let mut config = ConsumerConfig::new("bench").topic("t", &all);
         config.in_flight_max = 4_096;
@@ -90,9 +101,17 @@ impl Rig {
             telemetry: Telemetry::new(env.clone()),
             env: env.clone(),
         };
-        let consumer = Consumer::start(config, ports).await.expect("the consumer starts");
+        let consumer = Consumer::start(config, ports)
+            .await
+            .expect("the consumer starts");
         let template = template(&env);
-        Self { memory, counter, consumer, template, env }
+        Self {
+            memory,
+            counter,
+            consumer,
+            template,
+            env,
+        }
     }
 
     fn event(&self, key: &str) -> Envelope {

@@ -28,7 +28,11 @@ struct Work {
     events: usize,
 }
 
-const ROW: Work = Work { row: true, inbox: false, events: 0 };
+const ROW: Work = Work {
+    row: true,
+    inbox: false,
+    events: 0,
+};
 
 #[tokio::main]
 async fn main() {
@@ -38,9 +42,15 @@ async fn main() {
     let sqlite = format!("sqlite:{}/store.db", folder.path().display());
     let server = Postgres::start();
     let mut results = Map::new();
-    results.insert("fdatasync_4k_per_second".into(), json!(fdatasync(folder.path()).round()));
+    results.insert(
+        "fdatasync_4k_per_second".into(),
+        json!(fdatasync(folder.path()).round()),
+    );
     for (name, url) in [("sqlite", sqlite), ("postgres", server.schema_url("bench"))] {
-        results.insert(name.into(), engine(&format!("{url}{}", pool(name)), count).await);
+        results.insert(
+            name.into(),
+            engine(&format!("{url}{}", pool(name)), count).await,
+        );
     }
     println!("{}", Value::Object(results));
 }
@@ -50,32 +60,59 @@ fn pool(name: &str) -> &'static str {
 }
 
 async fn engine(url: &str, count: usize) -> Value {
-    let store = Store::open(url, "bench", Env::system()).await.expect("a store");
+    let store = Store::open(url, "bench", Env::system())
+        .await
+        .expect("a store");
     store.migrate(TABLES).await.expect("tables");
     let mut results = Map::new();
     let mut reader = store.read().await.expect("a reader");
     let begun = Instant::now();
     for _ in 0..count {
-        sqlx::query("SELECT 1").execute(reader.conn()).await.expect("a statement");
+        sqlx::query("SELECT 1")
+            .execute(reader.conn())
+            .await
+            .expect("a statement");
     }
     drop(reader);
-    results.insert("statement_micros".into(), json!(micros(begun.elapsed(), count)));
+    results.insert(
+        "statement_micros".into(),
+        json!(micros(begun.elapsed(), count)),
+    );
     let cases = [
         ("row", ROW),
         ("row_and_event", Work { events: 1, ..ROW }),
         ("row_and_10_events", Work { events: 10, ..ROW }),
-        ("inbox_row_and_event", Work { inbox: true, events: 1, ..ROW }),
+        (
+            "inbox_row_and_event",
+            Work {
+                inbox: true,
+                events: 1,
+                ..ROW
+            },
+        ),
     ];
     for (name, work) in cases {
         results.insert(name.into(), writers(&store, work, 1, count).await);
     }
     clear(&store).await;
-    results.insert("row_16_writers".into(), writers(&store, ROW, 16, count).await);
+    results.insert(
+        "row_16_writers".into(),
+        writers(&store, ROW, 16, count).await,
+    );
     let both = Work { events: 1, ..ROW };
-    results.insert("row_and_event_16_writers".into(), writers(&store, both, 16, count).await);
+    results.insert(
+        "row_and_event_16_writers".into(),
+        writers(&store, both, 16, count).await,
+    );
     clear(&store).await;
-    results.insert("with_relay".into(), with_relay(&store, both, 1, count).await);
-    results.insert("with_relay_16_writers".into(), with_relay(&store, both, 16, count).await);
+    results.insert(
+        "with_relay".into(),
+        with_relay(&store, both, 1, count).await,
+    );
+    results.insert(
+        "with_relay_16_writers".into(),
+        with_relay(&store, both, 16, count).await,
+    );
     results.insert("backlog".into(), backlog(&store, 20_000).await);
     Value::Object(results)
 }
@@ -83,7 +120,9 @@ async fn engine(url: &str, count: usize) -> Value {
 async fn transaction(store: &Store, work: Work, n: usize) {
     let mut tx = store.begin().await.expect("a transaction");
     if work.inbox {
-        tx.first_time("bench", &format!("e{}", store.env().id())).await.expect("an inbox row");
+        tx.first_time("bench", &format!("e{}", store.env().id()))
+            .await
+            .expect("an inbox row");
     }
     if work.row {
         sqlx::query("INSERT INTO note (id, value, text) VALUES ($1, $2, $3)")
@@ -120,7 +159,10 @@ async fn writers(store: &Store, work: Work, writers: usize, count: usize) -> Val
     let mut took: Vec<Duration> = tasks.join_all().await.concat();
     let seconds = begun.elapsed().as_secs_f64();
     took.sort_unstable();
-    let at = |share: usize| took.get(took.len() * share / 100).map_or(0, Duration::as_micros);
+    let at = |share: usize| {
+        took.get(took.len() * share / 100)
+            .map_or(0, Duration::as_micros)
+    };
     let rate = (took.len() as f64 / seconds).round();
     json!({ "per_second": rate, "p50_micros": at(50), "p99_micros": at(99) })
 }
@@ -130,14 +172,25 @@ async fn relay(store: &Store) -> (Relay, Arc<Memory>) {
     let topics = trunkline_bus::lanes(&trunkline_testkit::topic("t", 4));
     bus.declare(&topics).await.expect("topics");
     let env = Env::system();
-    (Relay::start(store.clone(), bus.clone(), Telemetry::disabled(env.clone()), env), bus)
+    (
+        Relay::start(
+            store.clone(),
+            bus.clone(),
+            Telemetry::disabled(env.clone()),
+            env,
+        ),
+        bus,
+    )
 }
 
 async fn with_relay(store: &Store, work: Work, count_of: usize, count: usize) -> Value {
     let (relay, _bus) = relay(store).await;
     let begun = Instant::now();
     let mut written = writers(store, work, count_of, count).await;
-    assert!(relay.drain(Duration::from_secs(60)).await, "everything is sent");
+    assert!(
+        relay.drain(Duration::from_secs(60)).await,
+        "everything is sent"
+    );
     let rate = (count / count_of * count_of) as f64 / begun.elapsed().as_secs_f64();
     if let Some(written) = written.as_object_mut() {
         written.insert("sent_per_second".into(), json!(rate.round()));
@@ -149,11 +202,23 @@ async fn with_relay(store: &Store, work: Work, count_of: usize, count: usize) ->
 /// How fast a relay sends what has gathered.
 async fn backlog(store: &Store, events: usize) -> Value {
     for n in 0..events / 100 {
-        transaction(store, Work { row: false, inbox: false, events: 100 }, n).await;
+        transaction(
+            store,
+            Work {
+                row: false,
+                inbox: false,
+                events: 100,
+            },
+            n,
+        )
+        .await;
     }
     let begun = Instant::now();
     let (relay, _bus) = relay(store).await;
-    assert!(relay.drain(Duration::from_secs(120)).await, "everything is sent");
+    assert!(
+        relay.drain(Duration::from_secs(120)).await,
+        "everything is sent"
+    );
     let rate = events as f64 / begun.elapsed().as_secs_f64();
     relay.stop().await;
     json!({ "sent_per_second": rate.round() })
@@ -161,7 +226,10 @@ async fn backlog(store: &Store, events: usize) -> Value {
 
 async fn clear(store: &Store) {
     let mut tx = store.begin().await.expect("a transaction");
-    sqlx::query("DELETE FROM trunkline_outbox").execute(tx.conn()).await.expect("a statement");
+    sqlx::query("DELETE FROM trunkline_outbox")
+        .execute(tx.conn())
+        .await
+        .expect("a statement");
     tx.commit().await.expect("a commit");
 }
 

@@ -1,0 +1,272 @@
+//! Calls between services, in process and over loopback, against a raw tonic client and server.
+//!
+//! Each round runs every way once, so that a noisy neighbour meets them all. Prints one line of JSON.
+//! `--seconds 1 --rounds 7 --tasks 64`
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use axum::routing::post;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tonic::codegen::tokio_stream::wrappers::TcpListenerStream;
+use tonic_prost::ProstCodec;
+use trunkline_benches::{Args, Span, median, percentile, rounded};
+use trunkline_call::server::{self, Limits};
+use trunkline_call::{Client, Network, Responses};
+use trunkline_core::{Context, Env};
+use trunkline_telemetry::{Ring, Telemetry, prometheus};
+
+/// What is asked, the same for both.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+struct Reserve {
+    #[prost(string, tag = "1")]
+    sku: String,
+    #[prost(int64, tag = "2")]
+    quantity: i64,
+}
+
+/// What is answered, the same for both.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+struct Reserved {
+    #[prost(bool, tag = "1")]
+    ok: bool,
+    #[prost(string, tag = "2")]
+    id: String,
+}
+
+fn ask() -> Reserve {
+    Reserve {
+        sku: "tea-earl-grey-250".to_owned(),
+        quantity: 2,
+    }
+}
+
+fn answer(asked: Reserve) -> Reserved {
+    Reserved {
+        ok: asked.quantity > 0,
+        id: asked.sku,
+    }
+}
+
+/// One way to call: cheap to clone, one clone for each task.
+#[derive(Clone)]
+enum Way {
+    Tonic(tonic::transport::Channel),
+    Trunkline(Client),
+}
+
+impl Way {
+    async fn call(&mut self) {
+        let reserved = match self {
+            Self::Tonic(channel) => {
+                let mut grpc = tonic::client::Grpc::new(channel.clone());
+                grpc.ready().await.expect("tonic is connected");
+                let path = http::uri::PathAndQuery::from_static("/bench.Stock/Reserve");
+                let codec = ProstCodec::<Reserve, Reserved>::default();
+                let answer = grpc.unary(tonic::Request::new(ask()), path, codec).await;
+                answer.expect("tonic answers").into_inner()
+            }
+            Self::Trunkline(client) => client
+                .post("/api/v1/reservations")
+                .json(&ask())
+                .send::<Reserved>()
+                .await
+                .expect("the service answers"),
+        };
+        assert!(reserved.ok);
+    }
+}
+
+/// Calls per second and CPU microseconds per call, with `tasks` callers at once.
+async fn throughput(way: &Way, tasks: usize, lasts: Duration) -> (f64, f64) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let span = Span::start(&[]);
+    let mut callers = JoinSet::new();
+    for _ in 0..tasks {
+        let (mut way, stop) = (way.clone(), stop.clone());
+        callers.spawn(async move {
+            let mut calls = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                way.call().await;
+                calls += 1;
+                // In process nothing ever waits; a caller that does would yield here.
+                tokio::task::consume_budget().await;
+            }
+            calls
+        });
+    }
+    tokio::time::sleep(lasts).await;
+    stop.store(true, Ordering::Relaxed);
+    let calls: u64 = callers.join_all().await.into_iter().sum();
+    let (wall, cpu, _) = span.stop();
+    (calls as f64 / wall, cpu * 1e6 / calls as f64)
+}
+
+/// Nanoseconds of single calls, one after the other.
+async fn latencies(way: &Way, lasts: Duration) -> Vec<u64> {
+    let mut way = way.clone();
+    // On a worker of the runtime, as callers are.
+    tokio::spawn(async move {
+        let began = Instant::now();
+        let mut took = Vec::new();
+        while began.elapsed() < lasts {
+            let one = Instant::now();
+            way.call().await;
+            took.push(u64::try_from(one.elapsed().as_nanos()).expect("a call is short"));
+            tokio::task::consume_budget().await;
+        }
+        took.sort_unstable();
+        took
+    })
+    .await
+    .expect("the caller does not panic")
+}
+
+fn router(telemetry: &Telemetry) -> Router {
+    let routes = Router::new().route(
+        "/api/v1/reservations",
+        post(|Json(asked): Json<Reserve>| async move { Json(answer(asked)) }),
+    );
+    server::layer(
+        routes,
+        "stock-service",
+        telemetry.clone(),
+        Limits::default(),
+    )
+}
+
+async fn ways(servers: &mut JoinSet<()>) -> Vec<(&'static str, Way)> {
+    let env = Env::system();
+    let plain = Telemetry::new(env.clone());
+    let recorded = Telemetry::new(env.clone()).with_sink(Arc::new(Ring::new(4_096)));
+    let client = |network: &Network| {
+        let channel = network.channel("order-service", "stock-service");
+        Way::Trunkline(Client::new(channel, Context::root(&env)))
+    };
+
+    let near = Network::new(plain.clone(), env.clone());
+    near.mount("stock-service", router(&plain), Responses::Plain);
+    let traced = Network::new(recorded.clone(), env.clone());
+    traced.mount("stock-service", router(&recorded), Responses::Plain);
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    servers.spawn(server::serve(
+        listener,
+        router(&plain),
+        std::future::pending(),
+    ));
+    let far = Network::new(plain, env.clone());
+    far.remote("stock-service", &url, Responses::Plain)
+        .expect("an address");
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    servers.spawn(async move {
+        let served = tonic::transport::Server::builder()
+            .tcp_nodelay(true)
+            .add_service(Stock)
+            .serve_with_incoming(TcpListenerStream::new(listener))
+            .await;
+        served.expect("tonic serves");
+    });
+    let endpoint = tonic::transport::Endpoint::from_shared(url).expect("an address");
+    let tonic = endpoint.connect().await.expect("tonic connects");
+    vec![
+        ("tonic_loopback", Way::Tonic(tonic)),
+        ("in_process", client(&near)),
+        ("in_process_traced", client(&traced)),
+        ("loopback", client(&far)),
+    ]
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() {
+    let args = Args::parse();
+    let lasts = args.seconds("seconds", 1.0);
+    let rounds = args.number("rounds", 7);
+    let tasks = usize::try_from(args.number("tasks", 64)).expect("a number of tasks");
+    prometheus::install().expect("no other recorder");
+    let mut servers = JoinSet::new();
+    let ways = ways(&mut servers).await;
+    for (_, way) in &ways {
+        throughput(way, tasks, lasts / 4).await;
+    }
+    let mut rates = vec![Vec::new(); ways.len()];
+    let mut cpus = vec![Vec::new(); ways.len()];
+    let mut ratios = vec![Vec::new(); ways.len()];
+    let mut singles = vec![Vec::new(); ways.len()];
+    for _ in 0..rounds {
+        for (at, (_, way)) in ways.iter().enumerate() {
+            let (rate, cpu) = throughput(way, tasks, lasts).await;
+            rates[at].push(rate);
+            cpus[at].push(cpu);
+            // The first way is the yardstick.
+            ratios[at].push(rate / rates[0].last().copied().unwrap_or(f64::NAN));
+            singles[at].extend(latencies(way, lasts / 4).await);
+        }
+    }
+    let mut report = serde_json::Map::new();
+    for (at, (name, _)) in ways.iter().enumerate() {
+        singles[at].sort_unstable();
+        let micros = |share| rounded(percentile(&singles[at], share) as f64 / 1e3, 2);
+        let each: Vec<f64> = ratios[at].iter().map(|ratio| rounded(*ratio, 2)).collect();
+        let row: Value = json!({
+            "rounds_times_tonic": each,
+            "calls_per_second": rounded(median(&mut rates[at]), 0),
+            "times_tonic": rounded(median(&mut ratios[at]), 2),
+            "cpu_us_per_call": rounded(median(&mut cpus[at]), 2),
+            "p50_us": micros(0.5),
+            "p99_us": micros(0.99),
+        });
+        report.insert((*name).to_owned(), row);
+    }
+    let run = json!({ "bench": "call", "tasks": tasks, "rounds": rounds, "ways": report });
+    println!("{run}");
+    servers.shutdown().await;
+}
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What tonic's code generator writes for a service of one method.
+#[derive(Clone)]
+struct Stock;
+
+impl tonic::server::NamedService for Stock {
+    const NAME: &'static str = "bench.Stock";
+}
+
+impl tonic::server::UnaryService<Reserve> for Stock {
+    type Response = Reserved;
+    type Future = BoxFuture<Result<tonic::Response<Reserved>, tonic::Status>>;
+
+    fn call(&mut self, request: tonic::Request<Reserve>) -> Self::Future {
+        Box::pin(async move { Ok(tonic::Response::new(answer(request.into_inner()))) })
+    }
+}
+
+impl tonic::codegen::Service<http::Request<tonic::body::Body>> for Stock {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        Box::pin(async move {
+            let mut grpc = tonic::server::Grpc::new(ProstCodec::<Reserved, Reserve>::default());
+            Ok(grpc.unary(Stock, request).await)
+        })
+    }
+}
