@@ -78,6 +78,19 @@ async fn an_order_goes_from_the_cart_to_its_confirmation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_of_somebody_without_an_address_is_picked_up() {
+    let shop = TestStore::start().await;
+    let ann = shop.user("ann");
+    let body = json!({ "items": [{ "product_id": TEA_SET, "quantity": 1 }] });
+    let ordering = ann.caller.with("idempotency-key", "1");
+    let accepted = ordering.post("/api/v1/orders", body).await.expect(202);
+    let order = ann.ended(accepted["order_id"].as_str().unwrap()).await;
+    assert_eq!(order["status"], "confirmed");
+    assert_eq!(order.get("shipping_address"), None);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_one_flow_and_one_trace() {
     let shop = TestStore::start().await;
     let ann = shop.user("ann");
