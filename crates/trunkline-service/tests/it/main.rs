@@ -26,6 +26,7 @@ mod http;
 mod idempotency;
 mod jobs;
 mod lifecycle;
+mod roles;
 mod sample;
 mod start;
 mod traces;
