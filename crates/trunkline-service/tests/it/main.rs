@@ -28,5 +28,6 @@ mod jobs;
 mod lifecycle;
 mod roles;
 mod sample;
+mod scopes;
 mod start;
 mod traces;
