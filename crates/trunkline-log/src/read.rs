@@ -61,21 +61,31 @@ impl Files {
         state.ends.remove(&segment);
     }
 
-    fn end(&self, segment: u32) -> u64 {
-        self.state.lock().ends.get(&segment).copied().unwrap_or(0)
-    }
-
-    fn file(&self, segment: u32) -> Result<Arc<File>> {
-        if let Some(file) = self.state.lock().open.get(&segment) {
-            return Ok(file.clone());
+    /// The file of a segment and where its readable part ends; none if retention dropped it. Whoever has
+    /// the file reads it to its end, dropped or not.
+    fn segment(&self, segment: u32) -> Result<Option<(Arc<File>, u64)>> {
+        let kept = || {
+            let state = self.state.lock();
+            let end = state.ends.get(&segment).copied()?;
+            Some((state.open.get(&segment).cloned(), end))
+        };
+        match kept() {
+            None => return Ok(None),
+            Some((Some(file), end)) => return Ok(Some((file, end))),
+            Some((None, _)) => {}
         }
-        let file = Arc::new(scan::open(&segment_path(&self.dir, segment))?);
+        let opened = scan::open(&segment_path(&self.dir, segment));
         let mut state = self.state.lock();
+        // It may have been dropped meanwhile: what it held is not kept, which is no error.
+        let Some(end) = state.ends.get(&segment).copied() else {
+            return Ok(None);
+        };
+        let file = Arc::new(opened?);
         if state.open.len() >= OPEN_MAX {
             state.open.pop_first();
         }
         state.open.insert(segment, file.clone());
-        Ok(file)
+        Ok(Some((file, end)))
     }
 
     fn corrupt(&self, what: &'static str, point: Point, at: u64) -> trunkline_core::Error {
@@ -83,7 +93,7 @@ impl Files {
     }
 
     /// Calls `visit` for the batches that hold events of a partition at `from` and after.
-    fn walk(
+    pub(crate) fn walk(
         &self,
         partition: &Partition,
         from: u64,
@@ -94,17 +104,21 @@ impl Files {
         loop {
             let points = partition.state.lock().points_from(from, POINTS_MAX);
             let before = from;
+            let mut dropped = false;
             for (number, point) in points.iter().enumerate() {
                 let next = points
                     .get(number + 1)
                     .filter(|next| next.segment == point.segment);
                 // A batch further on than this would have a point of its own.
                 let stop = next.map_or(point.position + POINT_EVERY_BYTES, |next| next.position);
-                let stop = u64::from(stop).min(self.end(point.segment));
-                let file = self.file(point.segment)?;
+                let Some((file, readable)) = self.segment(point.segment)? else {
+                    dropped = true;
+                    continue;
+                };
+                let stop = u64::from(stop).min(readable);
                 let mut at = u64::from(point.position);
                 while at < stop {
-                    let header = self.batch(&file, *point, at, &mut body)?;
+                    let header = self.batch(&file, *point, (at, readable), &mut body)?;
                     if let Some(found) = find(&header, &body, partition.slot) {
                         let found = found.map_err(|what| self.corrupt(what, *point, at))?;
                         let end = found.base + u64::from(found.count);
@@ -118,27 +132,35 @@ impl Files {
                     at += header.frame_bytes();
                 }
             }
-            if points.len() < POINTS_MAX || from == before {
+            // The points of a segment that was dropped are gone, so that each round comes further.
+            let further = from > before || dropped;
+            if points.len() < POINTS_MAX || !further {
                 return Ok(());
             }
         }
     }
 
-    fn batch(&self, file: &File, point: Point, at: u64, body: &mut Vec<u8>) -> Result<BatchHeader> {
+    fn batch(
+        &self,
+        file: &File,
+        point: Point,
+        (at, readable): (u64, u64),
+        body: &mut Vec<u8>,
+    ) -> Result<BatchHeader> {
         let segment = SegmentHeader {
             log_id: self.log_id,
             segment: point.segment,
             sequence: 0,
         };
         let path = || segment_path(&self.dir, point.segment);
-        scan::read_batch(file, &segment, (at, self.end(point.segment)), body)
+        scan::read_batch(file, &segment, (at, readable), body)
             .map_err(|e| error::io("a segment can't be read", &path(), e).with("byte", at))?
             .ok_or_else(|| self.corrupt("a batch is damaged", point, at))
     }
 }
 
 /// The events of a partition in a batch.
-struct Found<'a> {
+pub(crate) struct Found<'a> {
     time: i64,
     base: u64,
     count: u32,

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use trunkline_bus::{Handler, Outcome};
 use trunkline_core::{ByteString, Envelope, Event, EventData, EventDecl, Result, SchemaRegistry};
 use trunkline_store::Tx;
+use trunkline_telemetry::Scope;
 
 use crate::Cx;
 use crate::cx::DUPLICATE;
@@ -71,7 +72,9 @@ impl Reactions {
         if event.version == reaction.decl.version {
             self.schemas.validate_event(event)?;
         }
-        (reaction.run)(cx.clone(), event.clone()).await
+        // Of a batch, each event's lines say to which flow it belongs.
+        let scope = Scope::new(&self.runtime.name, cx.context());
+        scope.run((reaction.run)(cx.clone(), event.clone())).await
     }
 
     /// One event in a transaction of its own.

@@ -14,6 +14,7 @@ use crate::http::Route;
 pub struct Operation {
     schemas: SchemaGenerator,
     responses: Responses,
+    idempotent: bool,
     described: Map<String, Value>,
     parameters: Vec<Value>,
     answers: Map<String, Value>,
@@ -38,16 +39,24 @@ impl Operation {
             return;
         };
         for (name, schema) in fields {
-            self.parameters.push(json!({
+            let mut schema = without_null(schema.clone());
+            let description = schema
+                .as_object_mut()
+                .and_then(|schema| schema.remove("description"));
+            let mut parameter = json!({
                 "name": name, "in": "query", "required": required.contains(&name.as_str()),
                 "schema": schema,
-            }));
+            });
+            if let (Some(text), Some(parameter)) = (description, parameter.as_object_mut()) {
+                parameter.insert("description".to_owned(), text);
+            }
+            self.parameters.push(parameter);
         }
     }
 
     /// Sets the body.
     pub(crate) fn body<T: JsonSchema>(&mut self) {
-        let schema = self.schemas.subschema_for::<T>();
+        let schema = plain(self.schemas.subschema_for::<T>().to_value());
         let body =
             json!({ "required": true, "content": { "application/json": { "schema": schema } } });
         self.described.insert("requestBody".to_owned(), body);
@@ -55,23 +64,23 @@ impl Operation {
 
     /// Adds an answer with a body.
     pub(crate) fn answer<T: JsonSchema>(&mut self, status: StatusCode, location: bool) {
-        let schema = self.schemas.subschema_for::<T>().to_value();
+        let schema = plain(self.schemas.subschema_for::<T>().to_value());
         let schema = match self.responses {
             Responses::Plain => schema,
             Responses::Data => json!({
                 "type": "object", "properties": { "data": schema }, "required": ["data"],
             }),
         };
-        let mut answer = json!({
+        let mut headers = self.headers();
+        if location {
+            let header = header("Where it is found.", "string");
+            headers.insert("Location".to_owned(), header);
+        }
+        let answer = json!({
             "description": status.canonical_reason().unwrap_or("Answer"),
+            "headers": headers,
             "content": { "application/json": { "schema": schema } },
         });
-        if let (true, Some(answer)) = (location, answer.as_object_mut()) {
-            let header = json!({ "Location": {
-                "description": "Where it is found.", "schema": { "type": "string" },
-            } });
-            answer.insert("headers".to_owned(), header);
-        }
         self.answers.insert(status.as_u16().to_string(), answer);
     }
 
@@ -80,9 +89,62 @@ impl Operation {
         let description = status.canonical_reason().unwrap_or("Answer");
         self.answers.insert(
             status.as_u16().to_string(),
-            json!({ "description": description }),
+            json!({ "description": description, "headers": self.headers() }),
         );
     }
+
+    /// The headers of every answer that is no problem.
+    fn headers(&self) -> Map<String, Value> {
+        let mut headers = request_id();
+        if self.idempotent {
+            let meaning =
+                "`true` when the key was used before: this is the answer that it got then.";
+            headers.insert("Idempotency-Replayed".to_owned(), header(meaning, "string"));
+        }
+        headers
+    }
+}
+
+fn header(meaning: &str, kind: &str) -> Value {
+    json!({ "description": meaning, "schema": { "type": kind } })
+}
+
+fn request_id() -> Map<String, Value> {
+    let reference = json!({ "$ref": "#/components/headers/RequestId" });
+    Map::from_iter([("X-Request-Id".to_owned(), reference)])
+}
+
+/// Any value at all is `true` in JSON Schema; the same as an object is what programs that read documents expect.
+fn plain(schema: Value) -> Value {
+    if schema == Value::Bool(true) {
+        json!({})
+    } else {
+        schema
+    }
+}
+
+/// A query has no way to say null: a parameter that may be left out is one that is not required.
+fn without_null(mut schema: Value) -> Value {
+    let is_null = |kind: &Value| kind == "null" || kind.get("type").is_some_and(|t| t == "null");
+    let Some(fields) = schema.as_object_mut() else {
+        return plain(schema);
+    };
+    for name in ["type", "anyOf"] {
+        let Some(Value::Array(kinds)) = fields.get_mut(name) else {
+            continue;
+        };
+        kinds.retain(|kind| !is_null(kind));
+        if kinds.len() == 1
+            && let Some(only) = kinds.pop()
+        {
+            fields.remove(name);
+            match only {
+                Value::Object(only) => fields.extend(only),
+                only => drop(fields.insert(name.to_owned(), only)),
+            }
+        }
+    }
+    schema
 }
 
 /// The document of a service.
@@ -108,6 +170,10 @@ pub(crate) fn document(service: &Service) -> Value {
         "paths": paths,
         "components": {
             "schemas": components,
+            "headers": {
+                "RequestId": header("The request's id: its own, or one that it was given.", "string"),
+                "RetryAfter": header("Seconds after which trying again makes sense.", "integer"),
+            },
             "responses": { "Problem": problem_answer() },
             "securitySchemes": {
                 "user": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" }
@@ -124,6 +190,7 @@ fn describe(
     let mut operation = Operation {
         schemas,
         responses,
+        idempotent: route.idempotent,
         described: Map::new(),
         parameters: Vec::new(),
         answers: Map::new(),
@@ -180,35 +247,49 @@ fn describe(
     (Value::Object(described), schemas)
 }
 
-/// `get_api_v1_orders_id`: a name for programs that are made from the document.
+/// `get_api_v1_orders_by_id`: a name for programs that are made from the document. `/orders/{id}` and `/orders/id` have
+/// names of their own.
 fn operation_id(route: &Route) -> String {
-    let words = route
-        .path
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty());
-    let method = route.method.as_str().to_ascii_lowercase();
-    std::iter::once(&*method)
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join("_")
+    let mut words = vec![route.method.as_str().to_ascii_lowercase()];
+    for part in route.path.split('/').filter(|part| !part.is_empty()) {
+        if part.starts_with('{') {
+            words.push("by".to_owned());
+        }
+        let split = part.split(|c: char| !c.is_ascii_alphanumeric());
+        words.extend(split.filter(|word| !word.is_empty()).map(str::to_owned));
+    }
+    words.join("_")
 }
 
 fn problem_answer() -> Value {
+    let mut headers = request_id();
+    let reference = json!({ "$ref": "#/components/headers/RetryAfter" });
+    headers.insert("Retry-After".to_owned(), reference);
     json!({
         "description": "What was wrong, as RFC 9457 says it.",
+        "headers": headers,
         "content": { "application/problem+json": {
             "schema": { "$ref": "#/components/schemas/Problem" } } }
     })
 }
 
 fn problem_schema() -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
     json!({
         "type": "object",
         "properties": {
-            "type": { "type": "string" }, "title": { "type": "string" },
-            "status": { "type": "integer" }, "detail": { "type": "string" },
-            "code": { "type": "string" }, "retry": { "type": "string" },
-            "correlation_id": { "type": "string" }
+            "type": text("`about:blank`: the code says what it is."),
+            "title": text("The status in words."),
+            "status": { "type": "integer", "minimum": 400, "maximum": 599 },
+            "detail": text("What was wrong, for people."),
+            "code": text("What was wrong, for programs; it stays the same."),
+            "retry": {
+                "type": "string", "enum": ["permanent", "transient", "unknown"],
+                "description": "Whether trying again helps: no; yes, it had no effect; perhaps, it may have had its effect.",
+            },
+            "kind": text("`corrupt`, where the status does not tell."),
+            "correlation_id": text("The flow that it belongs to."),
+            "request_id": text("The request."),
         },
         "required": ["type", "title", "status", "detail", "code"]
     })

@@ -13,6 +13,9 @@ pub use http::{ChangeProfile, Profile, StoredAddress};
 /// The service's name.
 pub const NAME: &str = "user-service";
 
+/// The code of the error of an address that is not known.
+pub const ADDRESS_UNKNOWN: &str = "address_unknown";
+
 const MIGRATIONS: &[Migration] = &[Migration {
     name: "0001_users",
     sql: include_str!("user/0001_users.sql"),

@@ -280,3 +280,53 @@ async fn weaker_durability_does_not_sync_before_it_answers() {
         assert!(log.close().await.is_err());
     }
 }
+
+/// Retention drops files while somebody reads them: what is not kept any more is no damage.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_is_dropped_while_it_is_read_is_not_damaged() {
+    let bench = Bench::new().await;
+    let segments_before_active = 3;
+    let mut published = 0;
+    while std::fs::read_dir(bench.dir.path())
+        .unwrap()
+        .filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_str().unwrap().ends_with(".segment")
+        })
+        .count()
+        <= segments_before_active
+    {
+        bench.publish(published).await.unwrap();
+        published += 1;
+    }
+    let shared = &bench.log.owner.shared;
+    let partition = shared.directory.read().partitions[0].clone();
+    let drop_segments = |upto: u32| {
+        for segment in 1..=upto {
+            shared.files.forget(segment);
+            let path = crate::index::segment_path(bench.dir.path(), segment);
+            if let Err(error) = std::fs::remove_file(path) {
+                assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            }
+        }
+    };
+    // Dropped in the middle of it: what was open is read to its end, what was not is passed over.
+    let mut seen = 0;
+    let mut walk = |from: u64, mut between: Option<&dyn Fn()>| {
+        let found = shared.files.walk(&partition, from, |_| {
+            seen += 1;
+            if let Some(between) = between.take() {
+                between();
+            }
+            Ok(std::ops::ControlFlow::Continue(()))
+        });
+        found.unwrap();
+        std::mem::take(&mut seen)
+    };
+    let all = walk(0, None);
+    assert_eq!(all, published);
+    let rest = walk(0, Some(&|| drop_segments(2)));
+    assert!(rest > 0 && rest < all, "{rest} of {all}");
+    let later = walk(0, None);
+    assert!(later > 0 && later < rest, "{later} of {rest}");
+}

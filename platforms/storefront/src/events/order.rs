@@ -22,8 +22,9 @@ pub struct OrderCreated {
     pub currency: String,
     /// What was ordered.
     pub items: Vec<OrderItem>,
-    /// Where it goes.
-    pub shipping_address: Address,
+    /// Where it goes; an order without it is picked up at the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping_address: Option<Address>,
 }
 
 /// One line of an order.

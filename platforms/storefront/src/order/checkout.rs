@@ -18,7 +18,7 @@ pub(super) async fn create(cx: Cx, Json(new): Json<NewOrder>) -> Result<Accepted
         None => cart_items(&cx, &order_id).await?,
     };
     let shipping_address = match new.shipping_address {
-        Some(address) => limits::address(address)?,
+        Some(address) => Some(limits::address(address)?),
         None => default_address(&cx).await?,
     };
     let (items, currency) = priced(&cx, wanted).await?;
@@ -70,11 +70,17 @@ async fn cart_items(cx: &Cx, order_id: &str) -> Result<Vec<NewOrderItem>> {
         .await
 }
 
-async fn default_address(cx: &Cx) -> Result<Address> {
-    cx.service(user::NAME)?
+/// The address that the user named first, if any.
+async fn default_address(cx: &Cx) -> Result<Option<Address>> {
+    let known = cx
+        .service(user::NAME)?
         .get("/api/users/me/addresses/default")
         .send()
-        .await
+        .await;
+    match known {
+        Err(error) if error.code() == user::ADDRESS_UNKNOWN => Ok(None),
+        known => known.map(Some),
+    }
 }
 
 /// Asks the catalogue what each thing is called and costs now.

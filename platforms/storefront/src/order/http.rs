@@ -16,7 +16,7 @@ pub struct NewOrder {
     /// What; the user's cart if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<Vec<NewOrderItem>>,
-    /// Where to; the user's default address if not given.
+    /// Where to; the user's default address if not given. Who has none picks the order up at the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping_address: Option<Address>,
 }
@@ -61,8 +61,9 @@ pub struct Order {
     pub currency: String,
     /// What was ordered.
     pub items: Vec<OrderLine>,
-    /// Where it goes.
-    pub shipping_address: Address,
+    /// Where it goes; an order without it is picked up at the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping_address: Option<Address>,
     /// When it was accepted.
     #[schemars(with = "String")]
     pub created_at: Timestamp,

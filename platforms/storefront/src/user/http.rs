@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline::{Created, Cx, Error, Json, NoContent, Path, Result};
 
-use super::tables;
+use super::{ADDRESS_UNKNOWN, tables};
 use crate::events::{Address, UserUpdated};
 use crate::limits;
 
@@ -100,8 +100,8 @@ pub(super) async fn default_address(cx: Cx) -> Result<Json<Address>> {
         .into_iter()
         .next();
     let first = first.ok_or_else(|| {
-        let text = "no address is known; add one, or name it in the request";
-        Error::not_found("address_unknown", text)
+        let text = "no address is known";
+        Error::not_found(ADDRESS_UNKNOWN, text)
     })?;
     Ok(Json(first.address))
 }
@@ -112,7 +112,7 @@ pub(super) async fn remove_address(cx: Cx, Path(address_id): Path<String>) -> Re
     if tables::remove_address(tx.conn(), &user, &address_id).await? {
         return Ok(NoContent);
     }
-    let error = Error::not_found("address_unknown", "there is no such address");
+    let error = Error::not_found(ADDRESS_UNKNOWN, "there is no such address");
     Err(error.with("address_id", &address_id))
 }
 

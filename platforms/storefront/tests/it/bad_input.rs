@@ -102,7 +102,7 @@ fn cases() -> Vec<Case> {
             orders,
             r#"{"items":[{"product_id":"p","quantity":1}]}"#,
             404,
-            "address_unknown",
+            "product_unknown",
         ),
         (
             get.clone(),

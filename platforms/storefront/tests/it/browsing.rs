@@ -29,7 +29,10 @@ async fn a_product_has_the_printed_shape() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_hold_every_product_once() {
-    let shop = TestStore::start().await;
+    pages(TestStore::start().await).await;
+}
+
+pub(crate) async fn pages(shop: TestStore) {
     let mut seen = BTreeSet::new();
     let mut path = "/api/products?limit=100".to_owned();
     loop {
@@ -55,7 +58,10 @@ async fn pages_hold_every_product_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn search_follows_the_catalogue_and_the_stock() {
-    let shop = TestStore::start().await;
+    search(TestStore::start().await).await;
+}
+
+pub(crate) async fn search(shop: TestStore) {
     let search = async |q: &str| {
         shop.gateway
             .get(&format!("/api/search?q={q}"))
@@ -112,7 +118,10 @@ async fn search_follows_the_catalogue_and_the_stock() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statistics_add_up() {
-    let shop = TestStore::start().await;
+    count(TestStore::start().await).await;
+}
+
+pub(crate) async fn count(shop: TestStore) {
     let ann = shop.user("ann");
     let item = json!({ "product_id": TEA_SET, "quantity": 3 });
     ann.caller.post("/api/cart/items", item).await.expect(200);

@@ -26,4 +26,5 @@ mod http;
 mod newcomer;
 mod orders;
 mod payments;
+mod postgres;
 mod store;

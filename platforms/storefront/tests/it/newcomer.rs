@@ -6,7 +6,10 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use trunkline::Config;
 use trunkline_testkit::Child;
 
 fn storefront() -> Command {
@@ -143,6 +146,50 @@ fn a_port_in_use_and_a_folder_that_is_none_are_named() {
     std::fs::write(folder.path().join("file"), "").unwrap();
     let said = refusal(folder.path(), &["--data", "file/data"]);
     assert!(said.contains("file/data"), "{said}");
+}
+
+#[test]
+fn the_configuration_guide_says_what_is_so() {
+    let guide = include_str!("../../../../docs/guides/configuration.md");
+    let blocks: Vec<_> = guide
+        .split("```toml\n")
+        .skip(1)
+        .map(|block| block.split("```").next().unwrap())
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trunkline.toml");
+    let load = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        Config::load(Some(&file), []).unwrap_or_else(|error| panic!("{text}\n{error}"))
+    };
+    for block in &blocks {
+        load(block);
+    }
+    let (shown, defaults) = (load(blocks[0]), Config::default());
+    assert_eq!(shown.data, defaults.data);
+    assert_eq!((&shown.bus, &shown.store), (&defaults.bus, &defaults.store));
+    let numbers = |config: &Config| {
+        let (events, days) = (&config.events, config.trail_days);
+        let retry = (events.retry_initial_ms, events.retry_max_ms);
+        let (limit, kept) = (config.shutdown_seconds, config.trail_events_max);
+        let handled = (events.attempts_max, events.handler_timeout_ms);
+        (limit, days, kept, handled, retry)
+    };
+    assert_eq!(numbers(&shown), numbers(&defaults));
+    assert_eq!(shown.gateway.address, defaults.gateway.address);
+    assert_eq!(shown.admin.address, defaults.admin.address);
+    assert_eq!(shown.log.filter, defaults.log.filter);
+
+    fn section<T: Default + Serialize + DeserializeOwned>(config: &Config, service: &str) {
+        let shown: T = config.service[service].clone().try_into().unwrap();
+        let [shown, default] =
+            [shown, T::default()].map(|value| serde_json::to_value(value).unwrap());
+        assert_eq!(shown, default, "{service}");
+    }
+    let services = load(blocks[1]);
+    section::<storefront::inventory::Config>(&services, storefront::inventory::NAME);
+    section::<storefront::payment::Config>(&services, storefront::payment::NAME);
+    section::<storefront::notification::Config>(&services, storefront::notification::NAME);
 }
 
 #[test]

@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use trunkline_testkit::eventually;
 
-use crate::store::{SOON, TEA_SET, TestStore, address, types};
+use crate::store::{CONFIG, SOON, TEA_SET, TestStore, User, address, types};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_goes_from_the_cart_to_its_confirmation() {
-    let shop = TestStore::start().await;
+    order_from_the_cart(TestStore::start().await).await;
+}
+
+pub(crate) async fn order_from_the_cart(shop: TestStore) {
     let demo = shop.user("demo");
     let (on_hand, ..) = shop.availability(TEA_SET).await;
     let product = shop
@@ -78,8 +81,24 @@ async fn an_order_goes_from_the_cart_to_its_confirmation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_is_one_flow_and_one_trace() {
+async fn an_order_of_somebody_without_an_address_is_picked_up() {
     let shop = TestStore::start().await;
+    let ann = shop.user("ann");
+    let body = json!({ "items": [{ "product_id": TEA_SET, "quantity": 1 }] });
+    let ordering = ann.caller.with("idempotency-key", "1");
+    let accepted = ordering.post("/api/v1/orders", body).await.expect(202);
+    let order = ann.ended(accepted["order_id"].as_str().unwrap()).await;
+    assert_eq!(order["status"], "confirmed");
+    assert_eq!(order.get("shipping_address"), None);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_one_flow_and_one_trace() {
+    one_flow(TestStore::start().await).await;
+}
+
+pub(crate) async fn one_flow(shop: TestStore) {
     let ann = shop.user("ann");
     let flow = "11111111-2222-4333-8444-555555555555";
     let trace = "0af7651916cd43dd8448eb211c80319c";
@@ -164,7 +183,10 @@ async fn an_order_is_one_flow_and_one_trace() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_is_the_same_order() {
-    let shop = TestStore::start().await;
+    same_key(TestStore::start().await).await;
+}
+
+pub(crate) async fn same_key(shop: TestStore) {
     let ann = shop.user("ann");
     let first = ann.order("key", TEA_SET, 1).await;
     let second = ann.order("key", TEA_SET, 1).await;
@@ -195,7 +217,10 @@ async fn the_same_key_is_the_same_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_at_once_sell_every_piece_once() {
-    let shop = TestStore::start().await;
+    sell_out(TestStore::start().await).await;
+}
+
+pub(crate) async fn sell_out(shop: TestStore) {
     let page = shop
         .gateway
         .get("/api/products?limit=100")
@@ -240,17 +265,21 @@ async fn many_at_once_sell_every_piece_once() {
     shop.stop().await;
 }
 
+/// The provider is silent for longer than the stock is held.
+pub(crate) const IMPATIENT: &str = "[service.inventory-service]\nreservation_ms = 500\n\
+    [service.payment-service]\ntimeout_ms = 200\nask_again_ms = 2000\n";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reservation_expires_with_its_order() {
-    // The provider is silent for longer than the stock is held.
-    let config = "[service.inventory-service]\nreservation_ms = 500\n\
-                  [service.payment-service]\ntimeout_ms = 200\nask_again_ms = 2000\n";
-    let shop = TestStore::start_with(config).await;
+    expire(TestStore::start_with(IMPATIENT).await).await;
+}
+
+pub(crate) async fn expire(shop: TestStore) {
     let ann = shop.user("ann");
     ann.pay_with("tok_timeout").await;
     let before = shop.availability(TEA_SET).await;
     let flow = "e8a8a3d4-0000-4000-8000-000000000001";
-    let slow = crate::store::User {
+    let slow = User {
         caller: ann.caller.with("x-correlation-id", flow),
         ..ann
     };
@@ -287,7 +316,11 @@ async fn a_reservation_expires_with_its_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_start_finds_everything_again() {
-    let shop = TestStore::start().await;
+    second_start(CONFIG).await;
+}
+
+pub(crate) async fn second_start(config: &str) {
+    let shop = TestStore::start_with(config).await;
     let ann = shop.user("ann");
     let order_id = ann.order("k", TEA_SET, 1).await.expect(202)["order_id"].clone();
     let order = ann.ended(order_id.as_str().unwrap()).await;
@@ -295,7 +328,7 @@ async fn a_second_start_finds_everything_again() {
     let stock = shop.availability(TEA_SET).await;
     let folder = shop.stop().await;
 
-    let shop = TestStore::start_in(folder, crate::store::CONFIG).await;
+    let shop = TestStore::start_in(folder, config).await;
     let ann = shop.user("ann");
     assert_eq!(ann.order_state(order_id.as_str().unwrap()).await, order);
     assert_eq!(shop.availability(TEA_SET).await, stock);

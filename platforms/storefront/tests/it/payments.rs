@@ -19,7 +19,10 @@ fn statuses(charges: &[Value]) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_declined_card_fails_the_order_and_frees_its_stock() {
-    let shop = TestStore::start().await;
+    decline(TestStore::start().await).await;
+}
+
+pub(crate) async fn decline(shop: TestStore) {
     let ann = shop.user("ann");
     let before = shop.availability(TEA_SET).await;
     ann.pay_with("tok_declined").await;
