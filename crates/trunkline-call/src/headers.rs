@@ -15,6 +15,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const DEADLINE_MS: HeaderName = HeaderName::from_static("x-trunkline-deadline-ms");
 /// The verified user; set by the gateway, taken off whatever comes from outside.
 pub const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+/// What the verified user may act as, separated by commas; set and taken off with [`USER_ID`].
+pub const USER_ROLES: HeaderName = HeaderName::from_static("x-user-roles");
 /// The service that calls.
 pub const CALLER: HeaderName = HeaderName::from_static("x-trunkline-caller");
 /// The event that caused the call.
@@ -24,6 +26,8 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 
 /// Longer ids from outside are not taken over.
 const ID_BYTES_MAX: usize = 128;
+/// More roles than this are not taken over.
+const ROLES_MAX: usize = 64;
 
 /// The context that a request carries; what it lacks or garbles begins anew.
 pub fn context_of(headers: &HeaderMap, env: &Env) -> Context {
@@ -37,6 +41,7 @@ pub fn context_of(headers: &HeaderMap, env: &Env) -> Context {
         correlation_id: correlation.unwrap_or_else(|| env.id().to_string().into()),
         causation_id: id(headers, &CAUSATION_ID),
         user_id: id(headers, &USER_ID),
+        user_roles: roles(headers),
         deadline,
     }
 }
@@ -56,10 +61,44 @@ pub fn write(context: &Context, headers: &mut HeaderMap, env: &Env) {
     if let Some(id) = &context.user_id {
         put(headers, USER_ID, id);
     }
+    write_roles(headers, &context.user_roles);
     if let Some(left) = context.remaining(env) {
         let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         headers.insert(DEADLINE_MS, HeaderValue::from(millis));
     }
+}
+
+/// Says what the user may act as. A role that can't be told from two others, or is no visible ASCII, is left out, and
+/// so is what is beyond 64: who gets too few roles is refused something, who gets a wrong one is not.
+pub fn write_roles(headers: &mut HeaderMap, roles: &[ByteString]) {
+    let is_role = |role: &&ByteString| {
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b',';
+        (1..=ID_BYTES_MAX).contains(&role.len()) && role.bytes().all(plain)
+    };
+    let roles: Vec<&str> = roles
+        .iter()
+        .filter(is_role)
+        .take(ROLES_MAX)
+        .map(|role| &**role)
+        .collect();
+    if roles.is_empty() {
+        headers.remove(USER_ROLES);
+    } else {
+        put(headers, USER_ROLES, &roles.join(","));
+    }
+}
+
+/// Roles without a user are nobody's.
+fn roles(headers: &HeaderMap) -> Vec<ByteString> {
+    let (Some(_), Some(roles)) = (id(headers, &USER_ID), text(headers, &USER_ROLES)) else {
+        return Vec::new();
+    };
+    let roles = roles.split(',').map(str::trim);
+    roles
+        .filter(|role| !role.is_empty())
+        .take(ROLES_MAX)
+        .map(ByteString::from)
+        .collect()
 }
 
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
@@ -76,4 +115,29 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 fn id(headers: &HeaderMap, name: &HeaderName) -> Option<ByteString> {
     let id = text(headers, name)?;
     (1..=ID_BYTES_MAX).contains(&id.len()).then(|| id.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_travel_with_their_user_and_two_make_no_third() {
+        let env = Env::seeded(1);
+        let mut context = Context::root(&env).with_user("ann");
+        context.user_roles = ["buyer", "a,admin", "", "ro ot", "audit:eu"]
+            .map(ByteString::from)
+            .to_vec();
+        let mut headers = HeaderMap::new();
+        write(&context, &mut headers, &env);
+        assert_eq!(headers.get(USER_ROLES).unwrap(), "buyer,audit:eu");
+        assert_eq!(context_of(&headers, &env).user_roles, ["buyer", "audit:eu"]);
+        headers.remove(USER_ID);
+        assert_eq!(context_of(&headers, &env).user_roles, [""; 0]);
+
+        // A context without roles leaves none of somebody else's.
+        context.user_roles.clear();
+        write(&context, &mut headers, &env);
+        assert_eq!(headers.get(USER_ROLES), None);
+    }
 }

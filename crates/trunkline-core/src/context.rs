@@ -19,6 +19,9 @@ pub struct Context {
     pub causation_id: Option<ByteString>,
     /// The user on whose behalf it is done.
     pub user_id: Option<ByteString>,
+    /// What the user may act as, as the request's verified token says. An event does not carry them: by the time it is
+    /// handled they may be others.
+    pub user_roles: Vec<ByteString>,
     /// When whoever waits for it stops waiting.
     pub deadline: Option<Timestamp>,
 }
@@ -31,6 +34,7 @@ impl Context {
             correlation_id: env.id().to_string().into(),
             causation_id: None,
             user_id: None,
+            user_roles: Vec::new(),
             deadline: None,
         }
     }
@@ -45,6 +49,7 @@ impl Context {
             correlation_id: event.correlation_id.clone(),
             causation_id: Some(event.id.clone()),
             user_id: event.user_id.clone(),
+            user_roles: Vec::new(),
             deadline: None,
         }
     }

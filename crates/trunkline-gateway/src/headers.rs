@@ -7,7 +7,7 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
-use trunkline_call::headers::USER_ID;
+use trunkline_call::headers::{USER_ID, USER_ROLES};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -58,12 +58,13 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes off what only the gateway may say: who the user is, where the request came from, and what services say
+/// Takes off what only the gateway may say: who the user is and may act as, where the request came from, and what services say
 /// among themselves.
 pub(crate) fn strip_claims_of_clients(headers: &mut HeaderMap) {
     strip_ours(headers);
     let others = [
         USER_ID,
+        USER_ROLES,
         EXPECT,
         FORWARDED,
         FORWARDED_FOR,
@@ -140,6 +141,7 @@ mod tests {
     fn a_client_can_not_say_who_it_is() {
         let mut headers = map(&[
             ("x-user-id", "admin"),
+            ("x-user-roles", "admin"),
             ("x-trunkline-caller", "order-service"),
             ("x-trunkline-deadline-ms", "9999999"),
             ("x-trunkline-anything", "1"),

@@ -13,7 +13,9 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tower::ServiceExt;
-use trunkline_call::headers::{CORRELATION_ID, DEADLINE_MS, REQUEST_ID, TRACEPARENT, USER_ID};
+use trunkline_call::headers::{
+    CORRELATION_ID, DEADLINE_MS, REQUEST_ID, TRACEPARENT, USER_ID, write_roles,
+};
 use trunkline_call::{Body, Channel};
 use trunkline_core::{ByteString, Env, Error, ErrorKind, Result, report};
 use trunkline_security::Verifier;
@@ -31,7 +33,8 @@ use crate::{Config, Limits, headers, problem};
 /// The gateway. Cheap to clone.
 ///
 /// # Guarantees
-/// A path is normalised before it is routed. `x-user-id` and `x-trunkline-*` never come from outside. Every
+/// A path is normalised before it is routed. `x-user-id`, `x-user-roles` and `x-trunkline-*` never come
+/// from outside: the first two are the `sub` and the `roles` of the verified token. Every
 /// request has an `x-request-id` of the gateway's making and an `x-correlation-id`, the client's own if that is at
 /// most 128 visible ASCII characters. A client's `traceparent` is continued.
 #[derive(Clone)]
@@ -197,6 +200,7 @@ impl Gateway {
         let mut request = exchange.request.clone();
         if let Some(claims) = &exchange.claims {
             headers::put(&mut request.headers, USER_ID, &claims.sub);
+            write_roles(&mut request.headers, &claims.roles);
         }
         if let Some(timeout) = target.timeout {
             let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);

@@ -197,6 +197,30 @@ impl Cx {
         })
     }
 
+    /// Goes on only if the user may act as `role`, as the token says that the gateway verified.
+    ///
+    /// An event carries its user and no roles, so this is for requests.
+    ///
+    /// # Errors
+    /// `Unauthenticated` without a user; `PermissionDenied` (403) for one who has not this role.
+    pub fn require_role(&self, role: &str) -> Result<()> {
+        let user = self.user()?;
+        if self.0.context.user_roles.iter().any(|has| has == role) {
+            return Ok(());
+        }
+        tracing::info!(
+            service = &**self.service_name(),
+            user = &*user,
+            role,
+            "a role is missing"
+        );
+        Err(Error::new(
+            ErrorKind::PermissionDenied,
+            "role_missing",
+            format!("this needs the role `{role}`, which the user does not have"),
+        ))
+    }
+
     /// Clock, randomness and ids.
     pub fn env(&self) -> &Env {
         &self.0.runtime.env

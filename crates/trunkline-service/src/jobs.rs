@@ -35,7 +35,7 @@ const RUN_WITHIN: Duration = Duration::from_secs(300);
 /// How long one process holds a run: longer, so that it has ended by then.
 const LEASE: Duration = Duration::from_secs(330);
 
-/// When the store does not say when the next run is due, it is asked again after this.
+/// When the store can't say when the next run is due, it is asked again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Schedule {
@@ -66,11 +66,17 @@ impl Schedule {
     }
 }
 
-/// Runs a job whenever it is due, until `stop`.
+/// Writes down when a job runs first; one that is known keeps its time.
+pub(crate) async fn declare(runtime: &Runtime, job: &JobDecl) -> Result<()> {
+    let first = job.schedule.next(runtime.env.now())?;
+    let jobs = runtime.store.jobs();
+    jobs.declare(job.name, first).await.map(drop)
+}
+
+/// Runs a job, once declared, whenever it is due, until `stop`.
 pub(crate) async fn run(runtime: Arc<Runtime>, job: JobDecl, stop: CancellationToken) {
-    let mut declared = false;
     while !stop.is_cancelled() {
-        let wait = match due(&runtime, &job, &mut declared).await {
+        let wait = match due(&runtime, &job).await {
             Ok(due) => {
                 Duration::try_from(due.duration_since(runtime.env.now())).unwrap_or_default()
             }
@@ -94,14 +100,9 @@ fn warn(runtime: &Runtime, job: &JobDecl, error: &Error) {
     tracing::warn!(service = &*runtime.name, job = job.name, error = %report(error), "a job failed");
 }
 
-async fn due(runtime: &Runtime, job: &JobDecl, declared: &mut bool) -> Result<Timestamp> {
-    let jobs = runtime.store.jobs();
-    if !*declared {
-        jobs.declare(job.name, job.schedule.next(runtime.env.now())?)
-            .await?;
-        *declared = true;
-    }
-    Ok(jobs.next_due(&[job.name]).await?.unwrap_or(Timestamp::MAX))
+async fn due(runtime: &Runtime, job: &JobDecl) -> Result<Timestamp> {
+    let due = runtime.store.jobs().next_due(&[job.name]).await?;
+    Ok(due.unwrap_or(Timestamp::MAX))
 }
 
 async fn attempt(runtime: &Arc<Runtime>, job: &JobDecl) -> Result<()> {

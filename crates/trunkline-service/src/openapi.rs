@@ -38,16 +38,24 @@ impl Operation {
             return;
         };
         for (name, schema) in fields {
-            self.parameters.push(json!({
+            let mut schema = without_null(schema.clone());
+            let description = schema
+                .as_object_mut()
+                .and_then(|schema| schema.remove("description"));
+            let mut parameter = json!({
                 "name": name, "in": "query", "required": required.contains(&name.as_str()),
                 "schema": schema,
-            }));
+            });
+            if let (Some(text), Some(parameter)) = (description, parameter.as_object_mut()) {
+                parameter.insert("description".to_owned(), text);
+            }
+            self.parameters.push(parameter);
         }
     }
 
     /// Sets the body.
     pub(crate) fn body<T: JsonSchema>(&mut self) {
-        let schema = self.schemas.subschema_for::<T>();
+        let schema = plain(self.schemas.subschema_for::<T>().to_value());
         let body =
             json!({ "required": true, "content": { "application/json": { "schema": schema } } });
         self.described.insert("requestBody".to_owned(), body);
@@ -55,7 +63,7 @@ impl Operation {
 
     /// Adds an answer with a body.
     pub(crate) fn answer<T: JsonSchema>(&mut self, status: StatusCode, location: bool) {
-        let schema = self.schemas.subschema_for::<T>().to_value();
+        let schema = plain(self.schemas.subschema_for::<T>().to_value());
         let schema = match self.responses {
             Responses::Plain => schema,
             Responses::Data => json!({
@@ -83,6 +91,39 @@ impl Operation {
             json!({ "description": description }),
         );
     }
+}
+
+/// Any value at all is `true` in JSON Schema; the same as an object is what programs that read documents expect.
+fn plain(schema: Value) -> Value {
+    if schema == Value::Bool(true) {
+        json!({})
+    } else {
+        schema
+    }
+}
+
+/// A query has no way to say null: a parameter that may be left out is one that is not required.
+fn without_null(mut schema: Value) -> Value {
+    let is_null = |kind: &Value| kind == "null" || kind.get("type").is_some_and(|t| t == "null");
+    let Some(fields) = schema.as_object_mut() else {
+        return plain(schema);
+    };
+    for name in ["type", "anyOf"] {
+        let Some(Value::Array(kinds)) = fields.get_mut(name) else {
+            continue;
+        };
+        kinds.retain(|kind| !is_null(kind));
+        if kinds.len() == 1
+            && let Some(only) = kinds.pop()
+        {
+            fields.remove(name);
+            match only {
+                Value::Object(only) => fields.extend(only),
+                only => drop(fields.insert(name.to_owned(), only)),
+            }
+        }
+    }
+    schema
 }
 
 /// The document of a service.
@@ -180,17 +221,18 @@ fn describe(
     (Value::Object(described), schemas)
 }
 
-/// `get_api_v1_orders_id`: a name for programs that are made from the document.
+/// `get_api_v1_orders_by_id`: a name for programs that are made from the document. `/orders/{id}` and `/orders/id` have
+/// names of their own.
 fn operation_id(route: &Route) -> String {
-    let words = route
-        .path
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty());
-    let method = route.method.as_str().to_ascii_lowercase();
-    std::iter::once(&*method)
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join("_")
+    let mut words = vec![route.method.as_str().to_ascii_lowercase()];
+    for part in route.path.split('/').filter(|part| !part.is_empty()) {
+        if part.starts_with('{') {
+            words.push("by".to_owned());
+        }
+        let split = part.split(|c: char| !c.is_ascii_alphanumeric());
+        words.extend(split.filter(|word| !word.is_empty()).map(str::to_owned));
+    }
+    words.join("_")
 }
 
 fn problem_answer() -> Value {
@@ -202,13 +244,20 @@ fn problem_answer() -> Value {
 }
 
 fn problem_schema() -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
     json!({
         "type": "object",
         "properties": {
-            "type": { "type": "string" }, "title": { "type": "string" },
-            "status": { "type": "integer" }, "detail": { "type": "string" },
-            "code": { "type": "string" }, "retry": { "type": "string" },
-            "correlation_id": { "type": "string" }
+            "type": text("`about:blank`: the code says what it is."),
+            "title": text("The status in words."),
+            "status": { "type": "integer", "minimum": 400, "maximum": 599 },
+            "detail": text("What was wrong, for people."),
+            "code": text("What was wrong, for programs; it stays the same."),
+            "retry": {
+                "type": "string", "enum": ["permanent", "transient", "unknown"],
+                "description": "Whether trying again helps: no; yes, it had no effect; perhaps, it may have had its effect.",
+            },
+            "correlation_id": text("The flow that it belongs to."),
         },
         "required": ["type", "title", "status", "detail", "code"]
     })

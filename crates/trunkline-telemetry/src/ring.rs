@@ -22,6 +22,11 @@ impl Ring {
         }
     }
 
+    /// All spans that it has, in the order in which they ended.
+    pub fn all(&self) -> Vec<SpanRecord> {
+        self.spans.lock().iter().cloned().collect()
+    }
+
     /// The spans of a trace, in the order in which they ended.
     pub fn spans(&self, trace_id: u128) -> Vec<SpanRecord> {
         let spans = self.spans.lock();

@@ -132,7 +132,8 @@ impl Telemetry {
         &self.env
     }
 
-    /// Begins a span: the child of `parent`, or the root of a new trace.
+    /// Begins a span: the child of `parent`, or the root of a new trace. One that nobody records is nobody's parent:
+    /// its context is its parent's own, so that no span names one that was never recorded.
     pub fn span(
         &self,
         kind: SpanKind,
@@ -140,11 +141,13 @@ impl Telemetry {
         service: &ByteString,
         parent: Option<TraceContext>,
     ) -> Span {
+        let recorded = !self.sinks.is_empty() && parent.is_none_or(|parent| parent.sampled);
         let context = match parent {
-            Some(parent) => parent.child(&self.env),
+            Some(parent) if recorded => parent.child(&self.env),
+            Some(parent) => parent,
             None => TraceContext::root(&self.env),
         };
-        if self.sinks.is_empty() || !context.sampled {
+        if !recorded {
             return Span {
                 context,
                 open: None,
@@ -278,17 +281,23 @@ mod tests {
     }
 
     #[test]
-    fn without_a_sink_the_context_still_travels() {
-        let telemetry = Telemetry::new(Env::system());
+    fn what_nobody_records_is_nobodys_parent() {
         let service = ByteString::from_static("s");
-        let parent = TraceContext {
+        let parent = |sampled| TraceContext {
             trace_id: 7,
             span_id: 9,
-            sampled: false,
+            sampled,
         };
-        let span = telemetry.span(SpanKind::Internal, "x", &service, Some(parent));
-        assert!(!span.is_recorded());
-        assert_eq!(span.context().trace_id, 7);
+        let silent = Telemetry::new(Env::system());
+        let watched = silent.clone().with_sink(Arc::new(Ring::new(1)));
+        for (telemetry, sampled) in [(&silent, true), (&silent, false), (&watched, false)] {
+            let parent = parent(sampled);
+            let span = telemetry.span(SpanKind::Internal, "x", &service, Some(parent));
+            assert!(!span.is_recorded());
+            assert_eq!(span.context(), parent);
+        }
+        let span = watched.span(SpanKind::Internal, "x", &service, Some(parent(true)));
+        assert!(span.is_recorded());
         assert_ne!(span.context().span_id, 9);
     }
 }

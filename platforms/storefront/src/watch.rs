@@ -107,7 +107,7 @@ fn short(id: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use trunkline::{Context, Env, TraceContext};
+    use trunkline::{Context, Env};
 
     use super::*;
     use crate::events::{InventoryReleased, NotificationSent, OrderConfirmed, UserUpdated};
@@ -115,11 +115,8 @@ mod tests {
     fn watched(watch: &mut Watch, data: &impl trunkline::EventData) -> Option<String> {
         let env = Env::system();
         let context = Context {
-            trace: TraceContext::root(&env),
             correlation_id: "flow".into(),
-            causation_id: None,
-            user_id: None,
-            deadline: None,
+            ..Context::root(&env)
         };
         watch.line(&Envelope::of(data, "test", &context, &env).unwrap())
     }

@@ -203,7 +203,12 @@ impl Kit {
 
     /// An `authorization` line for this user.
     pub(crate) fn bearer(&self, user: &str) -> String {
-        let claims = Claims::new(user, Duration::from_secs(60), &self.env);
+        self.bearer_of(user, &[])
+    }
+
+    pub(crate) fn bearer_of(&self, user: &str, roles: &[&str]) -> String {
+        let mut claims = Claims::new(user, Duration::from_secs(60), &self.env);
+        claims.roles = roles.iter().map(|role| (*role).into()).collect();
         format!(
             "authorization: Bearer {}\r\n",
             self.signer.sign(&claims).unwrap()

@@ -158,7 +158,7 @@ async fn raise(
         up.consumers.extend(unit.consume(&shared).await?);
     }
     for unit in &mut up.units {
-        unit.work(&mut up.jobs, &up.stop);
+        unit.work(&mut up.jobs, &up.stop).await?;
     }
     Ok(trail)
 }

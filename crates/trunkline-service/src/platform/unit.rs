@@ -12,7 +12,7 @@ use trunkline_call::Network;
 use trunkline_call::server::{self, Limits};
 use trunkline_core::{ByteString, Context, Env, Error, Priority, Result};
 use trunkline_store::{Relay, Store};
-use trunkline_telemetry::{Health, Telemetry};
+use trunkline_telemetry::{Health, Scope, SpanKind, Telemetry};
 
 use super::health;
 use crate::events::{Reaction, Reactions};
@@ -101,12 +101,20 @@ impl Unit {
     /// Runs what the service wants to run before anything reaches it.
     pub(super) async fn begin(&self) -> Result<()> {
         for start in &self.starts {
-            let cx = Cx::new(self.runtime.clone(), Context::root(&self.runtime.env));
-            let done = match start(cx.clone()).await {
-                Ok(()) => cx.finish(None).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = done {
+            let runtime = &self.runtime;
+            let mut span = runtime
+                .telemetry
+                .span(SpanKind::Internal, "start", &runtime.name, None);
+            let mut context = Context::root(&runtime.env);
+            context.trace = span.context();
+            let scope = Scope::new(&runtime.name, &context);
+            let cx = Cx::new(runtime.clone(), context);
+            let done = scope.run(async {
+                start(cx.clone()).await?;
+                cx.finish(None).await
+            });
+            if let Err(error) = done.await {
+                span.fail(&error);
                 cx.undo().await;
                 return Err(error
                     .with("service", &self.runtime.name)
@@ -175,11 +183,22 @@ impl Unit {
         Consumer::start(config, ports).await
     }
 
-    /// Starts the jobs, which end with `stop`.
-    pub(super) fn work(&mut self, into: &mut JoinSet<()>, stop: &CancellationToken) {
+    /// Starts the jobs, which end with `stop`. When each runs first is written down by then.
+    pub(super) async fn work(
+        &mut self,
+        into: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) -> Result<()> {
         for job in self.jobs.drain(..) {
+            let declared = jobs::declare(&self.runtime, &job).await;
+            declared.map_err(|error| {
+                error
+                    .with("service", &self.runtime.name)
+                    .with("job", job.name)
+            })?;
             into.spawn(jobs::run(self.runtime.clone(), job, stop.clone()));
         }
+        Ok(())
     }
 
     /// Sends what is committed, then closes the store.

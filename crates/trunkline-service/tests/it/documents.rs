@@ -72,6 +72,52 @@ fn assert_is_openapi(document: &Value) {
 }
 
 #[tokio::test]
+async fn a_service_describes_itself() {
+    let sample = Sample::start().await;
+    let document = sample.orders().get("/openapi.json").await.body;
+    assert_is_openapi(&document);
+    assert_eq!(document["info"]["title"], "orders");
+    let create = &document["paths"]["/api/v1/orders"]["post"];
+    let key = create["parameters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|p| p["in"] == "header");
+    assert_eq!(key.unwrap()["name"], "Idempotency-Key");
+    let body = "/requestBody/content/application~1json/schema/$ref";
+    assert_eq!(
+        create.pointer(body).unwrap(),
+        "#/components/schemas/NewOrder"
+    );
+    assert!(
+        create["responses"]["202"]["headers"]["Location"].is_object(),
+        "{create}"
+    );
+    let limit = &document["paths"]["/api/v1/orders"]["get"]["parameters"][0];
+    assert_eq!(
+        (&limit["name"], &limit["in"]),
+        (&"limit".into(), &"query".into())
+    );
+
+    assert_eq!(limit["schema"]["type"], "integer", "a query has no null");
+    let any = "/responses/200/content/application~1json/schema";
+    let left = &document["paths"]["/api/v1/left/{item}"]["get"];
+    assert_eq!(left.pointer(any), Some(&serde_json::json!({})));
+
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/golden/orders.json");
+    let text = format!("{document:#}\n");
+    if std::env::var_os("TRUNKLINE_BLESS").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(path).unwrap();
+    assert!(
+        text == golden,
+        "the document changed; read the difference, then bless it: {text}"
+    );
+    sample.stop().await;
+}
+
+#[tokio::test]
 async fn the_admin_api_describes_itself() {
     let sample = Sample::start().await;
     let document = sample.admin().get("/openapi.json").await.body;

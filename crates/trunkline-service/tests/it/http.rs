@@ -6,7 +6,7 @@ use axum::Json;
 use http::Method;
 use serde_json::json;
 use trunkline_call::Responses;
-use trunkline_core::Result;
+use trunkline_core::{Env, Result};
 use trunkline_service::{Cx, Platform, Service};
 
 use crate::sample::{Answer, Order, Sample, Switches};
@@ -35,6 +35,70 @@ async fn an_order_is_accepted_and_found() {
     assert_eq!((count.status, count.body), (200, json!(1)));
     let left = sample.orders().get("/api/v1/left/tea").await;
     assert_eq!(left.status, 200, "a declared call works: {left:?}");
+    sample.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_said_with_its_place() {
+    let sample = Sample::start().await;
+    // A refusal is an answer that its key keeps, so each request has its own.
+    let keyed = || sample.orders().key(&Env::system().id().to_string());
+    let send = |kind: &'static str, body: &'static str| {
+        let ask = keyed().with("content-type", kind);
+        ask.send(Method::POST, "/api/v1/orders", body.into())
+    };
+    let json = "application/json";
+    assert_problem(&send(json, "{\"item\": ").await, 400, "json_malformed");
+    assert_problem(&send(json, "").await, 400, "json_malformed");
+    let answer = send(json, r#"{"item": "tea", "quantity": -1}"#).await;
+    assert_problem(&answer, 422, "body_mismatch");
+    assert!(answer.detail().contains("quantity"), "{answer:?}");
+    let answer = send(json, r#"{"item": "tea", "quantity": 1, "colour": "red"}"#).await;
+    assert_problem(&answer, 422, "body_mismatch");
+    assert!(answer.detail().contains("colour"), "{answer:?}");
+    assert_problem(
+        &send("text/plain", "{}").await,
+        415,
+        "content_type_unsupported",
+    );
+    let answer = send(json, r#"{"item": "tea", "quantity": 0}"#).await;
+    assert_problem(&answer, 422, "quantity_out_of_range");
+
+    let answer = sample.orders().get("/api/v1/orders?limit=many").await;
+    assert_problem(&answer, 400, "query_invalid");
+    assert!(answer.detail().contains("limit"), "{answer:?}");
+    let answer = sample.orders().get("/api/v1/orders?size=1").await;
+    assert!(
+        answer.detail().contains("size") && answer.detail().contains("limit"),
+        "{answer:?}"
+    );
+    assert_problem(
+        &sample.orders().get("/api/v1/nothing").await,
+        404,
+        "route_unknown",
+    );
+    let answer = sample
+        .orders()
+        .send(Method::DELETE, "/api/v1/orders", Vec::new())
+        .await;
+    assert_problem(&answer, 405, "method_not_allowed");
+    assert_problem(
+        &sample.orders().get("/api/v1/orders/none").await,
+        404,
+        "order_unknown",
+    );
+    assert_problem(
+        &sample.orders().get("/api/v1/me").await,
+        401,
+        "user_missing",
+    );
+
+    let huge = format!(r#"{{"item": "{}", "quantity": 1}}"#, "x".repeat(2 << 20));
+    let ask = keyed().with("content-type", json);
+    let answer = ask
+        .send(Method::POST, "/api/v1/orders", huge.into_bytes())
+        .await;
+    assert_problem(&answer, 413, "body_too_large");
     sample.stop().await;
 }
 

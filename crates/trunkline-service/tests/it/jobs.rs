@@ -42,6 +42,21 @@ async fn a_job_runs_again_after_a_failure_and_a_panic() {
 }
 
 #[tokio::test]
+async fn when_it_runs_next_outlives_the_process() {
+    // Due in a while; the second process takes over what the first one wrote down.
+    let switches = Arc::new(Switches::default());
+    let soon = every(Duration::from_millis(300));
+    let folder = tempfile::tempdir().unwrap();
+    let first = Sample::start_this(platform(soon, &switches), switches.clone(), folder).await;
+    let folder = first.stop().await;
+    assert_eq!(switches.runs.load(Ordering::SeqCst), 0);
+    let yearly = Schedule::Cron("0 0 1 1 *");
+    let second = Sample::start_this(platform(yearly, &switches), switches.clone(), folder).await;
+    eventually(SOON, async || switches.runs.load(Ordering::SeqCst) == 1).await;
+    second.stop().await;
+}
+
+#[tokio::test]
 async fn a_run_under_way_ends_before_the_shutdown_does() {
     static ENDED: AtomicU32 = AtomicU32::new(0);
     async fn slow(cx: Cx) -> Result<()> {

@@ -1,9 +1,6 @@
 //! The service crate from outside: a small platform of two services, driven as an author's would be.
 
 #![allow(
-    dead_code,
-    unused_imports,
-    unused_macros,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
@@ -29,6 +26,7 @@ mod http;
 mod idempotency;
 mod jobs;
 mod lifecycle;
+mod roles;
 mod sample;
 mod start;
 mod traces;

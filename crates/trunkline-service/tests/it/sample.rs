@@ -215,6 +215,20 @@ async fn whoami(cx: Cx) -> Result<Json<String>> {
     Ok(Json(cx.user()?.to_string()))
 }
 
+async fn audit(cx: Cx) -> Result<Json<&'static str>> {
+    cx.require_role("auditor")?;
+    Ok(Json("all is well"))
+}
+
+/// Asks itself, so that the user and the roles cross a call between services.
+async fn audit_elsewhere(cx: Cx) -> Result<Json<Value>> {
+    cx.service("orders")?
+        .get("/api/v1/audit")
+        .send()
+        .await
+        .map(Json)
+}
+
 async fn set_status(cx: &Cx, order_id: &str, status: &str) -> Result<()> {
     let mut tx = cx.tx().await?;
     sqlx::query("UPDATE orders SET status = $1 WHERE order_id = $2")
@@ -321,6 +335,7 @@ pub fn orders(switches: &Arc<Switches>) -> Service {
         .idempotent_post("/api/v1/orders/{id}/reminders", remind)
         .get("/api/v1/left/{item}", left)
         .get("/api/v1/me", whoami)
+        .get("/api/v1/audit", audit)
         .post("/api/v1/panics", panics)
         .post("/api/v1/publishes-undeclared", publishes_undeclared)
         .post("/api/v1/calls-undeclared", calls_undeclared)
@@ -332,8 +347,10 @@ pub fn stock(switches: &Arc<Switches>) -> Service {
     Service::new("stock")
         .migrations(STOCK)
         .state(switches.clone())
+        .calls("orders")
         .publishes::<StockTaken>()
         .get("/api/v1/taken/{item}", taken_of)
+        .get("/api/v1/audit", audit_elsewhere)
         .on(take)
         .on_batch(16, tally)
 }
