@@ -4,7 +4,7 @@
 //! handler does in one [`Tx`] takes effect together or not at all: its rows, the inbox row of the event
 //! that it handles, and the events that it publishes, which the [`Relay`] sends after the commit.
 //!
-//! Statements are written for sqlx's `Any` driver: `$1` placeholders, columns of type BIGINT, INTEGER,
+//! Statements are begun with [`sql`], or written for sqlx's `Any` driver: `$1` placeholders, columns of type BIGINT, INTEGER,
 //! DOUBLE PRECISION and TEXT (and BYTEA or BLOB), `SUM` cast to BIGINT.
 
 mod config;
@@ -19,6 +19,7 @@ mod parking;
 mod postgres;
 mod relay;
 mod sqlite;
+mod statement;
 mod store;
 mod tables;
 mod text;
@@ -32,6 +33,8 @@ pub use jobs::{Job, JobRun, Jobs};
 pub use migrate::Migration;
 pub use relay::{Relay, RelayStatus, StuckEvent};
 pub use sqlx;
+pub use sqlx::AnyConnection as Conn;
+pub use statement::{SqlRow, SqlValue, Statement, sql};
 pub use store::{Engine, Reader, Store};
 pub use trail::{EventQuery, Trail, TrailEntry};
 pub use tx::Tx;

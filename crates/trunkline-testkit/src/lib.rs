@@ -8,6 +8,7 @@ mod ports;
 pub mod postgres;
 mod process;
 mod sample;
+pub mod smtp;
 
 pub use eventually::eventually;
 pub use faulty::{Faulty, Plan};

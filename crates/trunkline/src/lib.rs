@@ -19,5 +19,7 @@ pub use trunkline_service::{
     Accepted, Config, Created, Cx, NoContent, Platform, Running, Schedule, Service, TxGuard, every,
     stop_requested,
 };
-pub use trunkline_store::{Migration, Reader, Store, Tx, sql_error, sqlx as sql};
+pub use trunkline_store::{
+    Conn, Migration, Reader, SqlRow, SqlValue, Statement, Store, Tx, sql, sql_error, sqlx,
+};
 pub use trunkline_telemetry as telemetry;

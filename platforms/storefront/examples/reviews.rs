@@ -3,7 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline::{Created, Cx, Error, Event, Json, Migration, Path, Result, Service, sql_error};
+use trunkline::{Created, Cx, Error, Event, Json, Migration, Path, Result, Service, sql};
 
 /// A product was reviewed.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Event)]
@@ -60,14 +60,13 @@ async fn add(
         .get(format!("/api/products/{id}"));
     let _: serde_json::Value = product.send().await?;
     let mut tx = cx.tx().await?;
-    sqlx::query("INSERT INTO reviews (product_id, user_id, stars, words) VALUES ($1, $2, $3, $4)")
+    sql("INSERT INTO reviews (product_id, user_id, stars, words) VALUES ($1, $2, $3, $4)")
         .bind(&id)
-        .bind(&*user)
+        .bind(&user)
         .bind(i64::from(review.stars))
         .bind(&review.text)
-        .execute(tx.conn())
-        .await
-        .map_err(sql_error)?;
+        .run(tx.conn())
+        .await?;
     tx.publish(ReviewAdded {
         product_id: id.clone(),
         stars: review.stars,
@@ -79,13 +78,11 @@ async fn add(
 async fn rate(cx: Cx, event: Event<ReviewAdded>) -> Result<()> {
     let product_id = event.data.product_id;
     let mut tx = cx.tx().await?;
-    let (average,): (f64,) = sqlx::query_as(
-        "SELECT CAST(AVG(stars) AS DOUBLE PRECISION) FROM reviews WHERE product_id = $1",
-    )
-    .bind(&product_id)
-    .fetch_one(tx.conn())
-    .await
-    .map_err(sql_error)?;
+    let average = "SELECT CAST(AVG(stars) AS DOUBLE PRECISION) FROM reviews WHERE product_id = $1";
+    let (average,) = sql(average)
+        .bind(&product_id)
+        .one::<(f64,)>(tx.conn())
+        .await?;
     tx.publish(ProductRated {
         product_id,
         average,

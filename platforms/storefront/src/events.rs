@@ -11,7 +11,9 @@ mod order;
 mod payment;
 
 pub use catalogue::{ProductCreated, ProductUpdated};
-pub use customer::{CartItemAdded, NotificationSent, UserRegistered, UserUpdated};
+pub use customer::{
+    CartItemAdded, NotificationSent, SendNotification, UserRegistered, UserUpdated,
+};
 pub use inventory::{
     ExpireReservation, InventoryReleased, InventoryReserved, LowStock, ReservationExpired,
     ReservationLine, StockChanged,

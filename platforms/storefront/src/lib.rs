@@ -34,7 +34,6 @@ pub mod payment;
 pub mod product;
 pub mod sandbox;
 pub mod search;
-mod sql;
 mod store;
 pub mod user;
 mod watch;

@@ -1,11 +1,10 @@
 //! Counters and sales.
 
-use trunkline::{Error, ErrorKind, Result, Timestamp};
+use trunkline::{Conn, Error, ErrorKind, Result, Timestamp, sql};
 
 use super::http::Seller;
 use crate::Money;
 use crate::events::{OrderCreated, OrderItem};
-use crate::sql::{Conn, sql};
 
 /// The day of a moment, in UTC.
 pub(super) fn day(at: Timestamp) -> String {

@@ -1,8 +1,6 @@
 //! Accounts.
 
-use trunkline::{Error, ErrorKind, Result, Timestamp};
-
-use crate::sql::{Conn, sql};
+use trunkline::{Conn, Error, ErrorKind, Result, Timestamp, sql};
 
 /// An account as it is stored.
 #[derive(Clone)]

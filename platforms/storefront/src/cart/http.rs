@@ -2,11 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline::{Cx, Error, Json, Path, Result};
+use trunkline::{Conn, Cx, Error, Json, Path, Result};
 
 use super::tables;
 use crate::events::CartItemAdded;
-use crate::sql::Conn;
 use crate::{Money, limits, order, product};
 
 /// A cart.

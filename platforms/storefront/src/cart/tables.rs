@@ -1,9 +1,8 @@
 //! Carts and their items.
 
-use trunkline::{Error, Result};
+use trunkline::{Conn, Error, Result, sql};
 
 use super::http::CartItem;
-use crate::sql::{Conn, sql};
 use crate::{Money, limits};
 
 /// The user's cart, made where there is none.

@@ -58,3 +58,26 @@ pub struct NotificationSent {
     /// Its `Message-ID`.
     pub message_id: String,
 }
+
+/// Send a mail, to whoever it is about, at the address that is known when it is sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
+#[event(
+    type = "notification.send",
+    version = "1.0",
+    topic = "notification-commands",
+    key = event_id,
+    kind = command
+)]
+pub struct SendNotification {
+    /// The event that it tells of.
+    pub event_id: String,
+    /// What it is about: an order or a user.
+    pub subject_id: String,
+    /// Which mail it is, such as `order_confirmed`.
+    pub template: String,
+    /// Why, in snake case, where the mail tells of a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Counts from 1.
+    pub attempt: u32,
+}

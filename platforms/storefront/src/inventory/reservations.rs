@@ -1,9 +1,8 @@
 //! Reservations and their lines.
 
-use trunkline::{Result, Timestamp};
+use trunkline::{Conn, Result, Timestamp, sql};
 
 use crate::events::ReservationLine;
-use crate::sql::{Conn, sql};
 
 /// A reservation as it is stored.
 #[derive(Debug, Clone)]

@@ -1,11 +1,10 @@
 //! Stock per product and warehouse.
 
-use trunkline::{Cx, Error, Result};
+use trunkline::{Conn, Cx, Error, Result, sql};
 
 use super::Config;
 use crate::catalogue;
 use crate::events::{LowStock, ReservationLine, StockChanged};
-use crate::sql::{Conn, sql};
 
 /// The warehouses, nearest first; a product lies in one or in both.
 const WAREHOUSES: [&str; 2] = [

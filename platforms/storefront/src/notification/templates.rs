@@ -1,6 +1,40 @@
 //! What the mails say.
 
+use trunkline::{Error, Result};
+
 use crate::Money;
+
+/// Which mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Template {
+    /// An account was opened.
+    Welcome,
+    /// An order is paid.
+    OrderConfirmed,
+    /// An order came to nothing.
+    OrderFailed,
+}
+
+impl Template {
+    const ALL: [Self; 3] = [Self::Welcome, Self::OrderConfirmed, Self::OrderFailed];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Welcome => "welcome",
+            Self::OrderConfirmed => "order_confirmed",
+            Self::OrderFailed => "order_failed",
+        }
+    }
+
+    /// # Errors
+    /// `InvalidInput` with code `template_unknown`.
+    pub(super) fn named(name: &str) -> Result<Self> {
+        let known = Self::ALL.into_iter().find(|known| known.name() == name);
+        known.ok_or_else(|| {
+            Error::invalid("template_unknown", "there is no such mail").with("template", name)
+        })
+    }
+}
 
 /// An order, as far as a mail speaks of it.
 #[derive(Debug, Clone)]
@@ -8,22 +42,24 @@ pub(super) struct Order {
     pub(super) number: String,
     pub(super) total: Money,
     pub(super) currency: String,
+    pub(super) pieces: u32,
+    /// Lines of an address.
+    pub(super) ship_to: String,
 }
 
 /// A mail without its envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text {
-    /// Which mail it is.
-    pub(super) template: &'static str,
     pub(super) subject: String,
     pub(super) body: String,
 }
 
+const REGARDS: &str = "Your storefront\n";
+
 pub(super) fn welcome(name: &str) -> Text {
     Text {
-        template: "welcome",
         subject: "Welcome to the store".to_owned(),
-        body: format!("Hello {name},\n\nyour account is open. Enjoy looking around.\n"),
+        body: format!("Hello {name},\n\nyour account is open. Enjoy looking around.\n\n{REGARDS}"),
     }
 }
 
@@ -32,13 +68,22 @@ pub(super) fn confirmed(name: &str, order: &Order) -> Text {
         number,
         total,
         currency,
+        pieces,
+        ship_to,
     } = order;
+    let pieces = match pieces {
+        1 => "1 piece".to_owned(),
+        pieces => format!("{pieces} pieces"),
+    };
+    let ship_to = ship_to.lines().map(|line| format!("  {line}\n"));
+    let ship_to = ship_to.collect::<String>();
     Text {
-        template: "order_confirmed",
         subject: format!("Your order {number} is confirmed"),
         body: format!(
-            "Hello {name},\n\nthank you. Your order {number} over {total} {currency} is paid, and \
-             we are packing it.\n"
+            "Hello {name},\n\n\
+             thank you for your order {number}. It is paid, and we are packing it.\n\n  \
+             {pieces}, together {total} {currency}\n\n\
+             It goes to:\n\n{ship_to}\n{REGARDS}"
         ),
     }
 }
@@ -48,6 +93,7 @@ pub(super) fn failed(name: &str, order: &Order, reason: &str) -> Text {
         number,
         total,
         currency,
+        ..
     } = order;
     let why = match reason {
         "card_declined" => "your card was declined",
@@ -58,11 +104,12 @@ pub(super) fn failed(name: &str, order: &Order, reason: &str) -> Text {
         _ => "it could not be paid",
     };
     Text {
-        template: "order_failed",
         subject: format!("Your order {number} could not be completed"),
         body: format!(
-            "Hello {name},\n\nwe are sorry: your order {number} over {total} {currency} could not \
-             be completed, because {why}. Nothing is charged.\n"
+            "Hello {name},\n\n\
+             we are sorry: your order {number} over {total} {currency} could not be completed,\n\
+             because {why}. You pay nothing for it, and what may have been charged\n\
+             already is given back.\n\n{REGARDS}"
         ),
     }
 }

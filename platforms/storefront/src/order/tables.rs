@@ -1,10 +1,9 @@
 //! Orders and their lines.
 
-use trunkline::{Error, Result, Timestamp};
+use trunkline::{Conn, Error, Result, Timestamp, sql};
 
 use super::http::{Order, OrderLine, Status};
 use crate::Money;
-use crate::sql::{Conn, sql};
 
 /// Takes the next number of the year: `ORD-2024-00001`.
 pub(super) async fn next_number(conn: &mut Conn, now: Timestamp) -> Result<String> {

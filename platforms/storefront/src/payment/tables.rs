@@ -1,9 +1,8 @@
 //! Payments, cards and transaction numbers.
 
-use trunkline::{Result, Timestamp};
+use trunkline::{Conn, Result, Timestamp, sql};
 
 use crate::Money;
-use crate::sql::{Conn, sql};
 
 /// A payment as it is stored.
 #[derive(Debug, Clone)]

@@ -1,9 +1,8 @@
 //! Products and their variants.
 
-use trunkline::{Error, Result};
+use trunkline::{Conn, Error, Result, sql};
 
 use super::http::{Product, Variant};
-use crate::sql::{Conn, sql};
 use crate::{Money, catalogue};
 
 /// Words of a query that count.

@@ -1,11 +1,10 @@
 //! The documents that the index is made of.
 
-use trunkline::Result;
+use trunkline::{Conn, Result, sql};
 
 use super::index::Document;
 use crate::Money;
 use crate::events::{ProductCreated, ProductUpdated, StockChanged};
-use crate::sql::{Conn, sql};
 
 type DocumentRow = (String, String, String, String, String, i64, String, i64);
 

@@ -1,10 +1,9 @@
 //! Profiles and addresses. The address that was added last is the default.
 
-use trunkline::{Error, ErrorKind, Result};
+use trunkline::{Conn, Error, ErrorKind, Result, sql};
 
 use super::http::{Profile, StoredAddress};
 use crate::events::Address;
-use crate::sql::{Conn, sql};
 
 pub(super) async fn profile(conn: &mut Conn, user_id: &str) -> Result<Option<Profile>> {
     let text = "SELECT username, full_name, email FROM profiles WHERE user_id = $1";

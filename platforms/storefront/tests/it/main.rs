@@ -23,6 +23,7 @@ mod bad_input;
 mod browsing;
 mod crash;
 mod http;
+mod mail;
 mod newcomer;
 mod orders;
 mod payments;

@@ -124,6 +124,33 @@ impl TestStore {
         events
     }
 
+    /// Every event of a type that was recorded.
+    pub(crate) async fn all_events(&self, event_type: &str) -> Vec<Value> {
+        let path = format!("/api/v1/events?type={event_type}&limit=1000");
+        let page = self.admin.get(&path).await.expect(200);
+        page["events"].as_array().unwrap().clone()
+    }
+
+    /// The only event of a type, once there is one.
+    pub(crate) async fn event(&self, event_type: &str) -> Value {
+        eventually(SOON, async || !self.all_events(event_type).await.is_empty()).await;
+        let mut events = self.all_events(event_type).await;
+        assert_eq!(events.len(), 1, "{events:#?}");
+        events.remove(0)
+    }
+
+    /// The dead letters, once there are so many.
+    pub(crate) async fn dead_letters(&self, count: usize) -> Vec<Value> {
+        let mut letters = Vec::new();
+        eventually(SOON, async || {
+            let page = self.admin.get("/api/v1/dead-letters").await.expect(200);
+            letters = page["dead_letters"].as_array().unwrap().clone();
+            letters.len() == count
+        })
+        .await;
+        letters
+    }
+
     /// Files of mails that speak of this text.
     pub(crate) fn mails(&self, about: &str) -> Vec<String> {
         let Ok(files) = std::fs::read_dir(self.folder.path().join("data/mail")) else {
