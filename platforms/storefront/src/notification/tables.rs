@@ -39,6 +39,8 @@ pub(super) async fn save_order(conn: &mut Conn, order: &OrderCreated) -> Result<
                 (order_id, order_number, user_id, total_minor, currency, pieces, ship_to) \
                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
     let pieces = order.items.iter().map(|item| u64::from(item.quantity));
+    let ship_to = order.shipping_address.as_ref().map(lines);
+    let ship_to = ship_to.unwrap_or_default();
     sql(text)
         .bind(&order.order_id)
         .bind(&order.order_number)
@@ -46,7 +48,7 @@ pub(super) async fn save_order(conn: &mut Conn, order: &OrderCreated) -> Result<
         .bind(order.total)
         .bind(&order.currency)
         .bind(pieces.sum::<u64>())
-        .bind(lines(&order.shipping_address))
+        .bind(ship_to)
         .run(conn)
         .await?;
     Ok(())

@@ -43,7 +43,7 @@ pub(super) struct Order {
     pub(super) total: Money,
     pub(super) currency: String,
     pub(super) pieces: u32,
-    /// Lines of an address.
+    /// Lines of an address; none if it is picked up.
     pub(super) ship_to: String,
 }
 
@@ -75,15 +75,19 @@ pub(super) fn confirmed(name: &str, order: &Order) -> Text {
         1 => "1 piece".to_owned(),
         pieces => format!("{pieces} pieces"),
     };
-    let ship_to = ship_to.lines().map(|line| format!("  {line}\n"));
-    let ship_to = ship_to.collect::<String>();
+    let ship_to: String = ship_to.lines().map(|line| format!("  {line}\n")).collect();
+    let whereto = if ship_to.is_empty() {
+        "You can pick it up at the store.\n".to_owned()
+    } else {
+        format!("It goes to:\n\n{ship_to}")
+    };
     Text {
         subject: format!("Your order {number} is confirmed"),
         body: format!(
             "Hello {name},\n\n\
              thank you for your order {number}. It is paid, and we are packing it.\n\n  \
              {pieces}, together {total} {currency}\n\n\
-             It goes to:\n\n{ship_to}\n{REGARDS}"
+             {whereto}\n{REGARDS}"
         ),
     }
 }
