@@ -19,6 +19,8 @@
 )]
 
 mod admin;
+mod ask;
+mod crash;
 mod declared;
 mod documents;
 mod events;
