@@ -1,22 +1,12 @@
 //! The crate as its users see it.
 #![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::too_many_lines,
-    clippy::too_many_arguments,
+    clippy::restriction,
+    clippy::pedantic,
     clippy::disallowed_methods,
-    clippy::large_futures,
-    clippy::let_underscore_must_use,
-    clippy::print_stdout,
-    clippy::redundant_clone,
     missing_docs,
-    missing_debug_implementations,
     unreachable_pub,
     reason = "tests fail loudly, and their helpers are no interface"
 )]
-#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod derive;
 mod sdk;
