@@ -21,7 +21,9 @@
 mod accounts;
 mod bad_input;
 mod browsing;
+mod collector;
 mod crash;
+mod full_disk;
 mod http;
 mod mail;
 mod newcomer;
@@ -29,3 +31,5 @@ mod orders;
 mod payments;
 mod postgres;
 mod store;
+mod story;
+mod trace;
