@@ -19,8 +19,8 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Calls one service in the context of the work at hand.
 #[derive(Debug, Clone)]
 pub struct Client {
-    channel: Channel,
-    context: Context,
+    pub(crate) channel: Channel,
+    pub(crate) context: Context,
 }
 
 impl Client {
@@ -54,7 +54,8 @@ impl Client {
         self.request(Method::DELETE, path)
     }
 
-    fn request(&self, method: Method, path: impl Into<String>) -> RequestBuilder {
+    /// A request of any method.
+    pub fn request(&self, method: Method, path: impl Into<String>) -> RequestBuilder {
         RequestBuilder {
             channel: self.channel.clone(),
             context: self.context.clone(),
@@ -177,10 +178,15 @@ impl RequestBuilder {
 
     async fn send_for_bytes(self) -> Result<(StatusCode, Bytes)> {
         let response = self.send_raw().await?;
-        let status = response.status();
-        let body = read(response.into_body(), ANSWER_BYTES_MAX).await?;
+        let (
+            http::response::Parts {
+                status, headers, ..
+            },
+            body,
+        ) = response.into_parts();
+        let body = read(body, ANSWER_BYTES_MAX).await?;
         if status.is_client_error() || status.is_server_error() {
-            return Err(problem::parse(status, &body));
+            return Err(problem::parse(status, &headers, &body));
         }
         Ok((status, body))
     }

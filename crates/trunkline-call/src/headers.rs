@@ -40,6 +40,7 @@ pub fn context_of(headers: &HeaderMap, env: &Env) -> Context {
         trace: trace.unwrap_or_else(|| TraceContext::root(env)),
         correlation_id: correlation.unwrap_or_else(|| env.id().to_string().into()),
         causation_id: id(headers, &CAUSATION_ID),
+        request_id: id(headers, &REQUEST_ID),
         user_id: id(headers, &USER_ID),
         user_roles: roles(headers),
         deadline,
@@ -57,6 +58,9 @@ pub fn write(context: &Context, headers: &mut HeaderMap, env: &Env) {
     put(headers, CORRELATION_ID, &context.correlation_id);
     if let Some(id) = &context.causation_id {
         put(headers, CAUSATION_ID, id);
+    }
+    if let Some(id) = &context.request_id {
+        put(headers, REQUEST_ID, id);
     }
     if let Some(id) = &context.user_id {
         put(headers, USER_ID, id);
@@ -101,7 +105,7 @@ fn roles(headers: &HeaderMap) -> Vec<ByteString> {
         .collect()
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+pub(crate) fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     // What can't be a header value (a foreign id with control characters) does not travel.
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);

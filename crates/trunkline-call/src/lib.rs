@@ -11,6 +11,7 @@ pub mod headers;
 mod network;
 pub mod problem;
 pub mod server;
+mod stall;
 #[cfg(test)]
 mod tests;
 
@@ -19,3 +20,4 @@ pub use channel::Channel;
 pub use client::{Client, RequestBuilder};
 pub use network::{Network, Responses};
 pub use problem::Problem;
+pub use stall::Stall;

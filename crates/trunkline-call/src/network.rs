@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -13,7 +14,14 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use trunkline_core::{ByteString, Env, Error, Result};
 use trunkline_telemetry::Telemetry;
 
+use crate::server::HEADERS_WITHIN;
 use crate::{Body, Channel};
+
+/// A connection that nobody uses is kept for so long.
+const IDLE_MAX: Duration = Duration::from_secs(5);
+
+// The other end closes it later than we do: no request is sent into a connection that is being closed.
+const _: () = assert!(IDLE_MAX.as_secs() < HEADERS_WITHIN.as_secs());
 
 /// How a service's answers look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,10 +66,10 @@ impl Network {
     pub fn new(telemetry: Telemetry, env: Env) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(std::time::Duration::from_secs(2)));
+        connector.set_connect_timeout(Some(Duration::from_secs(2)));
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(std::time::Duration::from_secs(30))
+            .pool_idle_timeout(IDLE_MAX)
             .build(connector);
         Self(Arc::new(Inner {
             table: ArcSwap::default(),

@@ -1,8 +1,10 @@
 //! Errors on the wire: RFC 9457 problem details, both ways.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use trunkline_core::{Context, Error, ErrorKind, Retry, report};
 
@@ -18,7 +20,7 @@ pub struct Problem(pub Error);
 /// The body of a problem.
 ///
 /// # Source
-/// RFC 9457; `code`, `retry` and `correlation_id` are extension members.
+/// RFC 9457; `code`, `retry`, `kind`, `correlation_id` and `request_id` are extension members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
     /// `about:blank`: the code says what it is.
@@ -38,10 +40,26 @@ pub struct Details {
     /// Whether trying again is safe: `permanent`, `transient` or `unknown`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,
+    /// The kind of the failure where the status does not tell: `corrupt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// The flow, to look it up with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
+    /// The request, to look it up with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
+
+const CORRUPT: &str = "corrupt";
+
+/// A problem that was made without its context: what its body says so far. The server's layer says the rest.
+#[derive(Clone)]
+struct Untold(Details);
+
+/// Why a request failed, for its span: the client is told less. It does not leave the server's layer.
+#[derive(Clone)]
+struct Failure(String);
 
 fn blank() -> String {
     "about:blank".to_owned()
@@ -100,31 +118,67 @@ pub fn response(error: &Error, context: Option<&Context>) -> Response {
     } else {
         error.to_string()
     };
-    let details = Details {
+    let mut details = Details {
         problem_type: blank(),
         title: status.canonical_reason().unwrap_or("Error").to_owned(),
         status: status.as_u16(),
         detail,
         code: error.code().to_owned(),
         retry: Some(retry_name(error.retry()).to_owned()),
-        correlation_id: context.map(|context| context.correlation_id.to_string()),
+        kind: (error.kind() == ErrorKind::Corrupt).then(|| CORRUPT.to_owned()),
+        correlation_id: None,
+        request_id: None,
     };
-    let body = serde_json::to_vec(&details).unwrap_or_default();
-    let mut response = Response::new(Body::from(body));
+    if let Some(context) = context {
+        details.place(context);
+    }
+    let mut response = Response::new(body(&details));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_PROBLEM));
-    for (key, value) in error.context() {
-        let name = match key {
-            "retry_after" => RETRY_AFTER,
-            "allow" => ALLOW,
-            _ => continue,
-        };
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
+    if let Some(seconds) = retry_seconds(error) {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    let allowed = error.context().find(|(key, _)| *key == "allow");
+    if let Some(allowed) = allowed.and_then(|(_, value)| HeaderValue::from_str(value).ok()) {
+        headers.insert(ALLOW, allowed);
+    }
+    if status.is_server_error() {
+        let failure = Failure(report(error).to_string());
+        response.extensions_mut().insert(failure);
+    }
+    if context.is_none() {
+        response.extensions_mut().insert(Untold(details));
     }
     response
+}
+
+impl Details {
+    fn place(&mut self, context: &Context) {
+        self.correlation_id = Some(context.correlation_id.to_string());
+        self.request_id = context.request_id.as_ref().map(ToString::to_string);
+    }
+}
+
+fn body(details: &Details) -> Body {
+    Body::from(serde_json::to_vec(details).unwrap_or_default())
+}
+
+/// Says in a problem what it was made without, and gives why it failed, if it is one of a failure.
+pub(crate) fn complete(response: &mut Response, context: &Context) -> Option<String> {
+    if let Some(Untold(mut details)) = response.extensions_mut().remove() {
+        details.place(context);
+        response.headers_mut().remove(CONTENT_LENGTH);
+        *response.body_mut() = body(&details);
+    }
+    let failure = response.extensions_mut().remove::<Failure>();
+    failure.map(|Failure(report)| report)
+}
+
+/// `Retry-After` of an error: whole seconds, and no fewer than it asks for.
+pub fn retry_seconds(error: &Error) -> Option<u64> {
+    let pause = error.retry_after()?;
+    Some(pause.as_secs() + u64::from(pause.subsec_nanos() > 0))
 }
 
 impl IntoResponse for Problem {
@@ -140,7 +194,19 @@ impl From<Error> for Problem {
 }
 
 /// The error that a response stands for; a body that is no problem is told by its status alone.
-pub fn parse(status: StatusCode, body: &[u8]) -> Error {
+pub fn parse(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+    let error = told(status, body);
+    // A date, the header's other form, is no pause until it is compared with a clock: nobody here sends one.
+    let pause = headers
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    match pause {
+        Some(seconds) => error.with_retry_after(Duration::from_secs(seconds)),
+        None => error,
+    }
+}
+
+fn told(status: StatusCode, body: &[u8]) -> Error {
     let kind = kind_of(status);
     let Ok(details) = serde_json::from_slice::<Details>(body) else {
         let message = format!("the service answered {status}");
@@ -156,6 +222,8 @@ pub fn parse(status: StatusCode, body: &[u8]) -> Error {
     } else {
         details.detail
     };
+    let corrupt = kind == ErrorKind::Internal && details.kind.as_deref() == Some(CORRUPT);
+    let kind = if corrupt { ErrorKind::Corrupt } else { kind };
     let error = Error::new(kind, code, detail);
     match details.retry.as_deref() {
         Some("permanent") => error.with_retry(Retry::Permanent),

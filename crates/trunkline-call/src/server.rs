@@ -1,32 +1,34 @@
 //! The receiving end of calls: the same in process and over TCP.
 
+mod listen;
+mod meters;
+mod watched;
+
+use std::any::Any;
 use std::convert::Infallible;
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath};
+use axum::extract::DefaultBodyLimit;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use metrics::{Counter, Histogram, counter, histogram};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tower::{Layer, Service};
 use trunkline_core::{ByteString, Context, Error, ErrorKind};
-use trunkline_telemetry::{SpanKind, Telemetry};
+use trunkline_telemetry::{Scope, Span, SpanKind, Telemetry};
 
+use self::meters::RouteMeters;
+use self::watched::Watched;
 use crate::guard::deadline_exceeded;
 use crate::{Body, headers, problem};
+
+pub(crate) use listen::HEADERS_WITHIN;
+pub use listen::serve;
 
 /// What a request may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// How long the work may take, when the caller gives it no less. 5 s by default.
     pub timeout: Duration,
+    /// How long the answer's body may pause, once it has begun. 30 s by default.
+    pub body_pause_max: Duration,
 }
 
 impl Default for Limits {
@@ -42,13 +46,18 @@ impl Default for Limits {
         Self {
             body_bytes_max: 1024 * 1024,
             timeout: Duration::from_secs(5),
+            body_pause_max: Duration::from_secs(30),
         }
     }
 }
 
 /// Puts a service's routes behind what every request needs: context, span, deadline, limits, metrics, a log
 /// line, problems for unknown routes, and panics turned into problems. Handlers find the [`Context`] among the
-/// request's extensions.
+/// request's extensions, and whatever they log says to which service, flow and trace it belongs.
+///
+/// # Guarantees
+/// Every answer has an `x-request-id`: the request's own, or one made here. Every problem names it and the flow.
+/// A body that panics or pauses for too long breaks off, with a line in the log.
 pub fn layer(
     router: Router,
     service: impl Into<ByteString>,
@@ -104,45 +113,8 @@ impl<S> Layer<S> for ServerLayer {
 struct ServerService<S> {
     inner: S,
     shared: Arc<Shared>,
-    // One for each route and method: axum applies the layer to each of them.
-    meters: Arc<OnceLock<Meters>>,
-}
-
-struct Meters {
-    operation: String,
-    ok: Counter,
-    refused: Counter,
-    failed: Counter,
-    seconds: Histogram,
-}
-
-impl Meters {
-    fn new<B>(service: &ByteString, request: &Request<B>) -> Self {
-        // The template of the route, never the path: a path has ids in it.
-        let operation = match request.extensions().get::<MatchedPath>() {
-            Some(path) => format!("{} {}", request.method(), path.as_str()),
-            None => "unmatched".to_owned(),
-        };
-        let labels = |outcome: &str| {
-            [
-                ("service", service.to_string()),
-                ("operation", operation.clone()),
-                ("outcome", outcome.to_owned()),
-            ]
-        };
-        let count = |outcome: &str| counter!("trunkline_requests_total", &labels(outcome));
-        let two = [
-            ("service", service.to_string()),
-            ("operation", operation.clone()),
-        ];
-        Self {
-            ok: count("ok"),
-            refused: count("refused"),
-            failed: count("failed"),
-            seconds: histogram!("trunkline_request_seconds", &two),
-            operation,
-        }
-    }
+    // One for each route: axum applies the layer to each of them.
+    meters: Arc<RouteMeters>,
 }
 
 impl<S> Service<Request<Body>> for ServerService<S>
@@ -164,78 +136,77 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let began = Instant::now();
         let shared = self.shared.clone();
-        self.meters
-            .get_or_init(|| Meters::new(&shared.service, &request));
-        let meters = self.meters.clone();
         let env = shared.telemetry.env();
-        let mut context = headers::context_of(request.headers(), env);
         let parent = headers::parent_of(request.headers());
-        let mut span = shared
+        let span = shared
             .telemetry
             .span(SpanKind::Server, "request", &shared.service, parent);
+        let mut context = headers::context_of(request.headers(), env);
         context.trace = span.context();
+        context
+            .request_id
+            .get_or_insert_with(|| env.id().to_string().into());
         context = context.within(shared.limits.timeout, env);
         let left = context.remaining(env).unwrap_or(shared.limits.timeout);
-        let bytes_max = shared.limits.body_bytes_max;
-        let too_large = is_too_large(request.headers(), bytes_max)
-            || http_body::Body::size_hint(request.body()).lower() > bytes_max as u64;
         request.extensions_mut().insert(context.clone());
         // The clone is what goes on: the service that was polled ready is the one to call.
         let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
-        Box::pin(async move {
-            let answer = if too_large {
-                Err(body_too_large(shared.limits.body_bytes_max))
-            } else {
-                work(&mut inner, request, began + left).await
-            };
-            let response = match answer {
-                Ok(response) => response,
-                Err(error) => {
-                    span.fail(&error);
-                    problem::response(&error, Some(&context))
-                }
-            };
-            if let Some(meters) = meters.get() {
-                span.rename(meters.operation.clone());
-                meters.record(
-                    &shared.service,
-                    &context,
-                    response.status(),
-                    began.elapsed(),
-                );
-            }
-            if response.status().is_server_error() {
-                span.fail_with(response.status().to_string());
-            }
-            Ok(response)
-        })
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let scope = Scope::new(&shared.service, &context);
+        let answering = Answering {
+            shared,
+            meters: self.meters.clone(),
+            context,
+            span,
+            began,
+            deadline: began + left,
+        };
+        Box::pin(scope.run(async move { Ok(answering.run(inner, request).await) }))
     }
 }
 
-impl Meters {
-    fn record(
-        &self,
-        service: &ByteString,
-        context: &Context,
-        status: http::StatusCode,
-        took: Duration,
-    ) {
-        self.seconds.record(took);
-        match status.as_u16() {
-            0..=399 => self.ok.increment(1),
-            400..=499 => self.refused.increment(1),
-            _ => self.failed.increment(1),
+/// A request at work.
+struct Answering {
+    shared: Arc<Shared>,
+    meters: Arc<RouteMeters>,
+    context: Context,
+    span: Span,
+    began: Instant,
+    deadline: Instant,
+}
+
+impl Answering {
+    async fn run<S>(mut self, mut inner: S, request: Request<Body>) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    {
+        let meters = self.meters.of(&self.shared.service, &request);
+        let limits = self.shared.limits;
+        let answer = if is_too_large(&request, limits.body_bytes_max) {
+            Err(body_too_large(limits.body_bytes_max))
+        } else {
+            work(&mut inner, request, self.deadline).await
+        };
+        let mut response = match answer {
+            Ok(response) => response,
+            Err(error) => problem::response(&error, Some(&self.context)),
+        };
+        let failure = problem::complete(&mut response, &self.context);
+        if let Some(id) = &self.context.request_id {
+            headers::put(response.headers_mut(), headers::REQUEST_ID, id);
         }
-        tracing::debug!(
-            service = &**service,
-            operation = self.operation,
-            status = status.as_u16(),
-            ?took,
-            correlation_id = &*context.correlation_id,
-            trace_id = format_args!("{:032x}", context.trace.trace_id),
-            "request"
-        );
+        if let Some(meters) = meters {
+            meters.record(&self.context, response.status(), self.began.elapsed());
+            if self.span.is_recorded() {
+                self.span.rename(meters.operation().to_owned());
+            }
+        }
+        if response.status().is_server_error() {
+            let reason = failure.unwrap_or_else(|| response.status().to_string());
+            self.span.fail_with(reason);
+        }
+        let scope = Scope::new(&self.shared.service, &self.context);
+        response.map(|body| Watched::wrap(body, limits.body_pause_max, Some(scope)))
     }
 }
 
@@ -251,23 +222,25 @@ where
     match timeout_at(deadline, call).await {
         Ok(Ok(Ok(response))) => Ok(response),
         Ok(Ok(Err(never))) => match never {},
-        Ok(Err(panic)) => {
-            let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
-            let said = said.unwrap_or_else(|| "without a message".to_owned());
-            Err(Error::internal("the handler panicked").with("panic", said))
-        }
+        Ok(Err(panic)) => Err(panicked("the handler panicked", &*panic)),
         Err(_) => Err(deadline_exceeded()),
     }
 }
 
-fn is_too_large(headers: &HeaderMap, bytes_max: usize) -> bool {
-    let length = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    length
-        .and_then(|text| text.parse::<usize>().ok())
-        .is_some_and(|length| length > bytes_max)
+fn panicked(what: &'static str, panic: &(dyn Any + Send)) -> Error {
+    let said = panic.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::internal(what).with("panic", said.unwrap_or("without a message"))
+}
+
+fn is_too_large(request: &Request<Body>, bytes_max: usize) -> bool {
+    let bytes_max = bytes_max as u64;
+    http_body::Body::size_hint(request.body()).lower() > bytes_max
+        || content_length(request.headers()).is_some_and(|length| length > bytes_max)
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The error of a body beyond its bound.
@@ -278,87 +251,4 @@ pub fn body_too_large(bytes_max: usize) -> Error {
         "the request's body is too large",
     )
     .with("bytes_max", bytes_max)
-}
-
-/// More connections at once wait to be accepted.
-const CONNECTIONS_MAX: usize = 4_096;
-/// A client that is slower with its headers is cut off.
-const HEADERS_WITHIN: Duration = Duration::from_secs(10);
-/// Requests under way get this long after the shutdown begins.
-const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-
-/// Serves a router until `shutdown`, then lets requests under way end, for at most 10 s.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
-    let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = &mut shutdown => break,
-            accepted = accept(&listener, &places) => accepted,
-        };
-        while connections.try_join_next().is_some() {}
-        let Some((stream, place)) = accepted else {
-            continue;
-        };
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS_WITHIN)
-            .serve_connection(
-                TokioIo::new(stream),
-                TowerToHyperService::new(Boxed(router.clone())),
-            );
-        let connection = graceful.watch(connection);
-        connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %trunkline_core::report(&error), "connection ended");
-            }
-            drop(place);
-        });
-    }
-    drop(listener);
-    if timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!("requests were still under way at the limit and were cut off");
-    }
-    connections.shutdown().await;
-}
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => {
-            // Small answers go out at once; where the system refuses that, they go out later.
-            drop(stream.set_nodelay(true));
-            Some((stream, place))
-        }
-        Err(error) => {
-            // Out of file handles, say: others may end meanwhile.
-            tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            None
-        }
-    }
-}
-
-/// A router that takes hyper's bodies.
-#[derive(Clone)]
-struct Boxed(Router);
-
-impl Service<Request<hyper::body::Incoming>> for Boxed {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = <Router as Service<Request<Body>>>::Future;
-
-    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<hyper::body::Incoming>) -> Self::Future {
-        self.0.call(request.map(Body::new))
-    }
 }

@@ -1,5 +1,7 @@
 //! Each case runs twice, in process and over TCP, and has to end the same.
 
+mod answers;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -71,9 +73,17 @@ where
     F: Fn(Client, Context) -> W,
     W: Future<Output = ()>,
 {
-    let env = Env::system();
-    let telemetry = Telemetry::new(env.clone());
+    let telemetry = Telemetry::new(Env::system());
     let router = layer(routes(), "there", telemetry.clone(), Limits::default());
+    both_ways(router, telemetry, responses, case).await;
+}
+
+async fn both_ways<F, W>(router: Router, telemetry: Telemetry, responses: Responses, case: F)
+where
+    F: Fn(Client, Context) -> W,
+    W: Future<Output = ()>,
+{
+    let env = telemetry.env().clone();
     let context = Context::root(&env).with_user("u-1");
 
     let near = Network::new(telemetry.clone(), env.clone());

@@ -17,6 +17,8 @@ pub struct Context {
     pub correlation_id: ByteString,
     /// The id of the event that caused this work, if an event did.
     pub causation_id: Option<ByteString>,
+    /// The one request from outside that it is part of; an event's work is part of none.
+    pub request_id: Option<ByteString>,
     /// The user on whose behalf it is done.
     pub user_id: Option<ByteString>,
     /// What the user may act as, as the request's verified token says. An event does not carry them: by the time it is
@@ -33,6 +35,7 @@ impl Context {
             trace: TraceContext::root(env),
             correlation_id: env.id().to_string().into(),
             causation_id: None,
+            request_id: None,
             user_id: None,
             user_roles: Vec::new(),
             deadline: None,
@@ -48,6 +51,7 @@ impl Context {
                 .map_or_else(|| TraceContext::root(env), |trace| trace.child(env)),
             correlation_id: event.correlation_id.clone(),
             causation_id: Some(event.id.clone()),
+            request_id: None,
             user_id: event.user_id.clone(),
             user_roles: Vec::new(),
             deadline: None,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 /// The result of everything that can fail at a port.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -55,6 +56,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     retry: Retry,
+    retry_after: Option<Duration>,
     code: Cow<'static, str>,
     message: Cow<'static, str>,
     context: Vec<(&'static str, String)>,
@@ -77,6 +79,7 @@ impl Error {
         Self(Box::new(Inner {
             kind,
             retry,
+            retry_after: None,
             code: code.into(),
             message: message.into(),
             context: Vec::new(),
@@ -128,6 +131,13 @@ impl Error {
         self
     }
 
+    /// Says when trying again begins to make sense: `Retry-After` on the wire.
+    #[must_use]
+    pub fn with_retry_after(mut self, pause: Duration) -> Self {
+        self.0.retry_after = Some(pause);
+        self
+    }
+
     /// Adds a fact: which topic, which file, which line.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
@@ -150,6 +160,11 @@ impl Error {
     /// Whether the same request may be tried again.
     pub fn retry(&self) -> Retry {
         self.0.retry
+    }
+
+    /// How long to wait before trying again makes sense, if whoever failed said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// The stable code, in snake case.

@@ -17,7 +17,6 @@ mod problem;
 mod proxy;
 mod route;
 mod server;
-mod stall;
 
 pub use config::{Config, PluginConfig, Route, Service};
 pub use path::normalise;

@@ -1,10 +1,9 @@
 //! What the gateway itself refuses, as RFC 9457 problems.
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Response, StatusCode};
-use serde::Serialize;
 use trunkline_call::Body;
-use trunkline_call::problem::{CONTENT_TYPE_PROBLEM, Details, status};
+use trunkline_call::problem::{CONTENT_TYPE_PROBLEM, Details, retry_seconds, status};
 use trunkline_core::{Error, ErrorKind};
 
 /// No `Content-Length` where one is asked for (411).
@@ -13,13 +12,6 @@ pub(crate) const LENGTH_REQUIRED: &str = "length_required";
 pub(crate) const BODY_SLOW: &str = "request_body_slow";
 /// What is wrong with the request itself (400).
 pub(crate) const MALFORMED: &str = "request_malformed";
-
-#[derive(Serialize)]
-struct Told<'a> {
-    #[serde(flatten)]
-    details: Details,
-    request_id: &'a str,
-}
 
 fn status_of(error: &Error) -> StatusCode {
     match error.code() {
@@ -36,17 +28,16 @@ pub(crate) fn response(error: &Error, request_id: &str, correlation_id: &str) ->
         ErrorKind::Internal | ErrorKind::Corrupt => "something went wrong here",
         _ => error.message(),
     };
-    let told = Told {
-        details: Details {
-            problem_type: "about:blank".to_owned(),
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
-            status: status.as_u16(),
-            detail: detail.to_owned(),
-            code: error.code().to_owned(),
-            retry: None,
-            correlation_id: Some(correlation_id.to_owned()),
-        },
-        request_id,
+    let told = Details {
+        problem_type: "about:blank".to_owned(),
+        title: status.canonical_reason().unwrap_or("Error").to_owned(),
+        status: status.as_u16(),
+        detail: detail.to_owned(),
+        code: error.code().to_owned(),
+        kind: None,
+        retry: None,
+        correlation_id: Some(correlation_id.to_owned()),
+        request_id: Some(request_id.to_owned()),
     };
     let body = serde_json::to_vec(&told).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
@@ -56,6 +47,9 @@ pub(crate) fn response(error: &Error, request_id: &str, correlation_id: &str) ->
     let allowed = error.context().find(|(key, _)| *key == "allow");
     if let Some(allowed) = allowed.and_then(|(_, value)| HeaderValue::from_str(value).ok()) {
         headers.insert(ALLOW, allowed);
+    }
+    if let Some(seconds) = retry_seconds(error) {
+        headers.insert(RETRY_AFTER, seconds.into());
     }
     // What follows such a request on its connection can't be trusted to be what the client meant.
     if matches!(error.code(), MALFORMED | BODY_SLOW) {

@@ -16,10 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use trunkline_call::Stall;
 use trunkline_core::report;
 
 use crate::Gateway;
-use crate::stall::Stall;
 
 /// What a client may take up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

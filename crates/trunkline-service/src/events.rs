@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use trunkline_bus::{Handler, Outcome};
 use trunkline_core::{ByteString, Envelope, Event, EventData, EventDecl, Result, SchemaRegistry};
 use trunkline_store::Tx;
+use trunkline_telemetry::Scope;
 
 use crate::Cx;
 use crate::cx::DUPLICATE;
@@ -71,7 +72,9 @@ impl Reactions {
         if event.version == reaction.decl.version {
             self.schemas.validate_event(event)?;
         }
-        (reaction.run)(cx.clone(), event.clone()).await
+        // Of a batch, each event's lines say to which flow it belongs.
+        let scope = Scope::new(&self.runtime.name, cx.context());
+        scope.run((reaction.run)(cx.clone(), event.clone())).await
     }
 
     /// One event in a transaction of its own.
@@ -79,6 +82,9 @@ impl Reactions {
         let Some(reaction) = self.by_type.get(&*event.event_type) else {
             return Ok(());
         };
+        // The inbox decides when the transaction opens, and that may be late: a handler that first sends a mail or
+        // makes a call would do so again for an event that was handled before. So the inbox is read first; the
+        // insert stays, for two who handle the same event at once.
         if self.runtime.store.seen(&self.group, &event.id).await? {
             return Ok(());
         }
@@ -104,24 +110,17 @@ impl Reactions {
     async fn together(&self, batch: &[Envelope]) -> Result<Vec<Outcome>> {
         let shared: Arc<Mutex<Option<Tx>>> =
             Arc::new(Mutex::new(Some(self.runtime.store.begin().await?)));
-        let mut outcomes = Vec::with_capacity(batch.len());
-        let mut failed: Vec<&ByteString> = Vec::new();
+        let mut outcomes = Outcomes::default();
         for event in batch {
-            if failed.contains(&event.order_key()) {
-                outcomes.push(Outcome::Blocked);
-                continue;
+            if !outcomes.blocks(event) {
+                outcomes.push(event, self.within(&shared, event).await?);
             }
-            let outcome = self.within(&shared, event).await?;
-            if matches!(outcome, Outcome::Failed(_)) {
-                failed.push(event.order_key());
-            }
-            outcomes.push(outcome);
         }
         let tx = shared.lock().await.take();
         if let Some(tx) = tx {
             tx.commit().await?;
         }
-        Ok(outcomes)
+        Ok(outcomes.all)
     }
 
     /// One event of a batch. An error is one of the whole transaction.
@@ -183,20 +182,38 @@ impl Handler for Reactions {
 
 impl Reactions {
     async fn one_by_one(&self, batch: &[Envelope]) -> Vec<Outcome> {
-        let mut outcomes = Vec::with_capacity(batch.len());
-        let mut failed: Vec<&ByteString> = Vec::new();
+        let mut outcomes = Outcomes::default();
         for event in batch {
-            if failed.contains(&event.order_key()) {
-                outcomes.push(Outcome::Blocked);
-                continue;
+            if !outcomes.blocks(event) {
+                outcomes.push(event, outcome(self.alone(event).await));
             }
-            let done = outcome(self.alone(event).await);
-            if matches!(done, Outcome::Failed(_)) {
-                failed.push(event.order_key());
-            }
-            outcomes.push(done);
         }
-        outcomes
+        outcomes.all
+    }
+}
+
+/// How the events of a batch ended so far: after a failure, later ones of its key are not tried.
+#[derive(Default)]
+struct Outcomes<'a> {
+    all: Vec<Outcome>,
+    failed: Vec<&'a ByteString>,
+}
+
+impl<'a> Outcomes<'a> {
+    /// Whether an earlier event of its key has failed; if so, that is how this one ends.
+    fn blocks(&mut self, event: &Envelope) -> bool {
+        let blocks = self.failed.contains(&event.order_key());
+        if blocks {
+            self.all.push(Outcome::Blocked);
+        }
+        blocks
+    }
+
+    fn push(&mut self, event: &'a Envelope, outcome: Outcome) {
+        if matches!(outcome, Outcome::Failed(_)) {
+            self.failed.push(event.order_key());
+        }
+        self.all.push(outcome);
     }
 }
 

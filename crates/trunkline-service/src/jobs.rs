@@ -8,7 +8,7 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use trunkline_core::{Context, Error, ErrorKind, Result, Timestamp, report};
 use trunkline_store::JobRun;
-use trunkline_telemetry::SpanKind;
+use trunkline_telemetry::{Scope, SpanKind};
 
 use crate::Cx;
 use crate::runtime::Runtime;
@@ -116,18 +116,22 @@ async fn attempt(runtime: &Arc<Runtime>, job: &JobDecl) -> Result<()> {
         .span(SpanKind::Internal, name, &runtime.name, None);
     let mut context = Context::root(&runtime.env);
     context.trace = span.context();
+    let scope = Scope::new(&runtime.name, &context);
     let cx = Cx::new(runtime.clone(), context);
-    let done = match within_lease(job, &cx).await {
-        Ok(()) => commit(&cx, &claimed, next).await,
-        Err(error) => Err(error),
+    let run = async {
+        let done = match within_lease(job, &cx).await {
+            Ok(()) => commit(&cx, &claimed, next).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
+            warn(runtime, job, &error);
+            span.fail(&error);
+            cx.undo().await;
+            runtime.store.jobs().fail(&claimed, &error, next).await?;
+        }
+        Ok(())
     };
-    if let Err(error) = done {
-        span.fail(&error);
-        cx.undo().await;
-        runtime.store.jobs().fail(&claimed, &error, next).await?;
-        return Err(error);
-    }
-    Ok(())
+    scope.run(run).await
 }
 
 /// Runs the handler, which may panic or take too long.

@@ -14,6 +14,7 @@ use crate::http::Route;
 pub struct Operation {
     schemas: SchemaGenerator,
     responses: Responses,
+    idempotent: bool,
     described: Map<String, Value>,
     parameters: Vec<Value>,
     answers: Map<String, Value>,
@@ -70,16 +71,16 @@ impl Operation {
                 "type": "object", "properties": { "data": schema }, "required": ["data"],
             }),
         };
-        let mut answer = json!({
+        let mut headers = self.headers();
+        if location {
+            let header = header("Where it is found.", "string");
+            headers.insert("Location".to_owned(), header);
+        }
+        let answer = json!({
             "description": status.canonical_reason().unwrap_or("Answer"),
+            "headers": headers,
             "content": { "application/json": { "schema": schema } },
         });
-        if let (true, Some(answer)) = (location, answer.as_object_mut()) {
-            let header = json!({ "Location": {
-                "description": "Where it is found.", "schema": { "type": "string" },
-            } });
-            answer.insert("headers".to_owned(), header);
-        }
         self.answers.insert(status.as_u16().to_string(), answer);
     }
 
@@ -88,9 +89,29 @@ impl Operation {
         let description = status.canonical_reason().unwrap_or("Answer");
         self.answers.insert(
             status.as_u16().to_string(),
-            json!({ "description": description }),
+            json!({ "description": description, "headers": self.headers() }),
         );
     }
+
+    /// The headers of every answer that is no problem.
+    fn headers(&self) -> Map<String, Value> {
+        let mut headers = request_id();
+        if self.idempotent {
+            let meaning =
+                "`true` when the key was used before: this is the answer that it got then.";
+            headers.insert("Idempotency-Replayed".to_owned(), header(meaning, "string"));
+        }
+        headers
+    }
+}
+
+fn header(meaning: &str, kind: &str) -> Value {
+    json!({ "description": meaning, "schema": { "type": kind } })
+}
+
+fn request_id() -> Map<String, Value> {
+    let reference = json!({ "$ref": "#/components/headers/RequestId" });
+    Map::from_iter([("X-Request-Id".to_owned(), reference)])
 }
 
 /// Any value at all is `true` in JSON Schema; the same as an object is what programs that read documents expect.
@@ -149,6 +170,10 @@ pub(crate) fn document(service: &Service) -> Value {
         "paths": paths,
         "components": {
             "schemas": components,
+            "headers": {
+                "RequestId": header("The request's id: its own, or one that it was given.", "string"),
+                "RetryAfter": header("Seconds after which trying again makes sense.", "integer"),
+            },
             "responses": { "Problem": problem_answer() },
             "securitySchemes": {
                 "user": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" }
@@ -165,6 +190,7 @@ fn describe(
     let mut operation = Operation {
         schemas,
         responses,
+        idempotent: route.idempotent,
         described: Map::new(),
         parameters: Vec::new(),
         answers: Map::new(),
@@ -236,8 +262,12 @@ fn operation_id(route: &Route) -> String {
 }
 
 fn problem_answer() -> Value {
+    let mut headers = request_id();
+    let reference = json!({ "$ref": "#/components/headers/RetryAfter" });
+    headers.insert("Retry-After".to_owned(), reference);
     json!({
         "description": "What was wrong, as RFC 9457 says it.",
+        "headers": headers,
         "content": { "application/problem+json": {
             "schema": { "$ref": "#/components/schemas/Problem" } } }
     })
@@ -257,7 +287,9 @@ fn problem_schema() -> Value {
                 "type": "string", "enum": ["permanent", "transient", "unknown"],
                 "description": "Whether trying again helps: no; yes, it had no effect; perhaps, it may have had its effect.",
             },
+            "kind": text("`corrupt`, where the status does not tell."),
             "correlation_id": text("The flow that it belongs to."),
+            "request_id": text("The request."),
         },
         "required": ["type", "title", "status", "detail", "code"]
     })

@@ -16,7 +16,7 @@ tokio::task_local! {
 pub struct Scope {
     /// The service that does the work.
     pub service: ByteString,
-    /// The flow that the work belongs to.
+    /// The flow that the work belongs to; empty where it is more than one, as for a batch.
     pub correlation_id: ByteString,
     /// The trace that the work belongs to.
     pub trace_id: u128,
@@ -36,6 +36,11 @@ impl Scope {
     /// and `trace_id`. A task that the work spawns is outside.
     pub fn run<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
         SCOPE.scope(self, work)
+    }
+
+    /// The same for a piece of work that does not wait.
+    pub fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+        SCOPE.sync_scope(self.clone(), work)
     }
 
     /// The scope that the caller works in.

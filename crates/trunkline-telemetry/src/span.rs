@@ -236,10 +236,11 @@ impl Span {
         }
     }
 
-    /// Says that the work failed, where there is no error value.
+    /// Says that the work failed, where there is no error value. What is known already is kept: a status says less than
+    /// the error behind it.
     pub fn fail_with(&mut self, reason: impl Into<String>) {
         if let Some(open) = &mut self.open {
-            open.record.error = Some(reason.into());
+            open.record.error.get_or_insert_with(|| reason.into());
         }
     }
 }
@@ -269,6 +270,7 @@ mod tests {
         let mut child = telemetry.span(SpanKind::Client, "call", &service, Some(root.context()));
         child.set("attempt", 1);
         child.fail(&Error::internal("no"));
+        child.fail_with("500 Internal Server Error");
         let (root_context, child_context) = (root.context(), child.context());
         drop(child);
         drop(root);

@@ -10,7 +10,6 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::Instrument;
 use trunkline_core::{Error, ErrorKind, Result};
 
 use super::call::{Called, call};
@@ -177,8 +176,8 @@ impl Actor {
             .unzip();
         let traced = Traced::open(&self.config, &self.ports, &mut envelopes, attempt);
         self.jobs.spawn(async move {
-            let log = traced.log.clone();
-            let work = call(&*handler, &envelopes, attempt, limit).instrument(log);
+            let scope = traced.scope.clone();
+            let work = scope.run(call(&*handler, &envelopes, attempt, limit));
             let (ended, took) = work.await;
             traced.close(&ended);
             Job::Called(Called {

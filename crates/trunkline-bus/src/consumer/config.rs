@@ -122,7 +122,16 @@ impl Default for RetryPolicy {
     }
 }
 
+/// Who asks for a longer pause than this is asked again after it.
+const AFTER_MAX: Duration = Duration::from_secs(60);
+
 impl RetryPolicy {
+    /// The pause after the `attempt`th failure, whose error may ask for a longer one; within a minute.
+    pub(crate) fn pause_after(&self, attempt: u32, error: &Error, env: &Env) -> Duration {
+        let asked = error.retry_after().unwrap_or_default().min(AFTER_MAX);
+        self.pause(attempt, env).max(asked)
+    }
+
     /// The pause after the `attempt`th failure, counted from 1.
     pub fn pause(&self, attempt: u32, env: &Env) -> Duration {
         let doubled = 2u32.saturating_pow(attempt.saturating_sub(1).min(31));
@@ -149,6 +158,19 @@ mod tests {
         let pauses: Vec<u64> = (1..=6).map(|n| policy.pause(n, &env).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 10, 10]);
         assert_eq!(policy.pause(u32::MAX, &env).as_secs(), 10);
+    }
+
+    #[test]
+    fn an_error_may_ask_for_a_longer_pause_but_not_for_any() {
+        let policy = RetryPolicy::default();
+        let env = Env::system();
+        let asks = |secs| {
+            let error = Error::unavailable("x", "x").with_retry_after(Duration::from_secs(secs));
+            policy.pause_after(1, &error, &env)
+        };
+        assert_eq!(asks(30), Duration::from_secs(30));
+        assert_eq!(asks(86_400), Duration::from_secs(60));
+        assert!(asks(0) <= Duration::from_secs(1));
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::Instrument;
 use trunkline_core::{Error, Result, report};
 
 use super::call::call;
@@ -262,7 +261,7 @@ impl Replay<'_> {
         let batch = std::slice::from_mut(&mut event);
         let traced = Traced::open(&inner.config, &inner.ports, batch, attempt);
         let work = call(&*inner.ports.handler, batch, attempt, limit);
-        let (ended, _) = work.instrument(traced.log.clone()).await;
+        let (ended, _) = traced.scope.clone().run(work).await;
         traced.close(&ended);
         let error = match ended.single() {
             Outcome::Done => {

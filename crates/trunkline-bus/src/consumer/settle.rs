@@ -121,7 +121,8 @@ impl Actor {
         let attempts = first.meta.attempts;
         let gives_up =
             error.retry() == Retry::Permanent || attempts >= self.config.retry.attempts_max;
-        let pause = self.config.retry.pause(attempts, &self.ports.env);
+        let retry = &self.config.retry;
+        let pause = retry.pause_after(attempts, &error, &self.ports.env);
         tracing::warn!(
             service = %self.config.service, group = %self.config.group,
             event_type = %first.envelope.event_type, event_id = %first.envelope.id,

@@ -1,16 +1,16 @@
 //! The span of a call of the handler.
 
-use trunkline_core::{Envelope, report};
-use trunkline_telemetry::{Span, SpanKind};
+use trunkline_core::{ByteString, Envelope, report};
+use trunkline_telemetry::{Scope, Span, SpanKind};
 
 use super::call::Ended;
 use super::{ConsumerConfig, ConsumerPorts};
 use crate::Outcome;
 
-/// An open span, and the log span that goes with it.
+/// An open span, and the scope of the log lines that goes with it.
 pub(super) struct Traced {
     span: Span,
-    pub(super) log: tracing::Span,
+    pub(super) scope: Scope,
 }
 
 impl Traced {
@@ -48,11 +48,12 @@ impl Traced {
             span.set("correlation_id", event.correlation_id.clone());
             span.set("attempt", i64::from(attempt));
         }
-        let log = tracing::info_span!(
-            "handle", service = %config.service, event_type = %event.event_type,
-            correlation_id = %event.correlation_id, trace_id = %format_args!("{:032x}", context.trace_id)
-        );
-        Self { span, log }
+        let scope = Scope {
+            service: config.service.clone(),
+            correlation_id: event.correlation_id.clone(),
+            trace_id: context.trace_id,
+        };
+        Self { span, scope }
     }
 
     fn batch(config: &ConsumerConfig, ports: &ConsumerPorts, batch: &[Envelope]) -> Self {
@@ -66,11 +67,12 @@ impl Traced {
                 span.link(trace);
             }
         }
-        let trace_id = span.context().trace_id;
-        let log = tracing::info_span!(
-            "handle", service = %config.service, trace_id = %format_args!("{trace_id:032x}")
-        );
-        Self { span, log }
+        let scope = Scope {
+            service: config.service.clone(),
+            correlation_id: ByteString::new(),
+            trace_id: span.context().trace_id,
+        };
+        Self { span, scope }
     }
 
     /// Ends the span.

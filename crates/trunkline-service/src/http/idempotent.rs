@@ -1,5 +1,7 @@
 //! Requests with an `Idempotency-Key`: one effect and one answer, however often they come.
 
+use std::time::Duration;
+
 use axum::response::Response;
 use futures::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderName, LOCATION};
@@ -41,7 +43,7 @@ pub(super) async fn run(
             "idempotency_key_running",
             "a request with this idempotency key is still running",
         )
-        .with("retry_after", 1)),
+        .with_retry_after(Duration::from_secs(1))),
         Begin::Started => {
             let mut claim = Claim {
                 keys,

@@ -38,6 +38,20 @@ pub(super) struct Unit {
     reactions: Vec<Reaction>,
     jobs: Vec<jobs::JobDecl>,
     starts: Vec<crate::service::StartHandler>,
+    _mounted: Mounted,
+}
+
+/// Takes a service off the network when dropped. Its routes hold the network, to call others, and the network holds its
+/// routes: without this neither would ever end, nor what they keep open.
+struct Mounted {
+    network: Network,
+    name: ByteString,
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        self.network.unmount(&self.name);
+    }
 }
 
 impl Unit {
@@ -87,8 +101,10 @@ impl Unit {
         );
         let health = health::of_service(&service, &runtime, &relay);
         let router = routes(&service, &runtime, health.clone(), &shared.telemetry)?;
-        shared.network.mount(name, router, service.responses);
+        let network = shared.network.clone();
+        network.mount(name.clone(), router, service.responses);
         Ok(Self {
+            _mounted: Mounted { network, name },
             runtime,
             relay,
             health,

@@ -110,9 +110,13 @@ async fn a_service_describes_itself() {
         std::fs::write(path, &text).unwrap();
     }
     let golden = std::fs::read_to_string(path).unwrap();
+    let changed = text
+        .lines()
+        .zip(golden.lines())
+        .position(|(now, then)| now != then);
     assert!(
         text == golden,
-        "the document changed; read the difference, then bless it: {text}"
+        "golden/orders.json is no longer the document, from line {changed:?} on; read why, then bless it"
     );
     sample.stop().await;
 }

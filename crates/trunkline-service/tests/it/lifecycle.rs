@@ -126,3 +126,25 @@ async fn what_a_service_does_at_its_start_is_done_before_anything_reaches_it() {
         .shutdown()
         .await;
 }
+
+#[tokio::test]
+async fn a_platform_that_is_dropped_holds_nothing_back() {
+    let sample = Sample::start().await;
+    let network = sample.running.network().clone();
+    let before = sample.place("tea").await;
+    let Sample {
+        running, folder, ..
+    } = sample;
+    drop(running);
+    // Nobody answers any more, though somebody still has the network.
+    let gone = Ask::new(network, "orders").try_send(http::Method::GET, "/", Vec::new());
+    assert_eq!(gone.await.unwrap_err().code(), "service_unreachable");
+
+    // The next one in its place is not kept waiting by what the last one held: the sending of events, say.
+    let sample = Sample::start_in(folder).await;
+    let after = sample.place("tea").await;
+    for order in [before, after] {
+        eventually(SOON, async || sample.status(&order).await == "taken").await;
+    }
+    sample.stop().await;
+}

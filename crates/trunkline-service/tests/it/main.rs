@@ -19,6 +19,8 @@
 )]
 
 mod admin;
+mod ask;
+mod crash;
 mod declared;
 mod documents;
 mod events;
@@ -28,5 +30,6 @@ mod jobs;
 mod lifecycle;
 mod roles;
 mod sample;
+mod scopes;
 mod start;
 mod traces;

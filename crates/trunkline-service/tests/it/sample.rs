@@ -6,22 +6,18 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query};
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::BodyExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::Row;
 use tempfile::TempDir;
 use tokio::sync::Notify;
-use tower::Service as _;
-use trunkline_call::{Body, Network};
 use trunkline_core::{Env, Error, Event, Result};
 use trunkline_saga::Flow;
 use trunkline_service::{Accepted, Config, Cx, Platform, Running, Service};
 use trunkline_store::{Migration, sql_error};
-use trunkline_telemetry::Telemetry;
+
+pub use crate::ask::{Answer, Ask};
 
 /// Long enough for anything that ends by itself.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -65,7 +61,7 @@ const STOCK: &[Migration] = &[Migration {
     name: "0001_stock",
     sql:
         "CREATE TABLE taken (order_id TEXT PRIMARY KEY, item TEXT NOT NULL, place INTEGER NOT NULL);
-          CREATE TABLE tally (order_id TEXT PRIMARY KEY)",
+          CREATE TABLE tally (order_id TEXT PRIMARY KEY, times BIGINT NOT NULL)",
 }];
 
 /// What a test turns to make things go wrong.
@@ -101,7 +97,10 @@ pub struct Order {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Page {
+    /// At most so many.
     limit: Option<u32>,
+    /// Only those with this status.
+    status: Option<String>,
 }
 
 /// Everything fails with this one.
@@ -168,8 +167,11 @@ async fn find(cx: Cx, Path(id): Path<String>) -> Result<Json<Order>> {
 
 async fn count(cx: Cx, Query(page): Query<Page>) -> Result<Json<u64>> {
     let mut reader = cx.read().await?;
-    let row = sqlx::query("SELECT COUNT(*) FROM (SELECT 1 FROM orders LIMIT $1) AS some")
-        .bind(i64::from(page.limit.unwrap_or(100)))
+    let status = page.status.as_deref().unwrap_or("%");
+    let text = "SELECT COUNT(*) FROM (SELECT 1 FROM orders WHERE status LIKE $1 LIMIT $2) AS some";
+    let row = sqlx::query(text)
+        .bind(status)
+        .bind(i64::from(page.limit.unwrap_or(10_000)))
         .fetch_one(reader.conn())
         .await
         .map_err(sql_error)?;
@@ -284,7 +286,10 @@ async fn take(cx: Cx, event: Event<OrderPlaced>) -> Result<()> {
 
 async fn tally(cx: Cx, event: Event<OrderPlaced>) -> Result<()> {
     let mut tx = cx.tx().await?;
-    sqlx::query("INSERT INTO tally (order_id) VALUES ($1)")
+    // A second time would be seen.
+    let text = "INSERT INTO tally (order_id, times) VALUES ($1, 1) \
+                ON CONFLICT (order_id) DO UPDATE SET times = tally.times + 1";
+    sqlx::query(text)
         .bind(event.data.order_id.as_str())
         .execute(tx.conn())
         .await
@@ -313,7 +318,7 @@ async fn taken_of(cx: Cx, Path(item): Path<String>) -> Result<Json<Taken>> {
         .iter()
         .map(|row| row.try_get(0).map_err(sql_error))
         .collect::<Result<_>>()?;
-    let row = sqlx::query("SELECT COUNT(*) FROM tally")
+    let row = sqlx::query("SELECT CAST(COALESCE(SUM(times), 0) AS BIGINT) FROM tally")
         .fetch_one(reader.conn())
         .await
         .map_err(sql_error)?;
@@ -470,100 +475,5 @@ impl Sample {
         let answer = self.admin().get("/api/v1/dead-letters").await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.body["dead_letters"].as_array().unwrap().clone()
-    }
-}
-
-/// A request to a service, through its channel.
-#[derive(Clone)]
-pub struct Ask {
-    network: Network,
-    service: &'static str,
-    headers: HeaderMap,
-}
-
-/// What came back.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Value,
-    pub text: String,
-}
-
-impl Ask {
-    pub fn new(network: Network, service: &'static str) -> Self {
-        Self {
-            network,
-            service,
-            headers: HeaderMap::new(),
-        }
-    }
-
-    /// Asks an address, without any platform at hand.
-    pub fn at(address: std::net::SocketAddr) -> Self {
-        let env = Env::system();
-        let network = Network::new(Telemetry::disabled(env.clone()), env);
-        let url = format!("http://{address}");
-        network
-            .remote("there", &url, trunkline_call::Responses::Plain)
-            .unwrap();
-        Self::new(network, "there")
-    }
-
-    pub fn with(mut self, name: &'static str, value: &str) -> Self {
-        let value = HeaderValue::from_str(value).unwrap();
-        self.headers.insert(HeaderName::from_static(name), value);
-        self
-    }
-
-    pub fn key(self, key: &str) -> Self {
-        self.with("idempotency-key", key)
-    }
-
-    pub async fn get(self, path: &str) -> Answer {
-        self.send(Method::GET, path, Vec::new()).await
-    }
-
-    pub async fn post(mut self, path: &str, body: Value) -> Answer {
-        let json = HeaderValue::from_static("application/json");
-        self.headers.entry(CONTENT_TYPE).or_insert(json);
-        self.send(Method::POST, path, body.to_string().into()).await
-    }
-
-    pub async fn send(self, method: Method, path: &str, body: Vec<u8>) -> Answer {
-        let mut request = Request::new(Body::from(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = path.parse().unwrap();
-        *request.headers_mut() = self.headers;
-        let answer = self
-            .network
-            .channel("test", self.service)
-            .call(request)
-            .await
-            .unwrap();
-        let (parts, body) = answer.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let status: StatusCode = parts.status;
-        Answer {
-            status: status.as_u16(),
-            headers: parts.headers,
-            body: serde_json::from_slice(&bytes).unwrap_or_default(),
-            text,
-        }
-    }
-}
-
-impl Answer {
-    pub fn code(&self) -> &str {
-        self.body["code"].as_str().unwrap_or_default()
-    }
-
-    pub fn detail(&self) -> &str {
-        self.body["detail"].as_str().unwrap_or_default()
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
     }
 }

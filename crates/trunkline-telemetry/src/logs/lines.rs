@@ -32,7 +32,9 @@ where
         event.record(&mut fields);
         if let Some(scope) = Scope::current() {
             fields.add("service", json!(&*scope.service));
-            fields.add("correlation_id", json!(&*scope.correlation_id));
+            if !scope.correlation_id.is_empty() {
+                fields.add("correlation_id", json!(&*scope.correlation_id));
+            }
             fields.add("trace_id", json!(format!("{:032x}", scope.trace_id)));
         }
         let meta = event.metadata();

@@ -9,14 +9,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// Fails when the other end has taken nothing of what we write for too long. Reading is bounded elsewhere.
-pub(crate) struct Stall<S> {
+#[derive(Debug)]
+pub struct Stall<S> {
     inner: S,
     stall_max: Duration,
     waits: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Stall<S> {
-    pub(crate) fn new(inner: S, stall_max: Duration) -> Self {
+    /// A connection whose other end may pause for `stall_max`.
+    pub fn new(inner: S, stall_max: Duration) -> Self {
         Self {
             inner,
             stall_max,
