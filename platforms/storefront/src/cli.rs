@@ -22,17 +22,7 @@ pub(crate) enum Command {
     /// Run the store (this is what happens without a command)
     Up(Up),
     /// Print a token for a user
-    Token {
-        /// The user's name; it needs no account
-        #[arg(long)]
-        user: String,
-        /// The folder of the store that is to take the token [default: data]
-        #[arg(long)]
-        data: Option<PathBuf>,
-        /// How long it is good for
-        #[arg(long, default_value_t = 24)]
-        hours: u32,
-    },
+    Token(Token),
     /// Run the payment provider's sandbox alone
     #[command(after_help = CARDS)]
     Sandbox {
@@ -55,6 +45,22 @@ pub(crate) enum Command {
         #[arg(long, default_value = "schemas")]
         dir: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// The user's name; it needs no account
+    #[arg(long)]
+    pub(crate) user: String,
+    /// A role of the user; `admin` opens /api/analytics. Can be given several times
+    #[arg(long)]
+    pub(crate) role: Vec<String>,
+    /// The folder of the store that is to take the token
+    #[arg(long, default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// How many hours it is good for
+    #[arg(long, default_value_t = 24)]
+    pub(crate) hours: u32,
 }
 
 #[derive(Debug, Args)]

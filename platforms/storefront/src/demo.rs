@@ -28,10 +28,13 @@ pub fn user_id(username: &str) -> String {
 }
 
 /// What a token of this user says.
-pub fn claims(username: &str, lifetime: Duration, env: &Env) -> Claims {
-    Claims::new(user_id(username), lifetime, env)
+pub fn claims(username: &str, roles: &[String], lifetime: Duration, env: &Env) -> Claims {
+    let claims = Claims::new(user_id(username), lifetime, env)
         .issued_by(auth::ISSUER)
-        .named(username)
+        .named(username);
+    roles
+        .iter()
+        .fold(claims, |claims, role| claims.with_role(role.clone()))
 }
 
 /// Where the demo user lives.

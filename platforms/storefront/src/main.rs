@@ -23,7 +23,7 @@ async fn main() -> ExitCode {
     let done = match cli.command {
         None => Box::pin(up(cli.up)).await,
         Some(Command::Up(up_again)) => Box::pin(up(up_again)).await,
-        Some(Command::Token { user, data, hours }) => token(&user, data.as_deref(), hours),
+        Some(Command::Token(wanted)) => token(&wanted),
         Some(Command::Sandbox {
             listen,
             ledger,
@@ -84,9 +84,9 @@ async fn up(options: cli::Up) -> Result<()> {
     }
 }
 
-fn token(user: &str, data: Option<&Path>, hours: u32) -> Result<()> {
-    let lifetime = Duration::from_secs(u64::from(hours) * 3_600);
-    let token = storefront::token(data.unwrap_or(Path::new("data")), user, lifetime)?;
+fn token(wanted: &cli::Token) -> Result<()> {
+    let lifetime = Duration::from_secs(u64::from(wanted.hours) * 3_600);
+    let token = storefront::token(&wanted.data, &wanted.user, &wanted.role, lifetime)?;
     print(&format!("{token}\n"))
 }
 

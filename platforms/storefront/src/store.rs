@@ -152,13 +152,13 @@ impl Store {
         &self.data
     }
 
-    /// A token of this user, good for so long.
+    /// A token of this user in these roles, good for so long.
     ///
     /// # Errors
     /// Those of [`Signer::sign`].
-    pub fn token(&self, username: &str, lifetime: Duration) -> Result<String> {
+    pub fn token(&self, username: &str, roles: &[String], lifetime: Duration) -> Result<String> {
         self.signer
-            .sign(&demo::claims(username, lifetime, &self.env))
+            .sign(&demo::claims(username, roles, lifetime, &self.env))
     }
 
     /// Ends it in order.
@@ -172,10 +172,10 @@ impl Store {
 ///
 /// # Errors
 /// Those of [`Secret::load_or_create`].
-pub fn token(data: &Path, username: &str, lifetime: Duration) -> Result<String> {
+pub fn token(data: &Path, username: &str, roles: &[String], lifetime: Duration) -> Result<String> {
     let env = Env::system();
     let secret = Secret::load_or_create(&secret_file(data), &env)?;
-    Signer::hs256(&secret).sign(&demo::claims(username, lifetime, &env))
+    Signer::hs256(&secret).sign(&demo::claims(username, roles, lifetime, &env))
 }
 
 fn secret_file(data: &Path) -> PathBuf {

@@ -20,7 +20,7 @@ const TEA_SET: &str = "550e8400-e29b-41d4-a716-446655440004";
 /// Addresses, a token, and how to order something with it.
 pub(crate) fn text(store: &Store, took: Duration) -> Result<String> {
     let (gateway, admin) = (store.gateway_url(), store.admin_url());
-    let token = store.token(demo::USERNAME, TOKEN_LIFETIME)?;
+    let token = store.token(demo::USERNAME, &[], TOKEN_LIFETIME)?;
     let signed_in = format!("-H '@{}'", header_file(store.data(), &token)?.display());
     let mut text = String::new();
     let written = write!(

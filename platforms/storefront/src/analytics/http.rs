@@ -19,6 +19,9 @@ pub(super) mod counter {
     pub(crate) const REVENUE_MINOR: &str = "revenue_minor";
 }
 
+/// Who may see what all customers did together.
+const ADMIN: &str = "admin";
+
 /// Which days, and how many entries.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -103,6 +106,7 @@ pub struct Seller {
 }
 
 pub(super) async fn daily(cx: Cx, Query(range): Query<Range>) -> Result<Json<Days>> {
+    cx.require_role(ADMIN)?;
     let (from, to) = range.days()?;
     let limit = limits::page(range.limit)?;
     let mut reader = cx.read().await?;
@@ -127,6 +131,7 @@ pub(super) async fn daily(cx: Cx, Query(range): Query<Range>) -> Result<Json<Day
 }
 
 pub(super) async fn funnel(cx: Cx, Query(range): Query<Range>) -> Result<Json<Funnel>> {
+    cx.require_role(ADMIN)?;
     let (from, to) = range.days()?;
     let mut reader = cx.read().await?;
     let counters = tables::counters(reader.conn(), &from, &to).await?;
@@ -146,6 +151,7 @@ pub(super) async fn funnel(cx: Cx, Query(range): Query<Range>) -> Result<Json<Fu
 }
 
 pub(super) async fn top_products(cx: Cx, Query(range): Query<Range>) -> Result<Json<Sellers>> {
+    cx.require_role(ADMIN)?;
     let (from, to) = range.days()?;
     let limit = limits::page(range.limit)?;
     let mut reader = cx.read().await?;

@@ -99,7 +99,7 @@ fn token(cx: &Cx, account: &Account) -> Result<Token> {
     let expires_in = cx.config::<Config>()?.token_seconds;
     let signer = cx.state::<Signer>()?;
     let lifetime = Duration::from_secs(expires_in.into());
-    let claims = demo::claims(&account.username, lifetime, cx.env());
+    let claims = demo::claims(&account.username, &[], lifetime, cx.env());
     Ok(Token {
         user_id: account.user_id.clone(),
         token: signer.sign(&claims)?,

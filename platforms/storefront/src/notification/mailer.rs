@@ -70,7 +70,8 @@ impl Mailer {
             .message_id(Some(message_id.clone()))
             .subject(mail.text.subject.clone())
             .header(ContentType::TEXT_PLAIN)
-            .body(mail.text.body.clone())
+            // The end of the last line is the transport's to write.
+            .body(mail.text.body.trim_end().to_owned())
             .map_err(|error| Error::internal("a mail can't be written").with_source(error))?;
         match (&config.smtp, mail.to) {
             (Some(url), Some(to)) => {
@@ -218,7 +219,7 @@ mod tests {
              Subject: Welcome to the store\n\
              Content-Type: text/plain; charset=utf-8\n\
              Content-Transfer-Encoding: 7bit\n\n\
-             Hello Ann,\n\nyour account is open. Enjoy looking around.\n\nYour storefront\n"
+             Hello Ann,\n\nyour account is open. Enjoy looking around.\n\nYour storefront"
         );
     }
 

@@ -133,6 +133,11 @@ pub(crate) async fn count(shop: TestStore) {
     let accepted = ann.order("c", TEA_SET, 1).await.expect(202);
     ann.ended(accepted["order_id"].as_str().unwrap()).await;
 
+    ann.caller
+        .get("/api/analytics/funnel")
+        .await
+        .refused(403, "role_missing");
+    let boss = shop.boss();
     let funnel = json!({
         "cart_pieces": 3,
         "orders_created": 3,
@@ -140,11 +145,11 @@ pub(crate) async fn count(shop: TestStore) {
         "orders_confirmed": 2,
     });
     eventually(SOON, async || {
-        ann.caller.get("/api/analytics/funnel").await.expect(200) == funnel
+        boss.get("/api/analytics/funnel").await.expect(200) == funnel
     })
     .await;
     eventually(SOON, async || {
-        let days = ann.caller.get("/api/analytics/daily").await.expect(200);
+        let days = boss.get("/api/analytics/daily").await.expect(200);
         let sum = |name: &str| -> f64 {
             days["items"]
                 .as_array()
@@ -156,11 +161,7 @@ pub(crate) async fn count(shop: TestStore) {
         sum("orders_failed") == 1.0 && (sum("revenue") - 119.96).abs() < 0.001
     })
     .await;
-    let top = ann
-        .caller
-        .get("/api/analytics/top-products")
-        .await
-        .expect(200);
+    let top = boss.get("/api/analytics/top-products").await.expect(200);
     assert_eq!(
         top["items"],
         json!([{ "product_id": TEA_SET, "quantity": 4, "revenue": 119.96 }])

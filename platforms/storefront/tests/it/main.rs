@@ -12,7 +12,9 @@
 mod accounts;
 mod bad_input;
 mod browsing;
+mod collector;
 mod crash;
+mod full_disk;
 mod http;
 mod mail;
 mod newcomer;
@@ -20,3 +22,5 @@ mod orders;
 mod payments;
 mod postgres;
 mod store;
+mod story;
+mod trace;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use trunkline_testkit::eventually;
 
-use crate::store::{SOON, TEA_SET, TestStore, User, types};
+use crate::store::{SOON, TEA_SET, TestStore, User};
 
 async fn ordered(user: &User, key: &str) -> String {
     let accepted = user.order(key, TEA_SET, 2).await.expect(202);
@@ -15,56 +15,6 @@ fn statuses(charges: &[Value]) -> Vec<&str> {
         .iter()
         .map(|charge| charge["status"].as_str().unwrap())
         .collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_declined_card_fails_the_order_and_frees_its_stock() {
-    decline(TestStore::start().await).await;
-}
-
-pub(crate) async fn decline(shop: TestStore) {
-    let ann = shop.user("ann");
-    let before = shop.availability(TEA_SET).await;
-    ann.pay_with("tok_declined").await;
-    let flow = "e8a8a3d4-0000-4000-8000-000000000002";
-    let tracked = User {
-        caller: ann.caller.with("x-correlation-id", flow),
-        ..ann
-    };
-    let order_id = ordered(&tracked, "k").await;
-    let order = tracked.ended(&order_id).await;
-    assert_eq!(order["status"], "failed");
-    assert_eq!(order["reason"], "card_declined");
-    eventually(SOON, async || shop.availability(TEA_SET).await == before).await;
-
-    let events = shop
-        .events(flow, &["inventory.released", "notification.sent"])
-        .await;
-    let seen: Vec<_> = types(&events)
-        .into_iter()
-        .filter(|seen| *seen != "notification.sent")
-        .collect();
-    assert_eq!(
-        seen,
-        [
-            "inventory.reserved",
-            "order.created",
-            "payment.failed",
-            "order.failed",
-            "inventory.released",
-        ]
-    );
-    let story = shop
-        .admin
-        .get(&format!("/api/v1/flows/{order_id}"))
-        .await
-        .expect(200);
-    assert_eq!(story["flows"][0]["state"], "failed", "{story}");
-    assert_eq!(statuses(&shop.charges(&order_id).await), ["declined"]);
-    let number = order["order_number"].as_str().unwrap();
-    eventually(SOON, async || shop.mails(number).len() == 1).await;
-    assert!(shop.mails(number)[0].contains("your card was declined"));
-    shop.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

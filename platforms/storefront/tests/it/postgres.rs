@@ -3,7 +3,7 @@
 use trunkline_testkit::postgres::Postgres;
 
 use crate::store::{CONFIG, TestStore};
-use crate::{browsing, orders, payments};
+use crate::{browsing, orders, story};
 
 /// The configuration of a store whose services have a schema each on a server that these tests start.
 fn on_postgres(config: &str) -> String {
@@ -27,13 +27,13 @@ async fn an_order_goes_from_the_cart_to_its_confirmation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_is_one_flow_and_one_trace() {
-    orders::one_flow(store().await).await;
+async fn order_creation_flow() {
+    story::create(store().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_declined_card_fails_the_order_and_frees_its_stock() {
-    payments::decline(store().await).await;
+async fn payment_failure_flow() {
+    story::fail(store().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

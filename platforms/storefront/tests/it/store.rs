@@ -1,10 +1,12 @@
 //! A store of a test's own: in this process, on free ports, with its data in a folder that goes away.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use storefront::{Settings, Store, demo};
 use tempfile::TempDir;
+use trunkline::telemetry::Ring;
 use trunkline_testkit::eventually;
 
 use crate::http::{Answer, Caller};
@@ -14,12 +16,17 @@ pub(crate) const TEA_SET: &str = "550e8400-e29b-41d4-a716-446655440004";
 /// Long enough for anything that ends by itself.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
+/// Spans that a test looks at; the catalogue makes many.
+const SPANS_MAX: usize = 50_000;
+
 /// A running store, and how to talk to it.
 pub(crate) struct TestStore {
     pub(crate) store: Store,
     pub(crate) gateway: Caller,
     pub(crate) admin: Caller,
     pub(crate) folder: TempDir,
+    /// The newest spans.
+    pub(crate) spans: Arc<Ring>,
 }
 
 /// Short times, so that nothing in a test waits long.
@@ -54,7 +61,11 @@ impl TestStore {
             sandbox_late: Some(Duration::from_millis(800)),
             provider: None,
         };
-        let store = Store::start(settings).await.unwrap();
+        let spans = Arc::new(Ring::new(SPANS_MAX));
+        let sink = Arc::clone(&spans);
+        let config = settings.load().unwrap();
+        let store = Store::start_platform(settings, config, |platform| platform.span_sink(sink));
+        let store = store.await.unwrap();
         let gateway = Caller::new(store.gateway_url());
         let admin = Caller::new(store.admin_url());
         Self {
@@ -62,12 +73,15 @@ impl TestStore {
             gateway,
             admin,
             folder,
+            spans,
         }
     }
 
     /// A token of this user.
     pub(crate) fn token(&self, name: &str) -> String {
-        self.store.token(name, Duration::from_secs(60)).unwrap()
+        self.store
+            .token(name, &[], Duration::from_secs(60))
+            .unwrap()
     }
 
     /// A caller with a token of this user.
@@ -77,6 +91,13 @@ impl TestStore {
             id: demo::user_id(name),
             caller,
         }
+    }
+
+    /// A caller with a token of an admin.
+    pub(crate) fn boss(&self) -> Caller {
+        let roles = ["admin".to_owned()];
+        let token = self.store.token("boss", &roles, Duration::from_secs(60));
+        self.gateway.bearing(&token.unwrap())
     }
 
     /// Stops it, and gives back its folder.
@@ -137,6 +158,22 @@ impl TestStore {
         let mut events = self.all_events(event_type).await;
         assert_eq!(events.len(), 1, "{events:#?}");
         events.remove(0)
+    }
+
+    /// The first event of a type that is about an accepted order, once there is one.
+    pub(crate) async fn order_event(&self, event_type: &str, accepted: &Value) -> Value {
+        let about = |event: &Value| {
+            let data = &event["data"];
+            [&data["order_id"], &data["subject_id"]].contains(&&accepted["order_id"])
+        };
+        let mut found = None;
+        eventually(SOON, async || {
+            let events = self.all_events(event_type).await;
+            found = events.into_iter().find(about);
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
     }
 
     /// The dead letters, once there are so many.
