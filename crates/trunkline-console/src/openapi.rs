@@ -73,7 +73,11 @@ const REPLAY: &[Field] = &[
         "integer",
         "At most so many letters a second.",
     ),
-    ("dry_run", "boolean", "Only tell what would run."),
+    (
+        "dry_run",
+        "boolean",
+        "Only tell of each letter whether it would pass: it is handled, and what that did is undone.",
+    ),
     (
         "force",
         "boolean",

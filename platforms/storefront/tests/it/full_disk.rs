@@ -141,7 +141,10 @@ impl Customers {
 
     async fn until_refused(&self, more: usize) {
         let wanted = self.refusals.load(Ordering::Relaxed) + more;
-        eventually(SOON, async || self.refusals.load(Ordering::Relaxed) >= wanted).await;
+        eventually(SOON, async || {
+            self.refusals.load(Ordering::Relaxed) >= wanted
+        })
+        .await;
     }
 }
 
@@ -150,7 +153,10 @@ fn clear(answer: &Answer) -> Value {
     let problem = answer.refused(503, "store_disk_full");
     assert_eq!(problem["retry"], "transient");
     let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.contains("disk") && detail.contains("full"), "{detail}");
+    assert!(
+        detail.contains("disk") && detail.contains("full"),
+        "{detail}"
+    );
     problem
 }
 
