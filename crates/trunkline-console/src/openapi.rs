@@ -45,6 +45,12 @@ const EVENT_FILTER: &[Field] = &[
         "boolean",
         "The newest first; `after` then goes back in time.",
     ),
+    (
+        "follow",
+        "boolean",
+        "As text/event-stream, with each new one: those after `after` or the header Last-Event-ID, or from now on. An \
+         event's id is its position. Who falls far behind gets an event `behind` and is let go; it may come again.",
+    ),
 ];
 
 const LETTER_FILTER: &[Field] = &[

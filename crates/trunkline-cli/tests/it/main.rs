@@ -1,4 +1,4 @@
-//! The command against an admin API of the shapes that `trunkline-console` has.
+//! The command against an admin API of the shapes that `trunkline-console` has, and against a platform that runs.
 
 #![allow(
     clippy::restriction,
@@ -12,3 +12,4 @@
 mod commands;
 mod failures;
 mod kit;
+mod platform;
