@@ -19,6 +19,7 @@
 )]
 
 mod accounts;
+mod answers;
 mod bad_input;
 mod browsing;
 mod collector;
