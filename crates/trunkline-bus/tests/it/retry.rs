@@ -58,16 +58,18 @@ async fn an_error_that_is_not_the_events_fault_never_parks_it() {
     let rig = Rig::new().await;
     let mut config = config();
     config.blameless = |error| error.code() == "store_away";
-    rig.start(config, |_, attempt| async move {
-        match attempt {
-            1..10 => Outcome::Failed(Error::unavailable("store_away", "the store is away")),
-            _ => Outcome::Done,
-        }
-    })
-    .await;
+    let consumer = rig
+        .start(config, |_, attempt| async move {
+            match attempt {
+                1..10 => Outcome::Failed(Error::unavailable("store_away", "the store is away")),
+                _ => Outcome::Done,
+            }
+        })
+        .await;
     rig.publish_numbered("k", 0..2).await;
     eventually(LIMIT, async || rig.history.handled("g") == 2).await;
     assert_eq!(rig.history.of_key("g", "k"), ids_of("k", 0..2));
+    assert_eq!(consumer.status().await.unwrap().failed, 18);
     assert!(rig.letters().await.is_empty());
 }
 
