@@ -9,6 +9,7 @@ mod lag;
 mod lanes;
 mod meters;
 mod parked;
+mod rehearse;
 mod replay;
 mod settle;
 mod source;

@@ -12,6 +12,13 @@ pub trait Handler: Send + Sync + fmt::Debug + 'static {
     /// After a failure, later events of the same key in the batch must be [`Outcome::Blocked`].
     /// `attempt` counts from 1; above 1 the batch holds one event.
     fn handle<'a>(&'a self, batch: &'a [Envelope], attempt: u32) -> BoxFuture<'a, Vec<Outcome>>;
+
+    /// Does the work of one key's events, in order, and undoes it: nothing is committed or published. Says of each how
+    /// it would end, [`Outcome::Blocked`] for those behind one that would fail; none where a handler can't do that.
+    fn rehearse<'a>(&'a self, events: &'a [Envelope]) -> BoxFuture<'a, Option<Vec<Outcome>>> {
+        let _ = events;
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// How one event ended.

@@ -21,12 +21,26 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct Client {
     pub(crate) channel: Channel,
     pub(crate) context: Context,
+    pub(crate) read_only: bool,
 }
 
 impl Client {
     /// A client over a channel, for work in a context.
     pub fn new(channel: Channel, context: Context) -> Self {
-        Self { channel, context }
+        Self {
+            channel,
+            context,
+            read_only: false,
+        }
+    }
+
+    /// The same for work that is undone: a request that would change something is refused (`call_in_rehearsal`).
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        Self {
+            read_only: true,
+            ..self
+        }
     }
 
     /// Reads something.
@@ -56,15 +70,28 @@ impl Client {
 
     /// A request of any method.
     pub fn request(&self, method: Method, path: impl Into<String>) -> RequestBuilder {
+        let body = if self.read_only && !method.is_safe() {
+            Err(only_reads(&method, &self.channel))
+        } else {
+            Ok(Bytes::new())
+        };
         RequestBuilder {
             channel: self.channel.clone(),
             context: self.context.clone(),
             method,
             path: path.into(),
             headers: HeaderMap::new(),
-            body: Ok(Bytes::new()),
+            body,
         }
     }
+}
+
+fn only_reads(method: &Method, channel: &Channel) -> Error {
+    let text =
+        "a dry run does not ask another service to change anything, so how this ends is not known";
+    Error::new(ErrorKind::Unsupported, "call_in_rehearsal", text)
+        .with("method", method)
+        .with("target", channel.target())
 }
 
 /// A request being put together; what was wrong with its parts is said when it is sent.

@@ -106,7 +106,7 @@ pub(crate) struct Replay {
     /// Only of this group.
     #[arg(long)]
     pub(crate) group: Option<String>,
-    /// Only tell what would run.
+    /// Only tell of each letter whether it would pass: it is handled, and what that did is undone.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// At most so many letters a second.

@@ -7,11 +7,14 @@ use anyhow::Context;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::uri::Authority;
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::commands::Failure;
@@ -21,6 +24,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const PORT: u16 = 9900;
+
+type Sent = Full<Bytes>;
+type Wire = TokioIo<TcpStream>;
 
 pub(crate) struct Client {
     authority: Authority,
@@ -62,15 +68,7 @@ impl Client {
         path: &str,
         query: &[(&str, Option<String>)],
     ) -> Result<Value, Failure> {
-        let given: Vec<_> = query
-            .iter()
-            .filter_map(|(name, value)| Some((*name, value.as_ref()?)))
-            .collect();
-        let mut path = path.to_owned();
-        if !given.is_empty() {
-            let query = serde_urlencoded::to_string(given).map_err(anyhow::Error::from)?;
-            write!(path, "?{query}").map_err(anyhow::Error::from)?;
-        }
+        let path = with_query(path, query)?;
         self.send(Method::GET, &path, None).await?.accepted()
     }
 
@@ -87,45 +85,11 @@ impl Client {
         path: &str,
         body: Option<String>,
     ) -> Result<Answer, Failure> {
-        let host = self.authority.host();
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let port = self.authority.port_u16().unwrap_or(PORT);
-        let unreachable = |why: String| Failure::Unreachable {
-            address: format!("http://{host}:{port}"),
-            why,
-        };
-        let stream = match timeout(CONNECT_WITHIN, TcpStream::connect((bare, port))).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(unreachable(error.to_string())),
-            Err(_) => return Err(unreachable(format!("no answer within {CONNECT_WITHIN:?}"))),
-        };
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, self.authority.as_str())
-            .header(ACCEPT, "application/json");
-        if let Some(token) = &self.token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
-        if body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        let request = request
-            .body(Full::new(Bytes::from(body.unwrap_or_default())))
-            .map_err(|error| Failure::Usage(format!("--token: {error}")))?;
+        let (mut sender, connection) = self.connect().await?;
+        let request = self.request(method, path, "application/json", body)?;
         let answering = async {
             let response = sender.send_request(request).await.context("no answer")?;
-            let (parts, body) = response.into_parts();
-            let bytes = Limited::new(body, ANSWER_BYTES_MAX)
-                .collect()
-                .await
-                .map_err(anyhow::Error::from_boxed)
-                .context("half an answer")?
-                .to_bytes();
-            anyhow::Ok((parts.status, bytes))
+            answer(response).await
         };
         let mut answering = std::pin::pin!(answering);
         let answered = tokio::select! {
@@ -134,10 +98,148 @@ impl Client {
             // The connection may end before its last bytes were taken up.
             _ = connection => answering.await,
         };
-        let (status, bytes) = answered.map_err(|error| unreachable(format!("{error:#}")))?;
-        let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
-        Ok(Answer { status, body })
+        answered.map_err(|error| self.unreachable(format!("{error:#}")))
+    }
+
+    /// Tells each event of a stream until it ends.
+    pub(crate) async fn follow(
+        &self,
+        path: &str,
+        query: &[(&str, Option<String>)],
+        mut each: impl FnMut(&Value) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let (mut sender, connection) = self.connect().await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        let path = with_query(path, query)?;
+        let request = self.request(Method::GET, &path, "text/event-stream", None)?;
+        let broken = |error: anyhow::Error| self.unreachable(format!("{error:#}"));
+        let response = sender.send_request(request).await;
+        let response = response.context("no answer").map_err(broken)?;
+        if !response.status().is_success() {
+            answer(response).await.map_err(broken)?.accepted()?;
+            return Ok(());
+        }
+        let mut stream = Stream::default();
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.context("the stream broke").map_err(broken)?;
+            let Ok(bytes) = frame.into_data() else {
+                continue;
+            };
+            for event in stream.take(&bytes).map_err(broken)? {
+                each(&event)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn unreachable(&self, why: String) -> Failure {
+        let port = self.authority.port_u16().unwrap_or(PORT);
+        let address = format!("http://{}:{port}", self.authority.host());
+        Failure::Unreachable { address, why }
+    }
+
+    async fn connect(&self) -> Result<(SendRequest<Sent>, Connection<Wire, Sent>), Failure> {
+        let host = self.authority.host();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let port = self.authority.port_u16().unwrap_or(PORT);
+        let stream = match timeout(CONNECT_WITHIN, TcpStream::connect((bare, port))).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(self.unreachable(error.to_string())),
+            Err(_) => return Err(self.unreachable(format!("no answer within {CONNECT_WITHIN:?}"))),
+        };
+        hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.unreachable(error.to_string()))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        body: Option<String>,
+    ) -> Result<Request<Sent>, Failure> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, self.authority.as_str())
+            .header(ACCEPT, accept);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        request
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(|error| Failure::Usage(format!("--token: {error}")))
+    }
+}
+
+fn with_query(path: &str, query: &[(&str, Option<String>)]) -> Result<String, Failure> {
+    let given: Vec<_> = query
+        .iter()
+        .filter_map(|(name, value)| Some((*name, value.as_ref()?)))
+        .collect();
+    if given.is_empty() {
+        return Ok(path.to_owned());
+    }
+    let query = serde_urlencoded::to_string(given).map_err(anyhow::Error::from)?;
+    Ok(format!("{path}?{query}"))
+}
+
+/// Reads an answer to its end.
+async fn answer(response: Response<Incoming>) -> anyhow::Result<Answer> {
+    let (parts, body) = response.into_parts();
+    let bytes = Limited::new(body, ANSWER_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(anyhow::Error::from_boxed)
+        .context("half an answer")?
+        .to_bytes();
+    let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
+    let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
+    Ok(Answer {
+        status: parts.status,
+        body,
+    })
+}
+
+/// Server-sent events as they come in, in pieces.
+#[derive(Default)]
+struct Stream {
+    rest: Vec<u8>,
+    data: String,
+    is_named: bool,
+}
+
+impl Stream {
+    /// The events that are whole now; those with a name of their own are not for whoever follows.
+    fn take(&mut self, bytes: &[u8]) -> anyhow::Result<Vec<Value>> {
+        self.rest.extend_from_slice(bytes);
+        anyhow::ensure!(
+            self.rest.len().max(self.data.len()) <= ANSWER_BYTES_MAX,
+            "an event is too large"
+        );
+        let mut events = Vec::new();
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end_matches(['\r', '\n']);
+            if let Some(data) = line.strip_prefix("data:") {
+                self.data.push_str(data);
+            } else if line.starts_with("event:") {
+                self.is_named = true;
+            } else if line.is_empty() {
+                let data = std::mem::take(&mut self.data);
+                if !std::mem::take(&mut self.is_named) && !data.is_empty() {
+                    events.push(serde_json::from_str(&data).context("an event is no JSON")?);
+                }
+            }
+        }
+        Ok(events)
     }
 }
 
@@ -167,4 +269,23 @@ pub(crate) fn segment(word: &str) -> String {
         }
     }
     encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_whole_whatever_the_pieces_are() {
+        let text = ": hello\n\nid: 1\ndata: {\"n\":\ndata: 1}\n\nevent: behind\ndata: {}\n\ndata:{\"n\":2}\r\n\r\n";
+        for size in 1..text.len() {
+            let mut stream = Stream::default();
+            let mut events = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                events.extend(stream.take(piece).unwrap());
+            }
+            let numbers: Vec<_> = events.iter().map(|event| event["n"].clone()).collect();
+            assert_eq!(numbers, [1, 2]);
+        }
+    }
 }

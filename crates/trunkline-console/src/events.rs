@@ -1,12 +1,15 @@
 //! The trail of events.
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use trunkline_core::{ByteString, Error, Timestamp};
 use trunkline_store::{EventQuery, TrailEntry};
 
 use crate::extract::{Answer, Params};
+use crate::follow::{self, Followers};
 use crate::{EventView, Parts};
 
 /// The most events of one answer.
@@ -25,6 +28,8 @@ pub(crate) struct Filter {
     limit: Option<usize>,
     #[serde(default)]
     newest_first: bool,
+    #[serde(default)]
+    follow: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,7 +40,7 @@ pub(crate) struct Page {
 }
 
 #[derive(Debug, Serialize)]
-struct Entry {
+pub(crate) struct Entry {
     position: u64,
     recorded_at: Timestamp,
     business_keys: Vec<ByteString>,
@@ -55,8 +60,15 @@ pub(crate) fn limit(given: Option<usize>) -> Result<usize, Error> {
 
 pub(crate) async fn list(
     State(parts): State<Parts>,
+    Extension(followers): Extension<Followers>,
+    headers: HeaderMap,
     Params(filter): Params<Filter>,
-) -> Answer<Json<Page>> {
+) -> Answer<Response> {
+    let follows = filter.follow || follow::is_accepted(&headers);
+    if follows && (filter.newest_first || filter.limit.is_some()) {
+        let text = "expected neither `limit` nor `newest_first` of whoever follows";
+        return Err(Error::invalid("follow_invalid", text).into());
+    }
     let limit = limit(filter.limit)?;
     let query = EventQuery {
         id: filter.id,
@@ -68,6 +80,9 @@ pub(crate) async fn list(
         newest_first: filter.newest_first,
         limit,
     };
+    if follows {
+        return Ok(follow::answer(&parts, &followers, &headers, query).await?);
+    }
     let found = parts.trail.query(&query).await?;
     let next = found
         .last()
@@ -76,10 +91,11 @@ pub(crate) async fn list(
     Ok(Json(Page {
         events: found.into_iter().map(entry).collect(),
         next,
-    }))
+    })
+    .into_response())
 }
 
-fn entry(found: TrailEntry) -> Entry {
+pub(crate) fn entry(found: TrailEntry) -> Entry {
     Entry {
         position: found.position,
         recorded_at: found.recorded_at,

@@ -9,6 +9,7 @@ mod dead_letters;
 mod events;
 mod extract;
 mod flows;
+mod follow;
 mod health;
 mod openapi;
 mod outbox;
@@ -18,10 +19,12 @@ mod view;
 use std::fmt;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use bytestring::ByteString;
 use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use trunkline_bus::Consumer;
 use trunkline_core::{Env, Error};
 use trunkline_saga::Flow;
@@ -43,6 +46,10 @@ pub struct Parts {
     pub topology: Arc<serde_json::Value>,
     /// The trail of events.
     pub trail: Trail,
+    /// Changes when the trail has grown.
+    pub recorded: watch::Receiver<u64>,
+    /// Who follows the trail is let go.
+    pub stop: CancellationToken,
     /// The declared flows.
     pub flows: Arc<[Flow]>,
     /// The subscriptions that run here.
@@ -106,6 +113,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/v1/outbox/{event_id}/retry", post(outbox::retry))
         .route("/api/v1/outbox/{event_id}/discard", post(outbox::discard))
         .route("/openapi.json", get(openapi::document))
+        .layer(Extension(follow::Followers::default()))
         .layer(axum::middleware::from_fn_with_state(
             parts.clone(),
             auth::check,

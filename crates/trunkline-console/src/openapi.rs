@@ -45,6 +45,12 @@ const EVENT_FILTER: &[Field] = &[
         "boolean",
         "The newest first; `after` then goes back in time.",
     ),
+    (
+        "follow",
+        "boolean",
+        "As text/event-stream, with each new one: those after `after` or the header Last-Event-ID, or from now on. An \
+         event's id is its position. Who falls far behind gets an event `behind` and is let go; it may come again.",
+    ),
 ];
 
 const LETTER_FILTER: &[Field] = &[
@@ -73,7 +79,11 @@ const REPLAY: &[Field] = &[
         "integer",
         "At most so many letters a second.",
     ),
-    ("dry_run", "boolean", "Only tell what would run."),
+    (
+        "dry_run",
+        "boolean",
+        "Only tell of each letter whether it would pass: it is handled, and what that did is undone.",
+    ),
     (
         "force",
         "boolean",

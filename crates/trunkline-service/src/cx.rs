@@ -30,9 +30,19 @@ struct Unit {
     tx: Arc<Mutex<Option<Tx>>>,
     /// The transaction is shared with other events of a batch, and whoever made it commits it.
     shared: bool,
+    /// What is done is undone: it only shows how it would end.
+    rehearsal: bool,
     /// The event that this work handles, for the inbox.
     inbox: Option<Inbox>,
     outgoing: Lock<Vec<(Envelope, Option<Timestamp>)>>,
+}
+
+/// A transaction that several events share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) tx: Arc<Mutex<Option<Tx>>>,
+    /// It will be rolled back.
+    pub(crate) rehearsal: bool,
 }
 
 #[derive(Clone)]
@@ -61,6 +71,7 @@ impl Cx {
             context,
             tx: Arc::default(),
             shared: false,
+            rehearsal: false,
             inbox: None,
             outgoing: Lock::default(),
         }))
@@ -71,7 +82,7 @@ impl Cx {
         runtime: Arc<Runtime>,
         group: &ByteString,
         event: &Envelope,
-        shared: Option<Arc<Mutex<Option<Tx>>>>,
+        shared: Option<Shared>,
     ) -> Self {
         let mut context = Context::of_event(event, &runtime.env);
         // The consumer put the span of its call into the envelope: what follows is part of that.
@@ -80,7 +91,8 @@ impl Cx {
             runtime,
             context,
             shared: shared.is_some(),
-            tx: shared.unwrap_or_default(),
+            rehearsal: shared.as_ref().is_some_and(|shared| shared.rehearsal),
+            tx: shared.map(|shared| shared.tx).unwrap_or_default(),
             inbox: Some(Inbox {
                 group: group.clone(),
                 event_id: event.id.clone(),
@@ -175,7 +187,18 @@ impl Cx {
             .with("target", name));
         }
         let channel = runtime.network.channel(runtime.name.clone(), name);
-        Ok(Client::new(channel, self.0.context.clone()))
+        let client = Client::new(channel, self.0.context.clone());
+        Ok(if self.0.rehearsal {
+            client.read_only()
+        } else {
+            client
+        })
+    }
+
+    /// Whether this is a dry run: all that is done is undone, and calls to other services may only read. A handler that
+    /// has effects elsewhere (a mail, a file) asks, and leaves them out.
+    pub fn is_rehearsal(&self) -> bool {
+        self.0.rehearsal
     }
 
     /// Trace, correlation, cause, user and deadline of this work.

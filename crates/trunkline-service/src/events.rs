@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 use trunkline_bus::{Handler, Outcome};
-use trunkline_core::{ByteString, Envelope, Event, EventData, EventDecl, Result, SchemaRegistry};
-use trunkline_store::Tx;
+use trunkline_core::{
+    ByteString, Envelope, Error, Event, EventData, EventDecl, Result, SchemaRegistry,
+};
 use trunkline_telemetry::Scope;
 
 use crate::Cx;
-use crate::cx::DUPLICATE;
+use crate::cx::{DUPLICATE, Shared};
 use crate::runtime::Runtime;
 
 /// How a service reacts to one event type.
@@ -108,27 +111,54 @@ impl Reactions {
 
     /// Several events in one transaction, with a savepoint each.
     async fn together(&self, batch: &[Envelope]) -> Result<Vec<Outcome>> {
-        let shared: Arc<Mutex<Option<Tx>>> =
-            Arc::new(Mutex::new(Some(self.runtime.store.begin().await?)));
+        let shared = self.share(false).await?;
         let mut outcomes = Outcomes::default();
         for event in batch {
             if !outcomes.blocks(event) {
                 outcomes.push(event, self.within(&shared, event).await?);
             }
         }
-        let tx = shared.lock().await.take();
+        let tx = shared.tx.lock().await.take();
         if let Some(tx) = tx {
             tx.commit().await?;
         }
         Ok(outcomes.all)
     }
 
+    async fn share(&self, rehearsal: bool) -> Result<Shared> {
+        let tx = self.runtime.store.begin().await?;
+        Ok(Shared {
+            tx: Arc::new(Mutex::new(Some(tx))),
+            rehearsal,
+        })
+    }
+
+    /// Several events of one key in one transaction that is rolled back.
+    async fn rehearsal(&self, events: &[Envelope]) -> Result<Vec<Outcome>> {
+        let shared = self.share(true).await?;
+        let mut outcomes = Outcomes::default();
+        for event in events {
+            if outcomes.blocks(event) {
+                continue;
+            }
+            let tried = AssertUnwindSafe(self.within(&shared, event)).catch_unwind();
+            let panicked = |_| Err(Error::internal("the handler panicked"));
+            let ended = tried.await.unwrap_or_else(panicked);
+            outcomes.push(event, ended.unwrap_or_else(Outcome::Failed));
+        }
+        let tx = shared.tx.lock().await.take();
+        if let Some(tx) = tx {
+            tx.rollback().await?;
+        }
+        Ok(outcomes.all)
+    }
+
     /// One event of a batch. An error is one of the whole transaction.
-    async fn within(&self, shared: &Arc<Mutex<Option<Tx>>>, event: &Envelope) -> Result<Outcome> {
+    async fn within(&self, shared: &Shared, event: &Envelope) -> Result<Outcome> {
         let Some(reaction) = self.by_type.get(&*event.event_type) else {
             return Ok(Outcome::Done);
         };
-        if let Some(tx) = shared.lock().await.as_mut() {
+        if let Some(tx) = shared.tx.lock().await.as_mut() {
             tx.savepoint(1).await?;
             if !tx.first_time(&self.group, &event.id).await? {
                 tx.release(1).await?;
@@ -145,7 +175,7 @@ impl Reactions {
             Ok(()) => cx.finish(None).await,
             Err(error) => Err(error),
         };
-        if let Some(tx) = shared.lock().await.as_mut() {
+        if let Some(tx) = shared.tx.lock().await.as_mut() {
             if done.is_err() {
                 tx.rollback_to(1).await?;
             }
@@ -176,6 +206,17 @@ impl Handler for Reactions {
                     self.one_by_one(batch).await
                 }
             }
+        })
+    }
+
+    fn rehearse<'a>(&'a self, events: &'a [Envelope]) -> BoxFuture<'a, Option<Vec<Outcome>>> {
+        Box::pin(async move {
+            Some(self.rehearsal(events).await.unwrap_or_else(|error| {
+                // The transaction as a whole could not be had: that is how the first of them would end.
+                let mut outcomes = vec![Outcome::Failed(error)];
+                outcomes.resize_with(events.len(), || Outcome::Blocked);
+                outcomes
+            }))
         })
     }
 }

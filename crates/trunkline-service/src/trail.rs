@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use trunkline_bus::{Handler, Outcome};
 use trunkline_core::{ByteString, Envelope, Error, ErrorKind, Result, Retry, Timestamp};
 use trunkline_saga::Flow;
@@ -23,7 +22,8 @@ pub(crate) struct Recorder {
     pub(crate) flows: Arc<[Flow]>,
     pub(crate) feed: broadcast::Sender<Envelope>,
     pub(crate) keep: Keep,
-    pub(crate) recorded: AtomicU64,
+    /// How many were recorded since the start; whoever follows the trail waits for it to change.
+    pub(crate) recorded: watch::Sender<u64>,
 }
 
 /// How much of the trail is kept.
@@ -42,7 +42,8 @@ impl Recorder {
             drop(self.feed.send(event.clone()));
         }
         let count = batch.len() as u64;
-        let before = self.recorded.fetch_add(count, Ordering::Relaxed);
+        let before = *self.recorded.borrow();
+        self.recorded.send_modify(|recorded| *recorded += count);
         if before / PRUNE_EVERY != (before + count) / PRUNE_EVERY {
             self.trail
                 .prune(self.keep.age_max, self.keep.events_max)

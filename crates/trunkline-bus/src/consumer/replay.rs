@@ -21,10 +21,10 @@ const LETTERS_MAX: usize = 1_000;
 const PAGE: usize = 100;
 
 /// A replay at work.
-struct Replay<'a> {
-    inner: &'a Inner,
-    request: ReplayRequest,
-    report: ReplayReport,
+pub(super) struct Replay<'a> {
+    pub(super) inner: &'a Inner,
+    pub(super) request: ReplayRequest,
+    pub(super) report: ReplayReport,
     /// When the next letter may run, if the rate is limited.
     next_at: Instant,
 }
@@ -225,13 +225,18 @@ impl Replay<'_> {
                 self.report.freed += 1;
                 return Ok(());
             }
+            if self.request.dry_run {
+                let is_first = after.is_none();
+                after = letters.last().map(|letter| letter.id.clone());
+                if !self.rehearse(&letters, is_first).await {
+                    return Ok(());
+                }
+                continue;
+            }
             for letter in letters {
                 if self.inner.stopping.is_cancelled() {
                     self.report.interrupted = true;
                     return Ok(());
-                }
-                if self.request.dry_run {
-                    after = Some(letter.id.clone());
                 }
                 if !self.letter(letter).await? {
                     return Ok(());
@@ -242,16 +247,8 @@ impl Replay<'_> {
 
     /// Replays one letter; false if its key stays parked.
     async fn letter(&mut self, letter: DeadLetter) -> Result<bool> {
-        if letter.replays >= self.inner.config.replays_max && !self.request.force {
-            self.report.refused += 1;
-            let why = format!("replayed {} times in vain", letter.replays);
-            self.note(&letter, ReplayOutcome::Refused, Some(why));
+        if self.refuses(&letter) {
             return Ok(false);
-        }
-        if self.request.dry_run {
-            self.report.replayed += 1;
-            self.note(&letter, ReplayOutcome::WouldRun, None);
-            return Ok(true);
         }
         self.wait_for_turn().await;
         let inner = self.inner;
@@ -305,7 +302,12 @@ impl Replay<'_> {
         self.next_at = self.next_at.max(Instant::now()) + Duration::from_secs(1) / rate;
     }
 
-    fn note(&mut self, letter: &DeadLetter, outcome: ReplayOutcome, error: Option<String>) {
+    pub(super) fn note(
+        &mut self,
+        letter: &DeadLetter,
+        outcome: ReplayOutcome,
+        error: Option<String>,
+    ) {
         if self.report.letters.len() < LETTERS_MAX {
             self.report.letters.push(ReplayedLetter {
                 id: letter.id.clone(),

@@ -63,7 +63,7 @@ pub struct ReplayRequest {
     pub id: Option<ByteString>,
     /// At most so many letters a second; as fast as it goes without.
     pub rate_per_second: Option<u32>,
-    /// Only tell what would run.
+    /// Only tell what would pass: the handler runs, and what it does is undone.
     pub dry_run: bool,
     /// Replay even what was replayed in vain too often.
     pub force: bool,
@@ -72,7 +72,7 @@ pub struct ReplayRequest {
 /// What a replay did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ReplayReport {
-    /// Whether it only told what would run.
+    /// Whether it only told what would pass.
     pub dry_run: bool,
     /// Whether it was interrupted before its end; run it again to go on.
     pub interrupted: bool,
@@ -82,7 +82,7 @@ pub struct ReplayReport {
     pub freed: usize,
     /// Letters handled, or that would be.
     pub replayed: usize,
-    /// Letters that failed again; their keys stay parked.
+    /// Letters that failed again, or would; their keys stay parked.
     pub failed: usize,
     /// Letters that the loop guard held back; edit them, discard them or use force.
     pub refused: usize,
@@ -113,7 +113,13 @@ pub struct ReplayedLetter {
 pub enum ReplayOutcome {
     /// It was handled.
     Handled,
-    /// It would run.
+    /// It would be handled: that was tried, and undone.
+    WouldPass,
+    /// It would fail again: that was tried, and undone.
+    WouldFail,
+    /// It would wait behind a letter of its key that would fail.
+    WouldWait,
+    /// It would run; how that ends was not tried.
     WouldRun,
     /// It failed again.
     Failed,

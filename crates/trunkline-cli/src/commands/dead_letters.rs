@@ -172,7 +172,8 @@ async fn replay(client: &Client, replay: Replay, as_json: bool) -> Done {
         table
     })?;
     if !as_json && replay.dry_run {
-        eprintln!("nothing was replayed: this is what would be");
+        would(&answer).write(&mut io::stdout())?;
+        eprintln!("nothing was replayed: each was tried and undone, and this is how it would end");
     }
     let failed = |group: &Value| group.get("failed").and_then(Value::as_u64).unwrap_or(0);
     let failed: u64 = items(&answer, "groups").iter().map(failed).sum();
@@ -182,6 +183,21 @@ async fn replay(client: &Client, replay: Replay, as_json: bool) -> Done {
     Err(Failure::Broken(anyhow::anyhow!(
         "{failed} letters failed again; their keys stay parked"
     )))
+}
+
+/// How each letter would end.
+fn would(answer: &Value) -> Table {
+    let mut table = Table::new(&["LETTER", "KEY", "EVENT", "WOULD", "ERROR"]);
+    for group in items(answer, "groups") {
+        for letter in items(group, "letters") {
+            let mut row = cells(letter, &["id", "key", "event_type"]);
+            let outcome = cell(letter, "outcome");
+            row.push(outcome.trim_start_matches("would_").to_owned());
+            row.push(cell(letter, "error"));
+            table.row(row);
+        }
+    }
+    table
 }
 
 async fn discard(client: &Client, discard: Discard, as_json: bool) -> Done {

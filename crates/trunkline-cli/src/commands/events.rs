@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::table::{cell, items};
 
 const PATH: &str = "/api/v1/events";
-/// How often `--follow` asks for more.
+/// How long `--follow` waits before it asks again when it was let go.
 const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(client: &Client, args: Events, as_json: bool) -> Done {
@@ -36,14 +36,14 @@ pub(super) async fn run(client: &Client, args: Events, as_json: bool) -> Done {
     loop {
         let mut query = filter.to_vec();
         query.push(("after", Some(position.to_string())));
-        let answer = client.get(PATH, &query).await?;
-        let more = items(&answer, "events");
-        for event in more {
+        query.push(("follow", Some("true".to_owned())));
+        let each = |event: &Value| {
             position = told(event, as_json)?.max(position);
-        }
-        if more.is_empty() {
-            tokio::time::sleep(PAUSE).await;
-        }
+            Ok(())
+        };
+        // It ends when the platform stops, or lets go of one who reads too slowly; whoever comes again goes on there.
+        client.follow(PATH, &query, each).await?;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The command against an admin API of the shapes that `trunkline-console` has.
+//! The command against an admin API of the shapes that `trunkline-console` has, and against a platform that runs.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,3 +21,4 @@
 mod commands;
 mod failures;
 mod kit;
+mod platform;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -34,7 +34,10 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let token = admin_token(&config)?;
     let lock = folder::claim(&config.data)?;
     // The addresses first: one that is in use is found before anything is touched.
-    let gateway_at = listen(config.gateway.address, "gateway").await?;
+    let gateway_at = match &platform.gateway {
+        Some(_) => Some(listen(config.gateway.address, "gateway").await?),
+        None => None,
+    };
     let admin_at = listen(config.admin.address, "admin").await?;
     let config = Arc::new(config);
     let (telemetry, otlp) = telemetry_of(&platform, &config)?;
@@ -82,17 +85,15 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         metrics: Arc::new(move || metrics.render()),
         topology: Arc::new(topology),
         trail,
+        recorded: up.recorded.subscribe(),
+        stop: up.admin_stop.clone(),
         flows,
         consumers: up.consumers.clone().into(),
         relays: relays.into(),
         token,
         env: platform.env,
     };
-    up.serve(
-        gateway.map(|gateway| (gateway, gateway_at)),
-        (parts, admin_at),
-        health,
-    )
+    up.serve(gateway.zip(gateway_at), (parts, admin_at), health)
 }
 
 /// Telemetry with the platform's own sinks, and the collector if one is configured.
@@ -145,7 +146,7 @@ async fn raise(
             age_max: Duration::from_secs(shared.config.trail_days.saturating_mul(86_400)),
             events_max: shared.config.trail_events_max,
         },
-        recorded: AtomicU64::new(0),
+        recorded: up.recorded.clone(),
     };
     if !events.is_empty() {
         up.consumers

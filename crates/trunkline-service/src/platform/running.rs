@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,9 @@ pub(super) struct Up {
     pub(super) consumers: Vec<Consumer>,
     pub(super) platform_store: Option<Store>,
     pub(super) feed: broadcast::Sender<Envelope>,
+    pub(super) recorded: watch::Sender<u64>,
+    /// Ends the admin API, and whoever follows events there.
+    pub(super) admin_stop: CancellationToken,
     pub(super) jobs: JoinSet<()>,
     pub(super) stop: CancellationToken,
     pub(super) otlp: Option<Otlp>,
@@ -49,6 +52,8 @@ impl Up {
             consumers: Vec::new(),
             platform_store: None,
             feed: feed(),
+            recorded: watch::Sender::new(0),
+            admin_stop: CancellationToken::new(),
             jobs: JoinSet::new(),
             stop: CancellationToken::new(),
             otlp,
@@ -78,7 +83,7 @@ impl Up {
             doors.spawn(async move { gateway.serve(listener, stop.cancelled_owned()).await });
         }
         let mut admin_door = JoinSet::new();
-        let admin_stop = CancellationToken::new();
+        let admin_stop = self.admin_stop.clone();
         let stop = admin_stop.clone();
         let router = trunkline_console::router(parts);
         admin_door.spawn(async move { server::serve(admin, router, stop.cancelled_owned()).await });

@@ -67,13 +67,27 @@ async fn a_dead_letter_holds_its_key_and_is_replayed_in_order() {
     );
 
     let replay = |body| sample.admin().post("/api/v1/dead-letters/replay", body);
-    let dry = replay(json!({ "dry_run": true })).await;
-    assert_eq!(dry.body["groups"][0]["replayed"], 2, "{dry:?}");
-    assert_eq!(sample.letters().await.len(), 2);
+    let would = async || {
+        let dry = replay(json!({ "dry_run": true })).await;
+        let letters = dry.body["groups"][0]["letters"].as_array().unwrap();
+        let outcomes = letters.iter().map(|letter| letter["outcome"].clone());
+        (outcomes.collect::<Vec<_>>(), letters[0]["error"].clone())
+    };
+    let before = sample.letters().await;
+    let attempts = sample.switches.attempts.load(Ordering::SeqCst);
+    let (outcomes, why) = would().await;
+    assert_eq!(outcomes, ["would_fail", "would_wait"]);
+    assert_eq!(why, "this item can't be taken");
+    let tried = sample.switches.attempts.load(Ordering::SeqCst);
+    assert_eq!(tried, attempts + 1, "the handler itself said so");
+    assert_eq!(sample.letters().await, before, "no attempt is counted");
     let vain = replay(json!({ "group": "stock" })).await;
     assert_eq!(vain.body["groups"][0]["failed"], 1, "{vain:?}");
 
     sample.switches.poisoned.store(0, Ordering::SeqCst);
+    assert_eq!(would().await.0, ["would_pass", "would_pass"]);
+    // What it wrote is undone, and what it published is not sent.
+    assert_eq!(sample.taken("poison").await, Vec::<String>::new());
     let done = replay(json!({ "type": "order.placed" })).await;
     assert_eq!(
         (done.status, &done.body["groups"][0]["freed"]),
@@ -86,6 +100,16 @@ async fn a_dead_letter_holds_its_key_and_is_replayed_in_order() {
     );
     eventually(SOON, async || sample.status(&second).await == "taken").await;
     assert_eq!(sample.letters().await, Vec::<Value>::new());
+    let events = async || {
+        let told = sample.admin().get("/api/v1/events?type=stock.taken").await;
+        told.body["events"].as_array().unwrap().len()
+    };
+    eventually(SOON, async || events().await >= 3).await;
+    assert_eq!(
+        events().await,
+        3,
+        "one for each order, and none of a dry run"
+    );
     sample.stop().await;
 }
 

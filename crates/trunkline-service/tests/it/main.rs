@@ -28,6 +28,7 @@ mod http;
 mod idempotency;
 mod jobs;
 mod lifecycle;
+mod rehearsal;
 mod roles;
 mod sample;
 mod scopes;

@@ -19,6 +19,10 @@ pub(super) async fn send(cx: Cx, event: Event<SendNotification>) -> Result<()> {
     let Some((contact, text)) = written(&cx, &wanted).await? else {
         return Ok(());
     };
+    if cx.is_rehearsal() {
+        // A mail can't be taken back.
+        return Ok(());
+    }
     let (config, now) = (cx.config::<Config>()?, cx.env().now());
     let mail = Mail {
         event_id: &wanted.event_id,
