@@ -20,7 +20,7 @@ pub fn sql_error(error: sqlx::Error) -> Error {
             .with("database", database.message())
         }
         E::Io(_) | E::Tls(_) | E::WorkerCrashed | E::PoolClosed | E::BeginFailed => {
-            Error::unavailable("store_unavailable", "the connection to the store is lost")
+            Error::unavailable("store_unavailable", "the store's server can't be reached")
         }
         E::PoolTimedOut => busy(),
         E::RowNotFound => Error::not_found("row_not_found", "no such row"),
@@ -28,6 +28,12 @@ pub fn sql_error(error: sqlx::Error) -> Error {
         _ => defect(),
     };
     made.with_source(error)
+}
+
+/// Whether an error says that a store is away, full or can't be written: nobody's work there can be done, whatever it
+/// is, and it makes sense again when the store is back.
+pub fn is_away(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && error.code().starts_with("store_")
 }
 
 /// Every connection is in use, for longer than a caller should wait.
@@ -61,6 +67,10 @@ fn postgres(code: &str) -> Error {
         ("23", _) => constraint(),
         (_, "40001" | "40P01") => conflicted(),
         (_, "53100") => disk_full(),
+        (_, "22021") => Error::invalid(
+            "text_invalid",
+            "a text has a character that the store can't keep",
+        ),
         (_, "53300") => Error::new(
             ErrorKind::Overloaded,
             "store_busy",

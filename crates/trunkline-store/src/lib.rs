@@ -27,7 +27,7 @@ mod trail;
 mod tx;
 
 pub use config::StoreConfig;
-pub use error::sql_error;
+pub use error::{is_away, sql_error};
 pub use idempotency::{Begin, Idempotency, StoredResponse, body_hash};
 pub use jobs::{Job, JobRun, Jobs};
 pub use migrate::Migration;

@@ -7,9 +7,24 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use storefront::Settings;
 
-/// The web store in one process, on nothing but this binary.
+macro_rules! cards {
+    () => {
+        "\
+Cards (PUT /api/payments/card) decide how a payment ends at the sandbox:
+  tok_visa            charged at once; so is every card that is not named here
+  tok_declined        declined
+  tok_insufficient    declined: no funds
+  tok_timeout         no answer, never charged
+  tok_late            charged, but answered late (8 s; the store waits 5 s)
+  tok_late_declined   declined, but answered late
+  tok_flaky           fails once, then charged
+An amount of 10,000.00 or more is declined whatever the card."
+    };
+}
+
+/// A web store of eleven services in one process, on nothing but this binary.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = MORE)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -64,42 +79,47 @@ pub(crate) struct Token {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = CARDS)]
+#[command(after_help = MORE)]
 pub(crate) struct Up {
     /// The folder for everything that is kept [default: data]
-    #[arg(long)]
+    #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// Where the gateway listens [default: 127.0.0.1:8000]
-    #[arg(long)]
+    /// Where customers reach the store [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "IP:PORT")]
     gateway: Option<SocketAddr>,
-    /// Where the admin API listens [default: 127.0.0.1:9900]
-    #[arg(long)]
+    /// Where its operators look into it [default: 127.0.0.1:9900]
+    #[arg(long, value_name = "IP:PORT")]
     admin: Option<SocketAddr>,
-    /// The configuration file
-    #[arg(long)]
+    /// The configuration file; without one, nothing needs to be configured
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The URL of a payment provider; without one the store runs a sandbox of its own
-    #[arg(long, conflicts_with = "sandbox")]
+    /// A payment provider; without one the store runs a sandbox of its own
+    #[arg(long, value_name = "URL", conflicts_with = "sandbox")]
     provider: Option<String>,
     /// Where that sandbox listens [default: 127.0.0.1:9910]
-    #[arg(long)]
+    #[arg(long, value_name = "IP:PORT")]
     sandbox: Option<SocketAddr>,
     /// Don't show what happens to orders
     #[arg(long)]
     pub(crate) quiet: bool,
 }
 
+/// What can be configured, and how to make a payment go wrong.
+const MORE: &str = concat!(
+    "\
+A configuration file is TOML; docs/guides/configuration.md lists every value. For example:
+  store = \"postgres://shop@localhost/shop?schema={service}\"   instead of SQLite, a schema for each service
+  [service.notification-service]
+  smtp = \"smtp://localhost:25\"                               real mail, instead of files in data/mail
+  [telemetry]
+  otlp = \"http://localhost:4318\"                             traces go to a collector
+
+",
+    cards!()
+);
+
 /// How to make a payment go wrong.
-pub(crate) const CARDS: &str = "\
-Cards (PUT /api/payments/card) decide how a payment ends at the sandbox:
-  tok_visa            charged at once; so is every card that is not named here
-  tok_declined        declined
-  tok_insufficient    declined: no funds
-  tok_timeout         no answer, never charged
-  tok_late            charged, but answered late (8 s; the store waits 5 s)
-  tok_late_declined   declined, but answered late
-  tok_flaky           fails once, then charged
-An amount of 10,000.00 or more is declined whatever the card.";
+pub(crate) const CARDS: &str = cards!();
 
 impl Up {
     pub(crate) fn settings(self) -> Settings {

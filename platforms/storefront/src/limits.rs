@@ -1,5 +1,9 @@
 //! What a customer can ask for at once.
 
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::Visitor;
 use trunkline::{Error, Result};
 
 use crate::events::Address;
@@ -11,6 +15,38 @@ pub const LINES_MAX: usize = 100;
 /// Entries on one page of a list.
 pub const PAGE_MAX: u32 = 100;
 
+/// Reads a quantity. A whole number that is too small or too large is for [`quantity`] to refuse.
+pub(crate) fn read_quantity<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    from.deserialize_u32(Whole)
+}
+
+struct Whole;
+
+impl Visitor<'_> for Whole {
+    type Value = u32;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a whole number between 1 and {QUANTITY_MAX}")
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<u32, E> {
+        Ok(u32::try_from(number).unwrap_or(u32::MAX))
+    }
+
+    fn visit_i64<E>(self, _negative: i64) -> Result<u32, E> {
+        Ok(0)
+    }
+}
+
+/// What somebody wrote, short enough to be shown to them again.
+pub(crate) fn shown(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    match text.char_indices().nth(CHARS_MAX) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
+}
+
 /// # Errors
 /// `InvalidInput` with code `quantity_out_of_range`.
 pub(crate) fn quantity(quantity: u32) -> Result<()> {
@@ -18,7 +54,7 @@ pub(crate) fn quantity(quantity: u32) -> Result<()> {
         return Ok(());
     }
     let text = format!("a quantity must lie between 1 and {QUANTITY_MAX}");
-    Err(Error::invalid("quantity_out_of_range", text).with("quantity", quantity))
+    Err(Error::invalid("quantity_out_of_range", text))
 }
 
 /// # Errors

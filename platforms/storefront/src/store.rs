@@ -88,7 +88,7 @@ impl Store {
         extend: impl FnOnce(Platform) -> Platform,
     ) -> Result<Self> {
         let env = Env::system();
-        let secret = Secret::load_or_create(&secret_file(&config.data), &env)?;
+        let secret = secret(&config.data, &env)?;
         let signer = Signer::hs256(&secret);
         let verifier = Verifier::hs256(&secret, env.clone()).issuer(auth::ISSUER);
         let (provider_url, listener) = provider(&settings, &mut config).await?;
@@ -174,12 +174,18 @@ impl Store {
 /// Those of [`Secret::load_or_create`].
 pub fn token(data: &Path, username: &str, roles: &[String], lifetime: Duration) -> Result<String> {
     let env = Env::system();
-    let secret = Secret::load_or_create(&secret_file(data), &env)?;
+    let secret = secret(data, &env)?;
     Signer::hs256(&secret).sign(&demo::claims(username, roles, lifetime, &env))
 }
 
-fn secret_file(data: &Path) -> PathBuf {
-    data.join("token.secret")
+/// The key of the store's tokens, made with the data folder at the first start.
+fn secret(data: &Path, env: &Env) -> Result<Secret> {
+    Secret::load_or_create(&data.join("token.secret"), env).map_err(|error| {
+        let text = "the data folder can't be used; choose another with --data";
+        Error::unavailable("data_unusable", text)
+            .with("folder", data.display())
+            .with_source(error)
+    })
 }
 
 /// Where the payment provider is; and if it is the store's own sandbox, the listener for it.

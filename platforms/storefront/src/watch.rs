@@ -83,6 +83,9 @@ fn story(event_type: &str, data: &Value) -> Option<String> {
         "inventory.released" => format!("{} free again", pieces(data)?),
         "inventory.reservation.expired" => "the reservation's time is up".to_owned(),
         "notification.sent" => format!("mail {}", text("template")),
+        "notification.send" if data.get("attempt")?.as_u64()? > 1 => {
+            format!("mail {} is tried again", text("template"))
+        }
         _ => return None,
     })
 }

@@ -35,6 +35,9 @@ pub struct ConsumerConfig {
     pub retry: RetryPolicy,
     /// How long one call of the handler may take. 30 s by default.
     pub handler_timeout: Duration,
+    /// Which errors are not the event's fault, such as a store that is away: the event is tried until they are gone,
+    /// however often that is, and is not parked for them. None by default.
+    pub blameless: fn(&Error) -> bool,
     /// How often a dead letter may be replayed in vain before only an edit or force lets it run again.
     /// 5 by default.
     pub replays_max: u32,
@@ -55,6 +58,7 @@ impl ConsumerConfig {
             handlers_max: 16,
             retry: RetryPolicy::default(),
             handler_timeout: Duration::from_secs(30),
+            blameless: |_| false,
             replays_max: 5,
         }
     }

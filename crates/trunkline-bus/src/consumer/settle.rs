@@ -119,8 +119,9 @@ impl Actor {
         };
         first.meta.attempts = first.meta.attempts.saturating_add(1);
         let attempts = first.meta.attempts;
-        let gives_up =
-            error.retry() == Retry::Permanent || attempts >= self.config.retry.attempts_max;
+        let used_up =
+            attempts >= self.config.retry.attempts_max && !(self.config.blameless)(&error);
+        let gives_up = error.retry() == Retry::Permanent || used_up;
         let retry = &self.config.retry;
         let pause = retry.pause_after(attempts, &error, &self.ports.env);
         tracing::warn!(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use trunkline_bus::{Outcome, RetryPolicy};
+use trunkline_core::Error;
 use trunkline_testkit::{Expected, eventually};
 
 use crate::support::{LIMIT, Rig, busy, config, ids_of, refused};
@@ -49,6 +50,26 @@ async fn a_failed_event_is_tried_again_with_growing_pauses_and_keeps_its_place()
         .windows(2)
         .map(|pair| (pair[1].1 - pair[0].1).as_secs_f64().round());
     assert_eq!(pauses.collect::<Vec<_>>(), [1.0, 2.0]);
+    assert!(rig.letters().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_is_not_the_events_fault_never_parks_it() {
+    let rig = Rig::new().await;
+    let mut config = config();
+    config.blameless = |error| error.code() == "store_away";
+    let consumer = rig
+        .start(config, |_, attempt| async move {
+            match attempt {
+                1..10 => Outcome::Failed(Error::unavailable("store_away", "the store is away")),
+                _ => Outcome::Done,
+            }
+        })
+        .await;
+    rig.publish_numbered("k", 0..2).await;
+    eventually(LIMIT, async || rig.history.handled("g") == 2).await;
+    assert_eq!(rig.history.of_key("g", "k"), ids_of("k", 0..2));
+    assert_eq!(consumer.status().await.unwrap().failed, 18);
     assert!(rig.letters().await.is_empty());
 }
 

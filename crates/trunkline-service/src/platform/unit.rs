@@ -181,6 +181,8 @@ impl Unit {
         config.retry.initial = Duration::from_millis(events.retry_initial_ms);
         config.retry.max = Duration::from_millis(events.retry_max_ms);
         config.handler_timeout = Duration::from_millis(events.handler_timeout_ms);
+        // A dead letter needs the store as much as its event does.
+        config.blameless = trunkline_store::is_away;
         if batch_max > 1 {
             // One store, one writer: batches beside each other would only wait for each other.
             config.handlers_max = 3;

@@ -51,6 +51,8 @@ pub struct AddItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant_id: Option<String>,
     /// How many.
+    #[serde(deserialize_with = "limits::read_quantity")]
+    #[schemars(range(min = 1, max = 1_000))]
     pub quantity: u32,
 }
 
@@ -59,6 +61,8 @@ pub struct AddItem {
 #[serde(deny_unknown_fields)]
 pub struct ChangeItem {
     /// How many there shall be.
+    #[serde(deserialize_with = "limits::read_quantity")]
+    #[schemars(range(min = 1, max = 1_000))]
     pub quantity: u32,
 }
 

@@ -3,8 +3,8 @@
 use trunkline::{Conn, Cx, Error, Result, sql};
 
 use super::Config;
-use crate::catalogue;
 use crate::events::{LowStock, ReservationLine, StockChanged};
+use crate::{catalogue, limits};
 
 /// The warehouses, nearest first; a product lies in one or in both.
 const WAREHOUSES: [&str; 2] = [
@@ -200,5 +200,6 @@ pub(super) async fn load_catalogue(cx: Cx) -> Result<()> {
 }
 
 pub(super) fn unknown(product_id: &str) -> Error {
-    Error::not_found("product_unknown", "there is no such product").with("product_id", product_id)
+    Error::not_found("product_unknown", "there is no such product")
+        .with("product_id", limits::shown(product_id))
 }

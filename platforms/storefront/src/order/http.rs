@@ -31,6 +31,8 @@ pub struct NewOrderItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant_id: Option<String>,
     /// How many.
+    #[serde(deserialize_with = "limits::read_quantity")]
+    #[schemars(range(min = 1, max = 1_000))]
     pub quantity: u32,
 }
 

@@ -146,7 +146,7 @@ pub(super) async fn quote(cx: Cx, Json(request): Json<QuoteRequest>) -> Result<J
                 let variant = variant.ok_or_else(|| {
                     Error::not_found("variant_unknown", "the product has no such variant")
                         .with("product_id", &item.product_id)
-                        .with("variant_id", &id)
+                        .with("variant_id", limits::shown(&id))
                 })?;
                 (format!("{}, {}", product.name, variant.name), variant.price)
             }

@@ -3,7 +3,7 @@
 use trunkline::{Conn, Error, Result, sql};
 
 use super::http::{Product, Variant};
-use crate::{Money, catalogue};
+use crate::{Money, catalogue, limits};
 
 /// Words of a query that count.
 const WORDS_MAX: usize = 6;
@@ -177,5 +177,6 @@ fn search_text(name: &str, category: &str, description: &str) -> String {
 }
 
 pub(super) fn unknown(product_id: &str) -> Error {
-    Error::not_found("product_unknown", "there is no such product").with("product_id", product_id)
+    Error::not_found("product_unknown", "there is no such product")
+        .with("product_id", limits::shown(product_id))
 }

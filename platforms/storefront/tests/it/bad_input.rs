@@ -39,7 +39,7 @@ fn cases() -> Vec<Case> {
             items,
             r#"{"product_id":"p","quantity":-1}"#,
             422,
-            "body_mismatch",
+            "quantity_out_of_range",
         ),
         (
             post.clone(),

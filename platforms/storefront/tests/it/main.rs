@@ -10,6 +10,7 @@
 )]
 
 mod accounts;
+mod answers;
 mod bad_input;
 mod browsing;
 mod collector;

@@ -109,6 +109,7 @@ fn a_broken_configuration_is_named_with_its_line() {
         ("\n[service.payment-service]\ntimeout = 5\n", "3"),
         ("bus = \n", "1"),
         ("[servise]\nx = 1\n", "1"),
+        ("[service.notification-service]\nretry_ms = -1\n", "2"),
     ] {
         std::fs::write(folder.path().join("store.toml"), config).unwrap();
         let said = refusal(folder.path(), &["--config", "store.toml"]);
@@ -127,25 +128,28 @@ fn a_port_in_use_and_a_folder_that_is_none_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for option in ["--sandbox", "--provider"] {
-        if option == "--provider" {
-            continue;
-        }
+    let free = "127.0.0.1:0";
+    for option in ["--gateway", "--admin", "--sandbox"] {
         let mut command = storefront();
-        command
-            .current_dir(folder.path())
-            .args(["--gateway", &address, "--admin", "127.0.0.1:0"]);
-        let output = run(command.args([option, "127.0.0.1:0"]));
+        command.current_dir(folder.path());
+        for each in ["--gateway", "--admin", "--sandbox"] {
+            command.args([each, if each == option { &*address } else { free }]);
+        }
+        let output = run(&mut command);
         let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{said}");
         assert!(
-            !output.status.success() && said.contains(&address),
+            said.contains(&address) && said.contains("choose another"),
             "{said}"
         );
     }
     // A file in the way keeps even root from making the folder.
     std::fs::write(folder.path().join("file"), "").unwrap();
     let said = refusal(folder.path(), &["--data", "file/data"]);
-    assert!(said.contains("file/data"), "{said}");
+    assert!(
+        said.contains("file/data") && said.contains("choose another with --data"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -204,6 +208,9 @@ fn help_tells_the_rest() {
         "--gateway",
         "--admin",
         "--config",
+        "docs/guides/configuration.md",
+        "postgres://",
+        "tok_declined",
     ] {
         assert!(help.contains(word), "{word}\n{help}");
     }

@@ -102,3 +102,37 @@ async fn a_payment_for_an_order_that_expired_is_given_back() {
     eventually(SOON, async || shop.availability(TEA_SET).await == before).await;
     shop.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_was_taken_for_a_failed_order_is_given_back_once() {
+    // The card is charged at 0.8 s, the order fails at 1.5 s, and only then is the provider asked again:
+    // by what the failure asks for, and by what the silence did.
+    let config = "[service.inventory-service]\nreservation_ms = 1500\n\
+                  [service.payment-service]\ntimeout_ms = 200\nask_again_ms = 2500\n";
+    let shop = TestStore::start_with(config).await;
+    let ann = shop.user("ann");
+    let before = shop.availability(TEA_SET).await;
+    ann.pay_with("tok_late").await;
+    let order_id = ordered(&ann, "k").await;
+    assert_eq!(ann.ended(&order_id).await["reason"], "reservation_expired");
+
+    let refunded = shop.event("payment.refunded").await;
+    assert_eq!(refunded["data"]["amount"], 59.98);
+    assert_eq!(statuses(&shop.charges(&order_id).await), ["refunded"]);
+    eventually(SOON, async || shop.availability(TEA_SET).await == before).await;
+    // The second question comes after that, and changes nothing.
+    eventually(SOON, async || {
+        let asked = shop.all_events("payment.reconcile").await;
+        asked.iter().any(|again| again["data"]["attempt"] == 2)
+    })
+    .await;
+    let payment = format!("/api/payments/{order_id}");
+    let payment = ann.caller.get(&payment).await.expect(200);
+    assert_eq!(payment["status"], "refunded");
+    shop.event("payment.refunded").await;
+    shop.event("order.failed").await;
+    assert!(shop.all_events("payment.success").await.is_empty());
+    assert!(shop.all_events("order.confirmed").await.is_empty());
+    assert_eq!(statuses(&shop.charges(&order_id).await), ["refunded"]);
+    shop.stop().await;
+}
