@@ -14,11 +14,30 @@ const PREFIX: &str = "TRUNKLINE__";
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) text: String,
-    /// Whether environment variables changed what it says.
-    pub(super) overridden: bool,
+    /// The environment variables that were applied to what it says.
+    pub(super) variables: Vec<String>,
 }
 
 impl Source {
+    /// The variables that concern a service's section.
+    pub(super) fn variables_of(&self, service: &str) -> Vec<&str> {
+        let named = service.replace('-', "_");
+        let concerns = |name: &&str| {
+            let mut parts = name.trim_start_matches(PREFIX).split("__");
+            parts
+                .next()
+                .is_some_and(|part| part.eq_ignore_ascii_case("service"))
+                && parts
+                    .next()
+                    .is_some_and(|part| part.eq_ignore_ascii_case(&named))
+        };
+        self.variables
+            .iter()
+            .map(String::as_str)
+            .filter(concerns)
+            .collect()
+    }
+
     /// The error of a mistake in the file, which toml tells with its line.
     pub(super) fn wrong(&self, error: &toml::de::Error) -> Error {
         let text = error.to_string();
@@ -56,7 +75,7 @@ impl Config {
         let mut source = Source {
             name,
             text,
-            overridden: false,
+            variables: Vec::new(),
         };
         let mut config: Self =
             toml::from_str(&source.text).map_err(|error| source.wrong(&error))?;
@@ -76,7 +95,7 @@ impl Config {
                     format!("the environment variable {name}: {why}"),
                 )
             })?;
-            source.overridden = true;
+            source.variables.push(name);
         }
         config.source = source;
         Ok(config)

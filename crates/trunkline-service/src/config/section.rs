@@ -24,22 +24,29 @@ impl Config {
         })
     }
 
-    /// Checks that the section of a service fits `T`; a mistake in the file is told with its line.
+    /// Checks that the section of a service fits `T`. A mistake in the file is told with its line, whatever the
+    /// environment says besides; one of the environment with the variables that it may be of.
     pub(crate) fn check_section<T: DeserializeOwned>(&self, service: &str) -> Result<()> {
         let path = Path {
             names: &["service", service],
             of: PhantomData::<T>,
         };
-        if !self.source.overridden
-            && let Ok(file) = toml::Deserializer::parse(&self.source.text)
-            && let Err(error) = path.deserialize(file)
+        let Err(error) = self.section::<T>(service) else {
+            return Ok(());
+        };
+        if let Ok(file) = toml::Deserializer::parse(&self.source.text)
+            && let Err(in_file) = path.deserialize(file)
+            && in_file.message() == error.message()
         {
-            return Err(self
-                .source
-                .wrong(&error)
-                .with("section", format!("service.{service}")));
+            let section = format!("service.{service}");
+            return Err(self.source.wrong(&in_file).with("section", section));
         }
-        self.section::<T>(service).map(drop)
+        let variables = self.source.variables_of(service);
+        Err(if variables.is_empty() {
+            error
+        } else {
+            error.with("environment", variables.join(", "))
+        })
     }
 }
 
@@ -150,5 +157,27 @@ mod tests {
             error.contains("service.a") && error.contains("u32"),
             "{error}"
         );
+        assert!(error.contains("TRUNKLINE__SERVICE__A__LIMIT"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_does_not_take_the_line_of_a_mistake_in_the_file() {
+        let text = "[service.a]\nlimit = 1\nlimits = 2\n[service.b-c]\nlimit = -1\n";
+        let elsewhere = ("TRUNKLINE__SHUTDOWN_SECONDS", "3");
+        let beside = ("TRUNKLINE__SERVICE__A__LIMIT", "4");
+        let config = load(text, &[elsewhere, beside]);
+        let error = config.check_section::<Section>("a").unwrap_err();
+        assert!(error.to_string().contains("line 3"), "{error}");
+        let error = config.check_section::<Section>("b-c").unwrap_err();
+        assert!(error.to_string().contains("line 5"), "{error}");
+
+        // What the environment puts right is right; what it puts wrong is its own mistake.
+        let config = load(text, &[("TRUNKLINE__SERVICE__B_C__LIMIT", "5")]);
+        config.check_section::<Section>("b-c").unwrap();
+        let config = load(text, &[("TRUNKLINE__SERVICE__B_C__LIMIT", "many")]);
+        let error = config.check_section::<Section>("b-c").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("TRUNKLINE__SERVICE__B_C__LIMIT"), "{text}");
+        assert!(!text.contains("line"), "{text}");
     }
 }

@@ -19,6 +19,7 @@
 )]
 
 mod admin;
+mod alerts;
 mod ask;
 mod crash;
 mod declared;
