@@ -8,6 +8,7 @@ mod item;
 mod lag;
 mod lanes;
 mod meters;
+mod oldest;
 mod parked;
 mod rehearse;
 mod replay;
@@ -32,6 +33,7 @@ use trunkline_telemetry::Telemetry;
 use self::actor::Actor;
 use self::command::Command;
 use self::lanes::Lanes;
+use self::oldest::Oldest;
 use self::parked::Parked;
 use crate::{DeadLetter, DeadLetterQuery, Handler, ParkingLot, Transport};
 
@@ -75,6 +77,7 @@ struct Inner {
     admin: tokio::sync::Mutex<()>,
     /// The consumer ends: a replay stops after its letter.
     stopping: CancellationToken,
+    oldest: Arc<Oldest>,
     /// The loop; it ends with the last handle.
     _tasks: Mutex<JoinSet<()>>,
 }
@@ -100,7 +103,8 @@ impl Consumer {
             lane.source.open(subscription);
         }
         let (commands, requests) = mpsc::channel(COMMANDS_MAX);
-        let parked = Parked::new(config.group.clone(), parked);
+        let oldest = Arc::new(Oldest::new(&config));
+        let parked = Parked::new(config.group.clone(), parked, oldest.clone());
         let actor = Actor::new(config.clone(), ports.clone(), lanes, parked, requests);
         let mut tasks = JoinSet::new();
         tasks.spawn(actor.run());
@@ -110,8 +114,10 @@ impl Consumer {
             commands,
             admin: tokio::sync::Mutex::new(()),
             stopping: CancellationToken::new(),
+            oldest,
             _tasks: Mutex::new(tasks),
         };
+        inner.oldest.left(&inner.ports, &inner.all()).await;
         Ok(Self {
             inner: Arc::new(inner),
         })
@@ -208,7 +214,9 @@ impl Consumer {
     /// # Errors
     /// `InvalidInput` for a query that names no key, type or id; `Conflict` as for replay.
     pub async fn discard(&self, query: DeadLetterQuery) -> Result<usize> {
-        self.inner.discard(query).await
+        let discarded = self.inner.discard(query).await;
+        self.inner.letters_left().await;
+        discarded
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Config {
     pub log: Log,
     /// Traces.
     pub telemetry: Traces,
+    /// Who is told of dead letters.
+    pub alerts: Alerts,
     /// How long each step of a shutdown may take, in seconds: 10.
     pub shutdown_seconds: u64,
     /// How long the trail keeps events, in days: 30.
@@ -104,6 +106,15 @@ pub struct Traces {
     pub otlp: Option<String>,
 }
 
+/// Who is told of dead letters.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Alerts {
+    /// Gets a POST with JSON for each key that is parked, such as `http://127.0.0.1:9093/alerts`; none by default.
+    pub webhook: Option<String>,
+}
+
 /// A service outside the platform.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,6 +135,7 @@ impl Default for Config {
             events: Events::default(),
             log: Log::default(),
             telemetry: Traces::default(),
+            alerts: Alerts::default(),
             shutdown_seconds: 10,
             trail_days: 30,
             trail_events_max: 1_000_000,

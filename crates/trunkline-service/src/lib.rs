@@ -3,6 +3,7 @@
 //! A [`Service`] is a value that declares everything about it; a [`Platform`] is a list of them. Handlers are async
 //! functions that take a [`Cx`] and get at everything else through it.
 
+mod alerts;
 mod config;
 mod cx;
 mod events;
@@ -16,7 +17,9 @@ mod signal;
 mod topology;
 mod trail;
 
-pub use config::{Admin, Config, Events, ExternalAddress, Gateway as GatewaySection, Log, Traces};
+pub use config::{
+    Admin, Alerts, Config, Events, ExternalAddress, Gateway as GatewaySection, Log, Traces,
+};
 pub use cx::{Cx, TxGuard};
 pub use http::{Accepted, Created, NoContent};
 pub use jobs::Schedule;

@@ -10,12 +10,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use trunkline_bus::DeadLetter;
 use trunkline_core::schema::{check_dir, write_dir};
 use trunkline_core::{ByteString, Env, EventDecl, Result};
 use trunkline_saga::Flow;
 use trunkline_security::Verifier;
 use trunkline_telemetry::SpanSink;
 
+use crate::alerts::Hook;
 use crate::{Config, Service, topology};
 
 pub use running::Running;
@@ -32,6 +34,7 @@ pub struct Platform {
     pub(crate) gateway: Option<(trunkline_gateway::Config, Option<Verifier>)>,
     pub(crate) schemas: Option<PathBuf>,
     pub(crate) sinks: Vec<Arc<dyn SpanSink>>,
+    pub(crate) on_dead_letter: Option<Hook>,
     pub(crate) env: Env,
 }
 
@@ -46,6 +49,7 @@ impl Platform {
             gateway: None,
             schemas: None,
             sinks: Vec::new(),
+            on_dead_letter: None,
             env: Env::system(),
         }
     }
@@ -100,6 +104,14 @@ impl Platform {
     #[must_use]
     pub fn span_sink(mut self, sink: Arc<dyn SpanSink>) -> Self {
         self.sinks.push(sink);
+        self
+    }
+
+    /// Calls this for each key that is parked, when its first dead letter is kept; at least once, and quickly: the
+    /// subscription waits for it. `[alerts]` in the configuration names a webhook that is told the same.
+    #[must_use]
+    pub fn on_dead_letter(mut self, hook: impl Fn(&DeadLetter) + Send + Sync + 'static) -> Self {
+        self.on_dead_letter = Some(Arc::new(hook));
         self
     }
 

@@ -63,7 +63,7 @@ async fn add(
     sql("INSERT INTO reviews (product_id, user_id, stars, words) VALUES ($1, $2, $3, $4)")
         .bind(&id)
         .bind(&user)
-        .bind(i64::from(review.stars))
+        .bind(u32::from(review.stars))
         .bind(&review.text)
         .run(tx.conn())
         .await?;

@@ -77,10 +77,17 @@ async fn up(options: cli::Up) -> Result<()> {
             Err(RecvError::Closed) => break,
         }
     }
+    // It ends in order even where nobody reads of it.
+    drop(print(
+        "\nThe store ends what it has begun; Ctrl-C again stops it at once.\n",
+    ));
     tokio::select! {
         biased;
         again = stop_requested() => again,
-        () = store.shutdown() => Ok(()),
+        () = store.shutdown() => {
+            drop(print("The store is down. The next start goes on from here.\n"));
+            Ok(())
+        }
     }
 }
 

@@ -45,12 +45,18 @@ An order in five lines:
   curl -s {signed_in} '{gateway}/api/v1/orders?limit=1'
   curl -s {gateway}/api/inventory/{TEA_SET}
 
+The statistics at {gateway}/api/analytics/funnel are for an admin, whose token comes from
+
+  {program} token --user boss --role admin --data {data}
+
 {CARDS}
 
 What happens to orders shows here; Ctrl-C stops the store, and the next start goes on from there.
 
+time           after  order     event                          what happened
 ",
         provider = store.provider_url(),
+        program = program(),
         data = store.data().display(),
         mail = store.data().join("mail").display(),
         user = demo::USERNAME,
@@ -58,6 +64,12 @@ What happens to orders shows here; Ctrl-C stops the store, and the next start go
     );
     written.map_err(|error| Error::internal("a text can't be written").with_source(error))?;
     Ok(text)
+}
+
+/// How this program was started.
+fn program() -> String {
+    let program = std::env::args_os().next().unwrap_or_default();
+    program.to_string_lossy().into_owned()
 }
 
 /// What a newcomer to the sandbox sees.

@@ -205,6 +205,7 @@ impl Actor {
                 self.parked
                     .kept(letters.iter().map(|letter| &letter.letter.key));
                 for letter in letters {
+                    self.parked.oldest.parked(letter.letter.parked_at);
                     if let Some(lane) = self.lanes.get(letter.class) {
                         lane.held = lane.held.saturating_sub(1);
                     }

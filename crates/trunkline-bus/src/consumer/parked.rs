@@ -1,12 +1,14 @@
 //! Keys that are parked, and the letters on their way to the lot.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use trunkline_core::{Env, Error, report};
 
 use super::item::{Item, Key};
+use super::oldest::Oldest;
 use super::source::RECONNECT;
 use crate::{DeadLetter, Receipt};
 
@@ -21,6 +23,7 @@ pub(super) struct Parked {
     queue: VecDeque<Letter>,
     busy: bool,
     failures: u32,
+    pub(super) oldest: Arc<Oldest>,
     pub(super) retry_at: Option<Instant>,
 }
 
@@ -48,7 +51,7 @@ pub(super) struct Freeing {
 }
 
 impl Parked {
-    pub(super) fn new(group: Key, keys: Vec<Key>) -> Self {
+    pub(super) fn new(group: Key, keys: Vec<Key>, oldest: Arc<Oldest>) -> Self {
         let keys = keys
             .into_iter()
             .map(|key| (key, ParkedKey::default()))
@@ -58,6 +61,7 @@ impl Parked {
             keys,
             queue: VecDeque::new(),
             busy: false,
+            oldest,
             failures: 0,
             retry_at: None,
         }

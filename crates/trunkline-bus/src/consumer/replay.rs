@@ -48,7 +48,11 @@ impl Inner {
                 replay.report.interrupted = true;
                 break;
             }
-            replay.key(&key).await?;
+            let done = replay.key(&key).await;
+            if !replay.request.dry_run {
+                self.letters_left().await;
+            }
+            done?;
         }
         Ok(replay.report)
     }
@@ -172,6 +176,10 @@ impl Inner {
                 return Ok(true);
             }
         }
+    }
+
+    pub(super) async fn letters_left(&self) {
+        self.oldest.left(&self.ports, &self.all()).await;
     }
 
     pub(super) fn all(&self) -> DeadLetterQuery {

@@ -23,6 +23,7 @@ use super::health::PlatformHealth;
 use super::running::{Running, Up};
 use super::unit::{Shared, Unit};
 use super::{PLATFORM, Platform};
+use crate::alerts::Alerts;
 use crate::trail::{GROUP, Keep, Recorder};
 use crate::{Config, topology};
 
@@ -45,14 +46,22 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let events = platform.events();
     transport.declare(&topics_of(&events)).await?;
     let topology = topology::describe(&platform.name, &platform.services, &platform.flows);
+    let network = Network::new(telemetry.clone(), platform.env.clone());
+    let webhook = config.alerts.webhook.as_deref();
+    let (alerts, sender) = Alerts::new(platform.on_dead_letter, webhook, &network)?;
     let shared = Shared {
-        network: Network::new(telemetry.clone(), platform.env.clone()),
+        network,
         transport,
         telemetry,
+        alerts,
         env: platform.env.clone(),
         config,
     };
     let mut up = Up::new(shared.clone(), otlp, lock);
+    if let Some(sender) = sender {
+        let work = sender.run(platform.env.clone(), up.stop.clone());
+        up.jobs.spawn(work);
+    }
     let flows: Arc<[Flow]> = platform.flows.into();
     let raised = raise(&mut up, platform.services, &flows, &events).await;
     let gateway = platform.gateway;
@@ -74,11 +83,6 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         ready: AtomicBool::new(false),
         env: platform.env.clone(),
     });
-    let relays: Vec<_> = up
-        .units
-        .iter()
-        .map(|unit| (unit.runtime.name.clone(), unit.relay.clone()))
-        .collect();
     let parts = Parts {
         platform: platform.name,
         health: health.clone(),
@@ -89,7 +93,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         stop: up.admin_stop.clone(),
         flows,
         consumers: up.consumers.clone().into(),
-        relays: relays.into(),
+        relays: up.relays(),
         token,
         env: platform.env,
     };
@@ -186,7 +190,7 @@ async fn record(
     let ports = ConsumerPorts {
         transport: shared.transport.clone(),
         handler: Arc::new(recorder),
-        lot: store.parking_lot(),
+        lot: shared.alerts.over(store.parking_lot()),
         telemetry: Telemetry::disabled(shared.env.clone()),
         env: shared.env.clone(),
     };

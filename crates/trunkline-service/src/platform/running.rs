@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use trunkline_bus::Consumer;
 use trunkline_call::{Network, server};
 use trunkline_console::Parts;
-use trunkline_core::{Envelope, Error, Result, report};
+use trunkline_core::{ByteString, Envelope, Error, Result, report};
 use trunkline_gateway::Gateway;
-use trunkline_store::Store;
+use trunkline_store::{Relay, Store};
 use trunkline_telemetry::Otlp;
 
 use super::assemble::feed;
@@ -59,6 +59,14 @@ impl Up {
             otlp,
             _folder: folder,
         }
+    }
+
+    /// The relays of its services.
+    pub(super) fn relays(&self) -> Arc<[(ByteString, Relay)]> {
+        let units = self.units.iter();
+        units
+            .map(|unit| (unit.runtime.name.clone(), unit.relay.clone()))
+            .collect()
     }
 
     /// Opens the doors.

@@ -15,6 +15,7 @@ use trunkline_store::{Relay, Store};
 use trunkline_telemetry::{Health, Scope, SpanKind, Telemetry};
 
 use super::health;
+use crate::alerts::Alerts;
 use crate::events::{Reaction, Reactions};
 use crate::http::router;
 use crate::runtime::Runtime;
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) network: Network,
     pub(super) telemetry: Telemetry,
+    pub(super) alerts: Alerts,
     pub(super) env: Env,
 }
 
@@ -194,7 +196,7 @@ impl Unit {
         let ports = ConsumerPorts {
             transport: shared.transport.clone(),
             handler: Arc::new(handler),
-            lot: self.runtime.store.parking_lot(),
+            lot: shared.alerts.over(self.runtime.store.parking_lot()),
             telemetry: shared.telemetry.clone(),
             env: shared.env.clone(),
         };

@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod alerts;
 mod ask;
 mod crash;
 mod declared;

@@ -78,7 +78,11 @@ impl Mailer {
                 let sent = self.server(url).await?.send(message).await;
                 sent.map_err(|error| not_sent(error).with("recipient", &to.email))?;
             }
-            _ => put(&config.folder, mail.event_id, &message.formatted()).await?,
+            _ => {
+                let mut file = message.formatted();
+                file.extend(b"\r\n");
+                put(&config.folder, mail.event_id, &file).await?;
+            }
         }
         Ok(message_id)
     }
@@ -219,7 +223,7 @@ mod tests {
              Subject: Welcome to the store\n\
              Content-Type: text/plain; charset=utf-8\n\
              Content-Transfer-Encoding: 7bit\n\n\
-             Hello Ann,\n\nyour account is open. Enjoy looking around.\n\nYour storefront"
+             Hello Ann,\n\nyour account is open. Enjoy looking around.\n\nYour storefront\n"
         );
     }
 
