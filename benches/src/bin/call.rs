@@ -1,7 +1,7 @@
 //! Calls between services, in process and over loopback, against a raw tonic client and server.
 //!
 //! Each round runs every way once, so that a noisy neighbour meets them all. Prints one line of JSON.
-//! `--seconds 1 --rounds 7 --tasks 64`
+//! `--seconds 1 --rounds 7 --tasks 64 [--ways tonic_loopback,in_process,in_process_traced,loopback]`
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -197,7 +197,11 @@ async fn main() {
     let tasks = usize::try_from(args.number("tasks", 64)).expect("a number of tasks");
     prometheus::install().expect("no other recorder");
     let mut servers = JoinSet::new();
-    let ways = ways(&mut servers).await;
+    let mut ways = ways(&mut servers).await;
+    let wanted = args.text("ways", "");
+    if !wanted.is_empty() {
+        ways.retain(|(name, _)| wanted.split(',').any(|way| way == *name));
+    }
     for (_, way) in &ways {
         throughput(way, tasks, lasts / 4).await;
     }

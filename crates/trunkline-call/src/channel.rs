@@ -11,12 +11,12 @@ use futures::future::BoxFuture;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use metrics::{Counter, Histogram, counter, histogram};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tower::Service;
 use trunkline_core::{ByteString, Error, Result, Retry};
 use trunkline_telemetry::{Span, SpanKind};
 
-use crate::guard::{Guarded, deadline_exceeded};
+use crate::guard::{Guarded, deadline_exceeded, until};
 use crate::headers;
 use crate::network::Place;
 use crate::{Body, Network, Responses};
@@ -70,10 +70,7 @@ impl Channel {
 
     /// How the target's answers look.
     pub fn responses(&self) -> Responses {
-        self.network
-            .find(&self.target)
-            .map(|target| target.responses)
-            .unwrap_or_default()
+        self.network.responses(&self.target).unwrap_or_default()
     }
 
     pub(crate) fn network(&self) -> &Network {
@@ -113,7 +110,7 @@ impl Channel {
         let all = request.headers_mut();
         let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         all.insert(headers::DEADLINE_MS, HeaderValue::from(millis));
-        if let Ok(value) = HeaderValue::from_str(&span.context().to_string()) {
+        if let Ok(value) = HeaderValue::try_from(span.context().to_string()) {
             all.insert(headers::TRACEPARENT, value);
         }
         if let Ok(value) = HeaderValue::from_maybe_shared(self.caller.as_bytes().clone()) {
@@ -122,13 +119,12 @@ impl Channel {
         (span, Instant::now() + left)
     }
 
-    async fn run(self, mut request: Request<Body>) -> Result<Response<Body>> {
+    /// What [`Service::call`] does, without a box of its own.
+    pub(crate) async fn run(self, mut request: Request<Body>) -> Result<Response<Body>> {
         let began = Instant::now();
         let (mut span, deadline) = self.prepare(&mut request);
-        let answer = match timeout_at(deadline, self.dispatch(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(deadline_exceeded()),
-        };
+        let answer = until(deadline, self.dispatch(request)).await;
+        let answer = answer.unwrap_or_else(|| Err(deadline_exceeded()));
         let meters = self.meters();
         meters.seconds.record(began.elapsed());
         match answer {

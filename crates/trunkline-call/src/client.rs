@@ -8,10 +8,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tower::Service;
 use trunkline_core::{Context, Error, ErrorKind, Result};
 
 use crate::{Body, Channel, Responses, headers, problem};
+
+/// Room for the headers that every call has.
+const HEADERS: usize = 6;
 
 /// A longer answer is refused.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -80,7 +82,7 @@ impl Client {
             context: self.context.clone(),
             method,
             path: path.into(),
-            headers: HeaderMap::new(),
+            headers: HeaderMap::with_capacity(HEADERS),
             body,
         }
     }
@@ -234,9 +236,8 @@ impl RequestBuilder {
         *request.headers_mut() = self.headers;
         let all = request.headers_mut();
         all.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let mut channel = self.channel;
-        headers::write(&self.context, all, channel.network().env());
-        channel.call(request).await
+        headers::write(&self.context, all, self.channel.network().env());
+        self.channel.run(request).await
     }
 }
 

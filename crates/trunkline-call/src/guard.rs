@@ -1,6 +1,7 @@
 //! A response body under a deadline.
 
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -31,6 +32,21 @@ impl Guarded {
             over: false,
         })
     }
+}
+
+/// What work comes to, or nothing when the deadline passes before it does. Most work here never waits, and then
+/// it costs no timer.
+pub(crate) async fn until<F: Future>(deadline: Instant, work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        timer.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 /// The error of a call whose time is up.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use trunkline_core::{ByteString, Context, Env, TraceContext};
+use trunkline_core::{ByteString, Context, Env, Timestamp, TraceContext};
 
 /// W3C trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -29,32 +29,78 @@ const ID_BYTES_MAX: usize = 128;
 /// More roles than this are not taken over.
 const ROLES_MAX: usize = 64;
 
-/// The context that a request carries; what it lacks or garbles begins anew.
-pub fn context_of(headers: &HeaderMap, env: &Env) -> Context {
-    let trace = text(headers, &TRACEPARENT).and_then(|text| text.parse::<TraceContext>().ok());
-    let deadline = text(headers, &DEADLINE_MS)
-        .and_then(|text| text.parse::<u64>().ok())
-        .map(|millis| env.after(Duration::from_millis(millis)));
-    let correlation = id(headers, &CORRELATION_ID).or_else(|| id(headers, &REQUEST_ID));
-    Context {
-        trace: trace.unwrap_or_else(|| TraceContext::root(env)),
-        correlation_id: correlation.unwrap_or_else(|| env.id().to_string().into()),
-        causation_id: id(headers, &CAUSATION_ID),
-        request_id: id(headers, &REQUEST_ID),
-        user_id: id(headers, &USER_ID),
-        user_roles: roles(headers),
-        deadline,
+/// What a request carries of a [`Context`]; what it lacks or garbles is none.
+#[derive(Default)]
+pub(crate) struct Carried<'a> {
+    pub(crate) trace: Option<TraceContext>,
+    /// How long whoever waits goes on waiting.
+    pub(crate) left: Option<Duration>,
+    correlation_id: Option<&'a str>,
+    causation_id: Option<&'a str>,
+    request_id: Option<&'a str>,
+    user_id: Option<&'a str>,
+    roles: Option<&'a str>,
+}
+
+impl<'a> Carried<'a> {
+    /// Reads the headers once, rather than looking each name up. Of several of a name the first counts.
+    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+        let mut carried = Self::default();
+        let (mut trace, mut left) = (None, None);
+        for (name, value) in headers {
+            let place = match name.as_str() {
+                "traceparent" => &mut trace,
+                "x-trunkline-deadline-ms" => &mut left,
+                "x-correlation-id" => &mut carried.correlation_id,
+                "x-trunkline-causation-id" => &mut carried.causation_id,
+                "x-request-id" => &mut carried.request_id,
+                "x-user-id" => &mut carried.user_id,
+                "x-user-roles" => &mut carried.roles,
+                _ => continue,
+            };
+            if place.is_none() {
+                *place = Some(value.to_str().unwrap_or_default());
+            }
+        }
+        carried.trace = trace.and_then(|text| text.parse().ok());
+        carried.left = left.and_then(|text| Some(Duration::from_millis(text.parse().ok()?)));
+        carried
+    }
+
+    /// The context of the work; what was not carried begins anew. It has the deadline that is given.
+    pub(crate) fn context(&self, env: &Env, deadline: Option<Timestamp>) -> Context {
+        let correlation = id(self.correlation_id).or_else(|| id(self.request_id));
+        let user_id = id(self.user_id);
+        // Roles without a user are nobody's.
+        let roles = self.roles.filter(|_| user_id.is_some());
+        Context {
+            trace: self.trace.unwrap_or_else(|| TraceContext::root(env)),
+            correlation_id: correlation.unwrap_or_else(|| env.id().to_string().into()),
+            causation_id: id(self.causation_id),
+            request_id: id(self.request_id),
+            user_roles: roles.map(split_roles).unwrap_or_default(),
+            user_id,
+            deadline,
+        }
     }
 }
 
-/// Whether a request came with a trace of its own.
+/// The context that a request carries; what it lacks or garbles begins anew.
+pub fn context_of(headers: &HeaderMap, env: &Env) -> Context {
+    let carried = Carried::of(headers);
+    carried.context(env, carried.left.map(|left| env.after(left)))
+}
+
+/// The trace that a request came with, if it has one.
 pub(crate) fn parent_of(headers: &HeaderMap) -> Option<TraceContext> {
-    text(headers, &TRACEPARENT)?.parse().ok()
+    headers.get(&TRACEPARENT)?.to_str().ok()?.parse().ok()
 }
 
 /// Writes a context into a request's headers.
 pub fn write(context: &Context, headers: &mut HeaderMap, env: &Env) {
-    put(headers, TRACEPARENT, &context.trace.to_string());
+    if let Ok(trace) = HeaderValue::try_from(context.trace.to_string()) {
+        headers.insert(TRACEPARENT, trace);
+    }
     put(headers, CORRELATION_ID, &context.correlation_id);
     if let Some(id) = &context.causation_id {
         put(headers, CAUSATION_ID, id);
@@ -92,11 +138,7 @@ pub fn write_roles(headers: &mut HeaderMap, roles: &[ByteString]) {
     }
 }
 
-/// Roles without a user are nobody's.
-fn roles(headers: &HeaderMap) -> Vec<ByteString> {
-    let (Some(_), Some(roles)) = (id(headers, &USER_ID), text(headers, &USER_ROLES)) else {
-        return Vec::new();
-    };
+fn split_roles(roles: &str) -> Vec<ByteString> {
     let roles = roles.split(',').map(str::trim);
     roles
         .filter(|role| !role.is_empty())
@@ -112,12 +154,8 @@ pub(crate) fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-fn id(headers: &HeaderMap, name: &HeaderName) -> Option<ByteString> {
-    let id = text(headers, name)?;
+fn id(text: Option<&str>) -> Option<ByteString> {
+    let id = text?;
     (1..=ID_BYTES_MAX).contains(&id.len()).then(|| id.into())
 }
 

@@ -132,6 +132,10 @@ impl Network {
         self.0.table.load().get(service).cloned()
     }
 
+    pub(crate) fn responses(&self, service: &ByteString) -> Option<Responses> {
+        Some(self.0.table.load().get(service)?.responses)
+    }
+
     pub(crate) fn http(&self) -> &Client<HttpConnector, Body> {
         &self.0.http
     }

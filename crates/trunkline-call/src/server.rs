@@ -17,14 +17,14 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tower::{Layer, Service};
 use trunkline_core::{ByteString, Context, Error, ErrorKind};
 use trunkline_telemetry::{Scope, Span, SpanKind, Telemetry};
 
 use self::meters::RouteMeters;
 use self::watched::Watched;
-use crate::guard::deadline_exceeded;
+use crate::guard::{deadline_exceeded, until};
 use crate::{Body, headers, problem};
 
 pub(crate) use listen::HEADERS_WITHIN;
@@ -72,8 +72,9 @@ pub fn layer(
     router
         .fallback(|| async { problem::Problem(unknown_route()) })
         .method_not_allowed_fallback(|| async { problem::Problem(wrong_method()) })
-        .layer(DefaultBodyLimit::max(limits.body_bytes_max))
         .layer(ServerLayer(shared))
+        // Without it axum would put the layers around a handler anew at every request.
+        .with_state(())
 }
 
 fn unknown_route() -> Error {
@@ -137,18 +138,20 @@ where
         let began = Instant::now();
         let shared = self.shared.clone();
         let env = shared.telemetry.env();
-        let parent = headers::parent_of(request.headers());
-        let span = shared
-            .telemetry
-            .span(SpanKind::Server, "request", &shared.service, parent);
-        let mut context = headers::context_of(request.headers(), env);
+        let carried = headers::Carried::of(request.headers());
+        let span =
+            shared
+                .telemetry
+                .span(SpanKind::Server, "request", &shared.service, carried.trace);
+        let limit = shared.limits.timeout;
+        let left = carried.left.map_or(limit, |left| left.min(limit));
+        let mut context = carried.context(env, Some(env.after(left)));
         context.trace = span.context();
         context
             .request_id
             .get_or_insert_with(|| env.id().to_string().into());
-        context = context.within(shared.limits.timeout, env);
-        let left = context.remaining(env).unwrap_or(shared.limits.timeout);
         request.extensions_mut().insert(context.clone());
+        body_limit(&request, shared.limits.body_bytes_max).apply(&mut request);
         // The clone is what goes on: the service that was polled ready is the one to call.
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
@@ -219,11 +222,11 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let call = AssertUnwindSafe(inner.call(request)).catch_unwind();
-    match timeout_at(deadline, call).await {
-        Ok(Ok(Ok(response))) => Ok(response),
-        Ok(Ok(Err(never))) => match never {},
-        Ok(Err(panic)) => Err(panicked("the handler panicked", &*panic)),
-        Err(_) => Err(deadline_exceeded()),
+    match until(deadline, call).await {
+        Some(Ok(Ok(response))) => Ok(response),
+        Some(Ok(Err(never))) => match never {},
+        Some(Err(panic)) => Err(panicked("the handler panicked", &*panic)),
+        None => Err(deadline_exceeded()),
     }
 }
 
@@ -237,6 +240,14 @@ fn is_too_large(request: &Request<Body>, bytes_max: usize) -> bool {
     let bytes_max = bytes_max as u64;
     http_body::Body::size_hint(request.body()).lower() > bytes_max
         || content_length(request.headers()).is_some_and(|length| length > bytes_max)
+}
+
+/// How much of a body extractors may read. What is in memory already was measured, and is not counted again.
+fn body_limit(request: &Request<Body>, bytes_max: usize) -> DefaultBodyLimit {
+    match http_body::Body::size_hint(request.body()).exact() {
+        Some(bytes) if bytes <= bytes_max as u64 => DefaultBodyLimit::disable(),
+        _ => DefaultBodyLimit::max(bytes_max),
+    }
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -39,15 +39,76 @@ impl TraceContext {
     }
 }
 
+impl TraceContext {
+    /// The header's text; it is written at every hop, so without the machinery of formatting.
+    fn text(&self) -> [u8; TEXT_BYTES] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let (_, rest) = text.split_at_mut(3);
+        let (trace, rest) = rest.split_at_mut(32);
+        put_hex(trace, &self.trace_id.to_be_bytes());
+        let (_, rest) = rest.split_at_mut(1);
+        let (span, rest) = rest.split_at_mut(16);
+        put_hex(span, &self.span_id.to_be_bytes());
+        let (_, flags) = rest.split_at_mut(1);
+        put_hex(flags, &[u8::from(self.sampled)]);
+        text
+    }
+
+    /// `None` for what is no `traceparent`. A later version may add fields; version 00 may not, and ff is forbidden.
+    fn read(text: &[u8]) -> Option<Self> {
+        let (fields, more) = text.split_first_chunk::<TEXT_BYTES>()?;
+        let [v0, v1, b'-', rest @ ..] = fields else {
+            return None;
+        };
+        let version = hex(&[*v0, *v1])?;
+        let (high, rest) = rest.split_first_chunk::<16>()?;
+        let (low, rest) = rest.split_first_chunk::<16>()?;
+        let (span, flags) = rest.strip_prefix(b"-")?.split_first_chunk::<16>()?;
+        let trace_id = u128::from(hex(high)?) << 64 | u128::from(hex(low)?);
+        let span_id = hex(span)?;
+        let flags = hex(flags.strip_prefix(b"-")?)?;
+        let ends = more.is_empty() || (version > 0 && more.starts_with(b"-"));
+        if version == 0xff || !ends || trace_id == 0 || span_id == 0 {
+            return None;
+        }
+        Some(Self {
+            trace_id,
+            span_id,
+            sampled: flags & 1 == 1,
+        })
+    }
+}
+
+/// Version, trace, span and flags, with what separates them.
+const TEXT_BYTES: usize = 2 + 1 + 32 + 1 + 16 + 1 + 2;
+
+fn put_hex(into: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or(b'0');
+    for (pair, byte) in into.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+}
+
+/// The number that lower-case digits stand for, at most 16 of them.
+fn hex(digits: &[u8]) -> Option<u64> {
+    let (mut number, mut strange) = (0, false);
+    for digit in digits {
+        let (decimal, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+        let value = if decimal < 10 {
+            decimal
+        } else {
+            letter.wrapping_add(10)
+        };
+        strange |= decimal >= 10 && letter >= 6;
+        number = (number << 4) | u64::from(value & 15);
+    }
+    (!strange).then_some(number)
+}
+
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "00-{:032x}-{:016x}-{:02x}",
-            self.trace_id,
-            self.span_id,
-            u8::from(self.sampled)
-        )
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -55,40 +116,11 @@ impl FromStr for TraceContext {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = || {
+        Self::read(text.as_bytes()).ok_or_else(|| {
             Error::invalid(
                 "traceparent_invalid",
                 "expected 00-<32 hex>-<16 hex>-<2 hex>",
             )
-        };
-        let mut parts = text.split('-');
-        let (Some(version), Some(trace), Some(span), Some(flags)) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(bad());
-        };
-        let lower_hex = |s: &str| {
-            s.bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        };
-        let shapes = [(version, 2), (trace, 32), (span, 16), (flags, 2)];
-        let well_formed = shapes
-            .iter()
-            .all(|(s, len)| s.len() == *len && lower_hex(s));
-        // A later version may add fields; version 00 may not, and ff is forbidden.
-        if !well_formed || version == "ff" || (version == "00" && parts.next().is_some()) {
-            return Err(bad());
-        }
-        let trace_id = u128::from_str_radix(trace, 16).map_err(|_| bad())?;
-        let span_id = u64::from_str_radix(span, 16).map_err(|_| bad())?;
-        let flags = u8::from_str_radix(flags, 16).map_err(|_| bad())?;
-        if trace_id == 0 || span_id == 0 {
-            return Err(bad());
-        }
-        Ok(Self {
-            trace_id,
-            span_id,
-            sampled: flags & 1 == 1,
         })
     }
 }

@@ -17,11 +17,11 @@ use super::command::Command;
 use super::item::{Item, Key};
 use super::lanes::Lanes;
 use super::meters::Meters;
-use super::parked::{Letter, Parked, answer};
+use super::parked::{Batch, Held, Parked, answer};
 use super::source::Link;
 use super::trace::Traced;
 use super::{ConsumerConfig, ConsumerPorts};
-use crate::{DeadLetter, Delivery, Subscription};
+use crate::{Delivery, Subscription};
 
 pub(super) struct Actor {
     pub(super) config: ConsumerConfig,
@@ -59,7 +59,7 @@ pub(super) enum Phase {
 
 enum Job {
     Called(Called),
-    Kept(Vec<Letter>, Result<()>),
+    Kept(Batch, Result<()>),
     Joined(usize, Result<Box<dyn Subscription>>),
 }
 
@@ -147,15 +147,20 @@ impl Actor {
             }
             self.unclog();
         }
-        if matches!(self.phase, Phase::Running | Phase::Paused)
-            && let Some(letters) = self.parked.take()
+        while matches!(self.phase, Phase::Running | Phase::Paused)
+            && let Some(batch) = self.parked.take()
         {
             let lot = self.ports.lot.clone();
-            self.jobs.spawn(async move {
-                let batch: Vec<DeadLetter> = letters.iter().map(|l| l.letter.clone()).collect();
-                let kept = sound(lot.park(&batch), "the parking lot panicked").await;
-                Job::Kept(letters, kept)
-            });
+            let mut work = async move {
+                let kept = sound(lot.park(&batch.letters), "the parking lot panicked").await;
+                Job::Kept(batch, kept)
+            }
+            .boxed();
+            // A lot that need not wait is not waited for: a task for each letter would cost more than the letter.
+            match work.as_mut().now_or_never() {
+                Some(job) => self.finish_job(job),
+                None => drop(self.jobs.spawn(work)),
+            }
         }
     }
 
@@ -201,25 +206,27 @@ impl Actor {
     fn finish_job(&mut self, job: Job) {
         match job {
             Job::Called(called) => self.settle(called),
-            Job::Kept(letters, Ok(())) => {
+            Job::Kept(batch, Ok(())) => {
                 self.parked
-                    .kept(letters.iter().map(|letter| &letter.letter.key));
-                for letter in letters {
-                    self.parked.oldest.parked(letter.letter.parked_at);
-                    if let Some(lane) = self.lanes.get(letter.class) {
+                    .kept(batch.letters.iter().map(|letter| &letter.key));
+                for letter in &batch.letters {
+                    self.parked.oldest.parked(letter.parked_at);
+                }
+                for Held { receipt, class } in batch.held {
+                    if let Some(lane) = self.lanes.get(class) {
                         lane.held = lane.held.saturating_sub(1);
                     }
-                    letter.receipt.ack();
+                    receipt.ack();
                 }
             }
-            Job::Kept(letters, Err(error)) => {
+            Job::Kept(batch, Err(error)) => {
                 tracing::error!(
                     service = %self.config.service, group = %self.config.group,
-                    letters = letters.len(), error = %trunkline_core::report(&error),
+                    letters = batch.letters.len(), error = %trunkline_core::report(&error),
                     "dead letters could not be kept; their events stay unacknowledged"
                 );
                 self.meters.lot_failed();
-                self.parked.put_back(letters, &self.ports.env);
+                self.parked.put_back(batch, &self.ports.env);
             }
             Job::Joined(class, Ok(subscription)) => {
                 tracing::info!(

@@ -20,16 +20,21 @@ const BATCH_MAX: usize = 256;
 pub(super) struct Parked {
     group: Key,
     keys: HashMap<Key, ParkedKey>,
-    queue: VecDeque<Letter>,
+    queue: VecDeque<(DeadLetter, Held)>,
     busy: bool,
     failures: u32,
     pub(super) oldest: Arc<Oldest>,
     pub(super) retry_at: Option<Instant>,
 }
 
-/// A letter whose event is acknowledged when the lot has it.
-pub(super) struct Letter {
-    pub(super) letter: DeadLetter,
+/// Letters on their way to the lot, and in the same order what is settled when it has them.
+pub(super) struct Batch {
+    pub(super) letters: Vec<DeadLetter>,
+    pub(super) held: Vec<Held>,
+}
+
+/// The delivery of a letter's event: it is acknowledged when the lot has the letter.
+pub(super) struct Held {
     pub(super) receipt: Receipt,
     /// The lane that holds it.
     pub(super) class: usize,
@@ -105,21 +110,19 @@ impl Parked {
             parked_at: now,
             failed_at: error.map(|_| now),
         };
-        self.queue.push_back(Letter {
-            letter,
-            receipt: item.meta.receipt,
-            class,
-        });
+        let receipt = item.meta.receipt;
+        self.queue.push_back((letter, Held { receipt, class }));
     }
 
     /// The next batch for the lot, if none is on its way.
-    pub(super) fn take(&mut self) -> Option<Vec<Letter>> {
+    pub(super) fn take(&mut self) -> Option<Batch> {
         if self.busy || self.queue.is_empty() || self.retry_at.is_some() {
             return None;
         }
         self.busy = true;
         let count = self.queue.len().min(BATCH_MAX);
-        Some(self.queue.drain(..count).collect())
+        let (letters, held) = self.queue.drain(..count).unzip();
+        Some(Batch { letters, held })
     }
 
     /// The lot has these keys' letters: settles who waited for that.
@@ -141,11 +144,12 @@ impl Parked {
     }
 
     /// The lot failed: the letters stay first in line, and their events unacknowledged.
-    pub(super) fn put_back(&mut self, letters: Vec<Letter>, env: &Env) {
+    pub(super) fn put_back(&mut self, batch: Batch, env: &Env) {
         self.busy = false;
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(Instant::now() + RECONNECT.pause(self.failures, env));
-        for letter in letters.into_iter().rev() {
+        let letters = batch.letters.into_iter().zip(batch.held);
+        for letter in letters.rev() {
             self.queue.push_front(letter);
         }
     }

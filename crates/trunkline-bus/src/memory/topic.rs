@@ -20,13 +20,16 @@ pub(super) struct Topic {
 #[derive(Default)]
 pub(super) struct Partition {
     base: u64,
+    /// Offsets below it were looked at by [`Topic::thin`].
+    thinned: u64,
     bytes: u64,
     events: VecDeque<Stored>,
 }
 
+/// Boxed, so that a slot whose event is gone is small.
 struct Stored {
     at: Timestamp,
-    envelope: Envelope,
+    envelope: Option<Box<Envelope>>,
 }
 
 /// A group's share of a topic.
@@ -104,11 +107,35 @@ impl Topic {
             if !drop {
                 break;
             }
-            log.bytes -= first.envelope.data.len() as u64;
-            log.events.pop_front();
+            if let Some(first) = log.events.pop_front() {
+                log.bytes -= first.bytes();
+            }
             log.base += 1;
         }
-        usize::try_from(log.end() - floor).unwrap_or(usize::MAX)
+        let unsettled = usize::try_from(log.end() - floor).unwrap_or(usize::MAX);
+        if unsettled > limits.retained_max {
+            self.thin(partition, limits.retained_max as u64);
+        }
+        unsettled
+    }
+
+    /// One event that waits to be tried again must not keep in memory all that came after it: drops
+    /// what every group has settled meanwhile, except for the newest `retained_max`.
+    fn thin(&mut self, partition: usize, retained_max: u64) {
+        let Some(log) = self.partitions.get_mut(partition) else {
+            return;
+        };
+        let until = log.end().saturating_sub(retained_max);
+        for offset in log.thinned.max(log.base)..until {
+            let cursors = self
+                .groups
+                .values()
+                .filter_map(|group| group.cursors.get(partition));
+            if cursors.into_iter().all(|cursor| cursor.is_settled(offset)) {
+                log.forget(offset);
+            }
+        }
+        log.thinned = log.thinned.max(until);
     }
 
     /// Creates the group's cursors, or moves them if nobody else stands on them.
@@ -134,12 +161,22 @@ impl Partition {
     pub(super) fn append(&mut self, envelope: Envelope, now: Timestamp) {
         let at = self.events.back().map_or(now, |last| last.at.max(now));
         self.bytes += envelope.data.len() as u64;
+        let envelope = Some(Box::new(envelope));
         self.events.push_back(Stored { at, envelope });
     }
 
+    /// None if it is not kept any more.
     pub(super) fn get(&self, offset: u64) -> Option<&Envelope> {
         let index = usize::try_from(offset.checked_sub(self.base)?).ok()?;
-        self.events.get(index).map(|stored| &stored.envelope)
+        self.events.get(index)?.envelope.as_deref()
+    }
+
+    fn forget(&mut self, offset: u64) {
+        let index = usize::try_from(offset - self.base).unwrap_or(usize::MAX);
+        if let Some(stored) = self.events.get_mut(index) {
+            self.bytes -= stored.bytes();
+            stored.envelope = None;
+        }
     }
 
     fn position(&self, start: Start) -> u64 {
@@ -154,7 +191,21 @@ impl Partition {
     }
 }
 
+impl Stored {
+    fn bytes(&self) -> u64 {
+        self.envelope
+            .as_ref()
+            .map_or(0, |envelope| envelope.data.len() as u64)
+    }
+}
+
 impl Cursor {
+    fn is_settled(&self, offset: u64) -> bool {
+        offset < self.next
+            && !self.out.contains_key(&offset)
+            && !self.returned.contains_key(&offset)
+    }
+
     fn lowest_unfinished(&self) -> u64 {
         let out = self
             .out

@@ -55,6 +55,33 @@ async fn settled_events_are_kept_up_to_a_bound() {
 }
 
 #[tokio::test]
+async fn one_unsettled_event_does_not_keep_all_that_came_after_it() {
+    let limits = MemoryLimits {
+        retained_max: 10,
+        unsettled_max: 1_000,
+    };
+    let memory = Memory::with_limits(Env::system(), limits);
+    memory.declare(&[topic("t", 1)]).await.unwrap();
+    let mut member = join(&memory, Some("g"), Start::Committed).await;
+    memory
+        .publish(&[numbered("t", "poisoned", 0)])
+        .await
+        .unwrap();
+    let waits = member.next(1).await.unwrap().pop().unwrap();
+    for n in 0..100 {
+        memory.publish(&[numbered("t", "k", n)]).await.unwrap();
+        take(&mut *member, 1).await;
+    }
+    let mut reader = join(&memory, None, Start::Earliest).await;
+    let kept = take(&mut *reader, 200).await;
+    assert_eq!(kept.first().unwrap(), "poisoned/0");
+    assert_eq!(kept.get(1).unwrap(), "k/89", "of the settled the newest");
+    assert_eq!(kept.len(), 12);
+    waits.receipt.retry(Duration::ZERO);
+    assert_eq!(take(&mut *member, 1).await, ["poisoned/0"]);
+}
+
+#[tokio::test]
 async fn unsettled_events_are_never_dropped_but_publishing_is_refused() {
     let limits = MemoryLimits {
         retained_max: 10,

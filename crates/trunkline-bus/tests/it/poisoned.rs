@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use trunkline_bus::{Outcome, ReplayRequest};
+use tokio::time::Instant;
+use trunkline_bus::{Consumer, Outcome, ReplayRequest};
 use trunkline_core::Envelope;
 use trunkline_testkit::{Expected, eventually, numbered};
 
-use crate::support::{LIMIT, Rig, config, ids_of, refused};
+use crate::support::{LIMIT, Rig, busy, config, ids_of, refused};
 
 const KEYS: usize = 1_000;
 const EVENTS: usize = 10;
@@ -54,4 +55,34 @@ async fn poisoned_keys_hold_back_nobody_and_are_whole_after_a_replay() {
         rig.history.assert(&Expected::exactly_once(&["g"]));
         assert_eq!(consumer.status().await.unwrap().parked_keys, 0);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_poisoned_events_wait_to_be_tried_again_nobody_waits_with_them() {
+    let rig = Rig::new().await;
+    let began = Instant::now();
+    let waited = Arc::new(AtomicBool::new(false));
+    let late = waited.clone();
+    let worker = rig.worker("g", move |event, _| {
+        let fails = is_poisoned(&event);
+        // The clock stands until nobody has anything left to do.
+        late.fetch_or(!fails && Instant::now() > began, Ordering::Relaxed);
+        async move { if fails { busy() } else { Outcome::Done } }
+    });
+    for n in 0..EVENTS {
+        let events: Vec<_> = (0..KEYS)
+            .map(|key| numbered("t", &format!("k{key:04}"), n))
+            .collect();
+        rig.publish(&events).await;
+    }
+    let config = config();
+    let attempts = config.retry.attempts_max as usize;
+    let _consumer = Consumer::start(config, rig.ports(worker.clone()))
+        .await
+        .unwrap();
+    let behind = 10 * (EVENTS - 2);
+    eventually(LIMIT, async || rig.letters().await.len() == behind).await;
+    assert!(!waited.load(Ordering::Relaxed), "a sound event waited");
+    let calls = worker.calls.load(Ordering::Relaxed);
+    assert_eq!(calls, KEYS * EVENTS - behind + 10 * attempts);
 }
