@@ -1,6 +1,7 @@
 //! Who is told of dead letters.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,8 +86,14 @@ impl Alerts {
     }
 
     fn raise(&self, letter: &DeadLetter) {
-        if let Some(hook) = &self.hook {
-            hook(letter);
+        if let Some(hook) = &self.hook
+            && catch_unwind(AssertUnwindSafe(|| hook(letter))).is_err()
+        {
+            tracing::error!(
+                group = &*letter.group,
+                letter_id = &*letter.id,
+                "the hook for dead letters panicked"
+            );
         }
         if let Some(webhook) = &self.webhook
             && webhook.try_send(letter.clone()).is_err()
