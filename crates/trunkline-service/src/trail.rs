@@ -87,10 +87,18 @@ impl Handler for Recorder {
     }
 }
 
+const AWAY: &str = "trail_away";
+
+/// Whether an error says that the trail's store is away, which no event is to blame for.
+pub(crate) fn is_away(error: &Error) -> bool {
+    error.code() == AWAY
+}
+
 fn unrecorded(error: &Error) -> Error {
+    let away = trunkline_store::is_away(error);
     Error::new(
         ErrorKind::Unavailable,
-        "trail_unwritable",
+        if away { AWAY } else { "trail_unwritable" },
         "the trail can't be written",
     )
     .with("why", trunkline_core::report(error))

@@ -67,8 +67,8 @@ impl Default for Options {
 /// `Unavailable`, naming the address.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
-        let text = "the payment sandbox can't listen there; stop what does, or choose another address \
-                    with --sandbox";
+        let text =
+            "the payment sandbox's address can't be used; stop what listens there or choose another";
         Error::unavailable("address_unusable", text)
             .with("address", address)
             .with_source(error)

@@ -25,7 +25,7 @@ use super::unit::{Shared, Unit};
 use super::{PLATFORM, Platform};
 use crate::alerts::Alerts;
 use crate::trail::{GROUP, Keep, Recorder};
-use crate::{Config, topology};
+use crate::{Config, topology, trail};
 
 /// How many events a watcher may fall behind before it misses some.
 const FEED_MAX: usize = 1_024;
@@ -181,6 +181,7 @@ async fn record(
     // Batches one after the other, so that the trail has events in the order of each topic.
     config.handlers_max = 1;
     config.retry.attempts_max = 10;
+    config.blameless = trail::is_away;
     for spec in topics_of_declared(events) {
         config = config.topic(
             spec.name,

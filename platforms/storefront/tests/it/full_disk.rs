@@ -61,10 +61,9 @@ impl Cramped {
             let ended = cramped.store.process().try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", cramped.log());
             let ready = cramped.admin.try_send(Method::GET, "/health/ready", None);
-            // The demo user's token is written when all else is up.
+            let greeted = std::fs::read_to_string(cramped.file("demo-user.header"));
             ready.await.is_ok_and(|answer| answer.status == 200)
-                && std::fs::read_to_string(cramped.file("demo-user.header"))
-                    .is_ok_and(|header| header.ends_with('\n'))
+                && greeted.is_ok_and(|header| header.ends_with('\n'))
         })
         .await;
         cramped
