@@ -17,6 +17,9 @@ use crate::keeper::Keeper;
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
 /// A segment that filled within this many microseconds is followed by one of twice its size.
 const QUICK_MICROS: i64 = 10_000_000;
+/// A log that fills this many bytes a microsecond (MB/s) is in a hurry, and its next segment is not prepared: each sync
+/// carries so much that the metadata it would save costs less than writing everything twice.
+const HURRY_BYTES_PER_MICRO: i64 = 32;
 
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -31,6 +34,8 @@ pub(crate) struct Journal {
     segment_bytes_max: u64,
     /// The size of the next segment.
     segment_bytes: u64,
+    /// The last segment filled too quickly for the next to be prepared.
+    hurried: bool,
     /// Something was appended since the last sync.
     unsynced: bool,
     /// A sync failed: nothing is known of what was written since.
@@ -116,6 +121,7 @@ impl Journal {
             last_time: resume.last_time,
             segment_bytes_max,
             segment_bytes,
+            hurried: false,
             unsynced: false,
             poisoned: false,
         })
@@ -295,7 +301,9 @@ impl Journal {
         });
         self.sequence += 1;
         self.last_time = time;
-        self.keeper.prepare(self.segment_bytes);
+        if !self.hurried {
+            self.keeper.prepare(self.segment_bytes);
+        }
         Ok(Written {
             segment,
             position,
@@ -318,7 +326,10 @@ impl Journal {
     /// Segments grow while they fill quickly, so that a quiet log stays small.
     fn adapt(&mut self, now: i64) {
         let Some(active) = &self.active else { return };
-        if now.saturating_sub(active.begun) < QUICK_MICROS {
+        let took = now.saturating_sub(active.begun).max(1);
+        self.hurried =
+            i64::try_from(active.end).unwrap_or(i64::MAX) / took >= HURRY_BYTES_PER_MICRO;
+        if took < QUICK_MICROS {
             self.segment_bytes = (self.segment_bytes * 2).min(self.segment_bytes_max);
         } else {
             let least = SEGMENT_BYTES_MIN.min(self.segment_bytes_max);
