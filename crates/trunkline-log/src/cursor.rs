@@ -109,7 +109,12 @@ impl Cursor {
         self.window.out
     }
 
-    /// How many events up to `end` are not done.
+    /// The first offset that was never taken.
+    pub(crate) fn next(&self) -> u64 {
+        self.window.next()
+    }
+
+    /// How many offsets up to `end` are not done.
     pub(crate) fn unsettled(&self, end: u64) -> u64 {
         end.saturating_sub(self.window.base)
             .saturating_sub(self.window.done)

@@ -258,11 +258,11 @@ impl Group {
         let mut lag = 0;
         for index in topics {
             for cursor in state.cursors_of(index) {
-                let (base, end) = {
+                let (end, missing) = {
                     let partition = cursor.partition.state.lock();
-                    (partition.base, partition.end)
+                    (partition.end, partition.missing(cursor.next()))
                 };
-                lag += cursor.unsettled(end).min(end.saturating_sub(base));
+                lag += cursor.unsettled(end).saturating_sub(missing);
             }
         }
         lag

@@ -122,6 +122,21 @@ impl PartitionState {
         hole.map_or(offset, |(_, to)| *to)
     }
 
+    /// How many offsets from `from` on, up to the end, hold nothing: retention or a repair took it.
+    pub(crate) fn missing(&self, from: u64) -> u64 {
+        let mut gaps: Vec<(u64, u64)> = self.holes.clone();
+        gaps.push((0, self.base));
+        gaps.sort_unstable();
+        let (mut at, mut missing) = (from, 0);
+        for (from, to) in gaps {
+            let from = from.max(at);
+            let to = to.min(self.end);
+            missing += to.saturating_sub(from);
+            at = at.max(to);
+        }
+        missing
+    }
+
     /// The offset where a subscription starts.
     pub(crate) fn position(&self, start: Start) -> Found {
         Found::At(match start {
@@ -146,5 +161,24 @@ impl PartitionState {
             },
             None => Found::At(self.base),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_counted_once() {
+        let mut state = PartitionState {
+            base: 10,
+            end: 100,
+            ..PartitionState::default()
+        };
+        state.add_hole(5, 20);
+        state.add_hole(18, 30);
+        state.add_hole(90, 100);
+        let missing = [0, 15, 30, 50, 95, 100, 200].map(|from| state.missing(from));
+        assert_eq!(missing, [40, 25, 10, 10, 5, 0, 0]);
     }
 }

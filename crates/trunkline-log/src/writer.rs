@@ -346,7 +346,8 @@ impl Writer {
         }
         wake.into_iter().for_each(|member| member.notify_one());
         dones.into_iter().for_each(|done| answer(done, Ok(())));
-        self.tail.trim(&self.shared, &directory.partitions);
+        let old = self.tail.trim(&self.shared, &directory.partitions);
+        self.journal.keeper.forget(old);
     }
 
     /// Positions that were not written are written later.
@@ -401,7 +402,12 @@ impl Tail {
         }
     }
 
-    fn trim(&mut self, shared: &Shared, partitions: &[Arc<crate::partition::Partition>]) {
+    /// Takes out of memory what is too much.
+    fn trim(
+        &mut self,
+        shared: &Shared,
+        partitions: &[Arc<crate::partition::Partition>],
+    ) -> Vec<Envelope> {
         let mut old = Vec::new();
         while self.bytes > shared.config.tail_bytes_max {
             let Some((slot, count, bytes)) = self.runs.pop_front() else {
@@ -412,6 +418,7 @@ impl Tail {
                 partition.state.lock().evict(count, &mut old);
             }
         }
+        old
     }
 }
 

@@ -10,7 +10,7 @@ use trunkline_bus::Transport;
 use trunkline_core::{Env, Envelope, Error, ErrorKind};
 use trunkline_log::{Log, LogConfig, Repair};
 
-use crate::support::{fill, open, read_all, small};
+use crate::support::{fill, open, padded, read_all, small};
 
 pub(crate) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
@@ -179,6 +179,41 @@ fn whole() -> &'static BTreeMap<u16, Vec<(u64, Envelope)>> {
             .collect()
     });
     &WHOLE
+}
+
+/// Partitions whose last events a repair gave up: nobody waits for what will never come.
+#[test]
+fn what_is_missing_at_the_end_is_no_lag() {
+    let dir = tempfile::tempdir().unwrap();
+    let crashed = tempfile::tempdir().unwrap();
+    let segments = |dir: &Path| {
+        let files = files(dir).into_iter();
+        let is_segment = |file: &PathBuf| file.extension().is_some_and(|e| e == "segment");
+        files.filter(is_segment).collect::<Vec<_>>()
+    };
+    runtime().block_on(async {
+        let log = open(small(dir.path()));
+        fill(&log, 20).await;
+        for n in 20.. {
+            log.publish(&[padded("k0", n)]).await.unwrap();
+            if segments(dir.path()).len() > 1 {
+                break;
+            }
+        }
+        copy(dir.path(), crashed.path());
+        log.close().await.unwrap();
+    });
+    // The first segment breaks off early; of the last only its head is left, which tells what there was.
+    let [first, last] = segments(crashed.path()).try_into().unwrap();
+    Damage::Flip { at: 8_192, bit: 3 }.apply(&first);
+    let bytes = fs::read(&last).unwrap();
+    let at = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    Damage::Flip { at, bit: 3 }.apply(&last);
+    let mut config = small(crashed.path());
+    config.repair = Repair::Quarantine;
+    let (kept, error) = recover(config);
+    assert!(error.is_none(), "{error:?}");
+    assert!(!kept.is_empty() && kept.len() < 80, "{}", kept.len());
 }
 
 proptest! {
