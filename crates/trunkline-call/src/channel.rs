@@ -162,7 +162,14 @@ impl Channel {
                     Err(_) => Err(Error::internal("the service panicked")),
                 }
             }
-            Place::Remote { scheme, authority } => {
+            Place::Remote {
+                scheme,
+                authority,
+                outside,
+            } => {
+                if outside {
+                    headers::strip_inner(request.headers_mut());
+                }
                 *request.uri_mut() = absolute(request.uri(), scheme, authority)?;
                 *request.version_mut() = http::Version::HTTP_11;
                 let sent = self.network.http().request(request).await;

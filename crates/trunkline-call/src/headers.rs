@@ -147,6 +147,28 @@ fn split_roles(roles: &str) -> Vec<ByteString> {
         .collect()
 }
 
+/// What services say among themselves begins so.
+const OURS: &str = "x-trunkline-";
+
+/// Takes off who the user is and what services say among themselves.
+pub(crate) fn strip_inner(headers: &mut HeaderMap) {
+    headers.remove(USER_ID);
+    headers.remove(USER_ROLES);
+    strip_ours(headers);
+}
+
+/// Takes off what services say among themselves.
+pub fn strip_ours(headers: &mut HeaderMap) {
+    let ours: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(OURS))
+        .cloned()
+        .collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
 pub(crate) fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     // What can't be a header value (a foreign id with control characters) does not travel.
     if let Ok(value) = HeaderValue::from_str(value) {

@@ -58,6 +58,8 @@ pub(crate) enum Place {
     Remote {
         scheme: Scheme,
         authority: Authority,
+        /// It is somebody else's.
+        outside: bool,
     },
 }
 
@@ -98,23 +100,22 @@ impl Network {
         url: &str,
         responses: Responses,
     ) -> Result<()> {
-        let bad = || {
-            Error::invalid(
-                "address_invalid",
-                "expected an address such as http://127.0.0.1:3002",
-            )
-            .with("address", url)
-        };
-        let uri: http::Uri = url.parse().map_err(|_| bad())?;
-        let parts = uri.into_parts();
-        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
-            return Err(bad());
-        };
-        if scheme != Scheme::HTTP || parts.path_and_query.is_some_and(|path| path != "/") {
-            return Err(bad());
-        }
-        let place = Place::Remote { scheme, authority };
+        let place = remote(url, false)?;
         self.put(service.into(), Some(Target { place, responses }));
+        Ok(())
+    }
+
+    /// Says at which address something outside the platform is: `http://host:port`. It is told of the trace and the
+    /// flow, and not who the user is or what services say among themselves.
+    ///
+    /// # Errors
+    /// `InvalidInput` for anything else.
+    pub fn outside(&self, name: impl Into<ByteString>, url: &str) -> Result<()> {
+        let target = Target {
+            place: remote(url, true)?,
+            responses: Responses::Plain,
+        };
+        self.put(name.into(), Some(target));
         Ok(())
     }
 
@@ -158,6 +159,29 @@ impl Network {
             table
         });
     }
+}
+
+fn remote(url: &str, outside: bool) -> Result<Place> {
+    let bad = || {
+        Error::invalid(
+            "address_invalid",
+            "expected an address such as http://127.0.0.1:3002",
+        )
+        .with("address", url)
+    };
+    let uri: http::Uri = url.parse().map_err(|_| bad())?;
+    let parts = uri.into_parts();
+    let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
+        return Err(bad());
+    };
+    if scheme != Scheme::HTTP || parts.path_and_query.is_some_and(|path| path != "/") {
+        return Err(bad());
+    }
+    Ok(Place::Remote {
+        scheme,
+        authority,
+        outside,
+    })
 }
 
 impl fmt::Debug for Network {

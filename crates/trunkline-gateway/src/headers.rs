@@ -7,6 +7,7 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
+pub(crate) use trunkline_call::headers::strip_ours;
 use trunkline_call::headers::{USER_ID, USER_ROLES};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -16,8 +17,6 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-/// What begins like this is said among ourselves.
-const OURS: &str = "x-trunkline-";
 
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
@@ -73,18 +72,6 @@ pub(crate) fn strip_claims_of_clients(headers: &mut HeaderMap) {
         FORWARDED_PREFIX,
     ];
     for name in others {
-        headers.remove(name);
-    }
-}
-
-/// Takes off what services say among themselves.
-pub(crate) fn strip_ours(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with(OURS))
-        .cloned()
-        .collect();
-    for name in ours {
         headers.remove(name);
     }
 }

@@ -69,7 +69,8 @@ impl Jobs {
         Self { store }
     }
 
-    /// Makes the job exist; one that does keeps its next run, which is returned.
+    /// Makes the job exist; one that does keeps its next run, unless its schedule is a shorter one now and says an
+    /// earlier. Returns the next run.
     ///
     /// # Errors
     /// As any transaction.
@@ -77,7 +78,8 @@ impl Jobs {
         let mut tx = self.store.begin().await?;
         sqlx::query(
             "INSERT INTO trunkline_job (name, next_run, failures, fence) VALUES ($1, $2, 0, 0) \
-             ON CONFLICT (name) DO NOTHING",
+             ON CONFLICT (name) DO UPDATE SET next_run = excluded.next_run \
+             WHERE trunkline_job.next_run > excluded.next_run",
         )
         .bind(name)
         .bind(first_run.as_microsecond())

@@ -186,6 +186,41 @@ async fn a_panic_in_a_router_without_a_layer_is_a_problem_too() {
 }
 
 #[tokio::test]
+async fn who_is_outside_is_not_told_who_the_user_is() {
+    let told = |request: http::Request<Body>| async move {
+        let names = request.headers().keys().map(ToString::to_string);
+        axum::Json(names.collect::<Vec<_>>())
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    let mut server = tokio::task::JoinSet::new();
+    let router = Router::new().fallback(told);
+    server.spawn(serve(listener, router, stop.clone().cancelled_owned()));
+    let env = Env::system();
+    let network = Network::new(Telemetry::new(env.clone()), env.clone());
+    network.remote("ours", &url, Responses::Plain).unwrap();
+    network.outside("theirs", &url).unwrap();
+    let mut context = Context::root(&env).with_user("ann");
+    context.user_roles = vec!["admin".into()];
+    let heard = async |target: &'static str| {
+        let client = Client::new(network.channel("here", target), context.clone());
+        let names: Vec<String> = client.post("/").send().await.unwrap();
+        let inner = |name: &&String| name.starts_with("x-user-") || name.starts_with("x-trunkline");
+        assert!(names.contains(&"traceparent".to_owned()), "{names:?}");
+        names.iter().filter(inner).count()
+    };
+    assert!(
+        heard("ours").await >= 4,
+        "the user, its roles, the caller, the deadline"
+    );
+    assert_eq!(heard("theirs").await, 0);
+    drop(network);
+    stop.cancel();
+    server.join_all().await;
+}
+
+#[tokio::test]
 async fn a_span_names_the_method_that_was_asked_and_why_it_failed() {
     let ring = Arc::new(Ring::new(64));
     let telemetry = Telemetry::new(Env::system()).with_sink(ring.clone());

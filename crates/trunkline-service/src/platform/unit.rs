@@ -71,7 +71,7 @@ impl Unit {
             let url = address.map_or(&external.url, |address| &address.url);
             shared
                 .network
-                .remote(external.name.clone(), url, trunkline_call::Responses::Plain)
+                .outside(external.name.clone(), url)
                 .map_err(|error| error.with("external", &external.name))?;
         }
         let external = service

@@ -34,6 +34,13 @@ async fn a_due_job_is_claimed_by_one(place: Place) {
         Some(Timestamp::UNIX_EPOCH)
     );
     assert!(jobs.claim("b", LEASE).await.unwrap().is_none(), "not due");
+    let sooner = later.checked_sub(LEASE / 2).unwrap();
+    let moved = jobs.declare("b", sooner).await.unwrap();
+    assert_eq!(
+        moved.as_microsecond(),
+        sooner.as_microsecond(),
+        "a shorter schedule is not kept waiting by the longer one before it"
+    );
     let claims = join_all((0..8).map(|_| jobs.claim("a", LEASE))).await;
     let runs: Vec<_> = claims.into_iter().filter_map(Result::unwrap).collect();
     assert_eq!(runs.len(), 1);
