@@ -28,7 +28,7 @@ use crate::guard::{deadline_exceeded, until};
 use crate::{Body, headers, problem};
 
 pub(crate) use listen::HEADERS_WITHIN;
-pub use listen::serve;
+pub use listen::{Accepted, accept, serve};
 
 /// What a request may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

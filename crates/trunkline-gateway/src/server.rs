@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,11 +11,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::gauge;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use trunkline_call::Stall;
+use trunkline_call::server::{Accepted, accept};
 use trunkline_core::report;
 
 use crate::Gateway;
@@ -57,9 +57,6 @@ impl Default for Limits {
     }
 }
 
-/// How long to wait when the system gives no connection, for want of file handles, say.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 impl Gateway {
     /// Serves until `shutdown`, then lets go.
     ///
@@ -77,7 +74,7 @@ impl Gateway {
             let accepted = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                accepted = accept(&listener, &places) => accepted,
+                accepted = accept(&listener, &places, unaccepted) => accepted,
             };
             while connections.try_join_next().is_some() {}
             if let Some(accepted) = accepted {
@@ -86,7 +83,7 @@ impl Gateway {
         }
         self.inner.is_serving.store(false, Ordering::Release);
         // Their clients believe that they are connected, and have perhaps sent a request.
-        while let Some(Some(accepted)) = accept(&listener, &places).now_or_never() {
+        while let Some(Some(accepted)) = accept(&listener, &places, unaccepted).now_or_never() {
             connections.spawn(self.clone().connection(accepted, closing.clone()));
         }
         drop(listener);
@@ -108,7 +105,7 @@ impl Gateway {
             remote,
             place,
         } = accepted;
-        let limits = self.limits;
+        let (limits, remote) = (self.limits, remote.ip());
         let open = Open::new(&self);
         let gateway = self.clone();
         let service = service_fn(move |request| {
@@ -145,30 +142,8 @@ impl Gateway {
     }
 }
 
-struct Accepted {
-    stream: TcpStream,
-    remote: IpAddr,
-    place: OwnedSemaphorePermit,
-}
-
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
-    let place = places.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, remote)) => {
-            // Small answers go out at once; where the system refuses that, they go out later.
-            drop(stream.set_nodelay(true));
-            Some(Accepted {
-                stream,
-                remote: remote.ip(),
-                place,
-            })
-        }
-        Err(error) => {
-            tracing::warn!(service = "gateway", %error, "a connection could not be accepted");
-            sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
+fn unaccepted(error: &std::io::Error) {
+    tracing::warn!(service = "gateway", %error, "a connection could not be accepted");
 }
 
 /// Counts an open connection for as long as it lives.

@@ -9,6 +9,7 @@ use trunkline::{Migration, Service};
 use crate::cursor::Cursors;
 use crate::events::{ProductCreated, ProductUpdated};
 
+pub(crate) use http::quotes;
 pub use http::{Page, Product, Quote, QuoteItem, QuoteRequest, Variant};
 
 /// The service's name.

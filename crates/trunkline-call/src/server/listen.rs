@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -14,8 +15,8 @@ use http::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::Service;
@@ -43,10 +44,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
         let accepted = tokio::select! {
             biased;
             () = &mut shutdown => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places, unaccepted) => accepted,
         };
         while connections.try_join_next().is_some() {}
-        let Some((stream, place)) = accepted else {
+        let Some(Accepted { stream, place, .. }) = accepted else {
             continue;
         };
         let connection = hyper::server::conn::http1::Builder::new()
@@ -71,21 +72,45 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
     connections.shutdown().await;
 }
 
-async fn accept(
+fn unaccepted(error: &std::io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+}
+
+/// How long to wait when the system gives no connection, for want of file handles, say: others may end meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection that was accepted, with its place among those that may be open.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Who is at the other end.
+    pub remote: SocketAddr,
+    /// Held for as long as it is open.
+    pub place: OwnedSemaphorePermit,
+}
+
+/// Accepts a connection once there is a place for it. None if the system gave none: `failed` is told why, and a pause
+/// was made.
+pub async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    failed: impl FnOnce(&std::io::Error),
+) -> Option<Accepted> {
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, remote)) => {
             // Small answers go out at once; where the system refuses that, they go out later.
             drop(stream.set_nodelay(true));
-            Some((stream, place))
+            Some(Accepted {
+                stream,
+                remote,
+                place,
+            })
         }
         Err(error) => {
-            // Out of file handles, say: others may end meanwhile.
-            tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            failed(&error);
+            tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }
     }

@@ -126,19 +126,13 @@ fn read(file: &Path) -> Result<String, Failure> {
 }
 
 async fn replay(client: &Client, replay: Replay, as_json: bool) -> Done {
-    let mut wanted = Map::new();
     let which = replay.which;
-    let texts = [
+    let mut wanted = given([
         ("group", replay.group),
         ("key", which.key),
         ("type", which.event_type),
         ("id", which.id),
-    ];
-    for (name, value) in texts {
-        if let Some(value) = value {
-            wanted.insert(name.to_owned(), value.into());
-        }
-    }
+    ]);
     if let Some(rate) = replay.rate {
         wanted.insert("rate_per_second".to_owned(), rate.into());
     }
@@ -185,6 +179,14 @@ async fn replay(client: &Client, replay: Replay, as_json: bool) -> Done {
     )))
 }
 
+/// The values that were given, by their names in a request.
+fn given<const N: usize>(texts: [(&str, Option<String>); N]) -> Map<String, Value> {
+    let given = texts.into_iter();
+    given
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
+        .collect()
+}
+
 /// How each letter would end.
 fn would(answer: &Value) -> Table {
     let mut table = Table::new(&["LETTER", "KEY", "EVENT", "WOULD", "ERROR"]);
@@ -205,17 +207,11 @@ async fn discard(client: &Client, discard: Discard, as_json: bool) -> Done {
         let path = format!("{PATH}/{}/discard", segment(id));
         client.post(&path, &json!({})).await?
     } else {
-        let mut wanted = Map::new();
-        let texts = [
+        let wanted = given([
             ("group", discard.group),
             ("key", discard.key),
             ("type", discard.event_type),
-        ];
-        for (name, value) in texts {
-            if let Some(value) = value {
-                wanted.insert(name.to_owned(), value.into());
-            }
-        }
+        ]);
         client
             .post(&format!("{PATH}/discard"), &wanted.into())
             .await?

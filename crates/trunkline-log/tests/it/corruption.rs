@@ -10,7 +10,7 @@ use trunkline_bus::Transport;
 use trunkline_core::{Env, Envelope, Error, ErrorKind};
 use trunkline_log::{Log, LogConfig, Repair};
 
-use crate::support::{fill, open, padded, read_all, small};
+use crate::support::{fill, open, padded, read_all, segments, small};
 
 pub(crate) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
@@ -186,11 +186,6 @@ fn whole() -> &'static BTreeMap<u16, Vec<(u64, Envelope)>> {
 fn what_is_missing_at_the_end_is_no_lag() {
     let dir = tempfile::tempdir().unwrap();
     let crashed = tempfile::tempdir().unwrap();
-    let segments = |dir: &Path| {
-        let files = files(dir).into_iter();
-        let is_segment = |file: &PathBuf| file.extension().is_some_and(|e| e == "segment");
-        files.filter(is_segment).collect::<Vec<_>>()
-    };
     runtime().block_on(async {
         let log = open(small(dir.path()));
         fill(&log, 20).await;
@@ -300,10 +295,7 @@ proptest! {
 fn damage_in_the_middle_is_told_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     copy(SAMPLE.crashed.path(), dir.path());
-    let last = files(dir.path())
-        .into_iter()
-        .rfind(|path| path.extension().unwrap() == "segment");
-    let last = last.unwrap();
+    let last = segments(dir.path()).pop().unwrap();
     let mut bytes = fs::read(&last).unwrap();
     // Well inside: batches follow.
     bytes[2000] ^= 1;
@@ -322,10 +314,7 @@ fn damage_in_the_middle_is_told_with_its_place() {
 fn a_torn_tail_is_cut_and_told() {
     let dir = tempfile::tempdir().unwrap();
     copy(SAMPLE.crashed.path(), dir.path());
-    let last = files(dir.path())
-        .into_iter()
-        .rfind(|path| path.extension().unwrap() == "segment");
-    let last = last.unwrap();
+    let last = segments(dir.path()).pop().unwrap();
     let mut bytes = fs::read(&last).unwrap();
     let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     bytes.truncate(end - 50);

@@ -1,6 +1,6 @@
 //! What the tests share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use trunkline_bus::{Start, Subscribe, Subscription, Transport};
@@ -38,6 +38,17 @@ pub(crate) fn padded(key: &str, n: usize) -> Envelope {
     let mut event = numbered("t", key, n);
     event.data = format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(200)).into();
     event
+}
+
+/// The segment files of a log, oldest first.
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut segments: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "segment"))
+        .collect();
+    segments.sort();
+    segments
 }
 
 pub(crate) fn spec(group: Option<&str>, start: Start) -> Subscribe {

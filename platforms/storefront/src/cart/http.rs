@@ -166,14 +166,8 @@ async fn quote(cx: &Cx, item: &AddItem) -> Result<product::Quote> {
         product_id: item.product_id.clone(),
         variant_id: item.variant_id.clone(),
     };
-    let request = product::QuoteRequest { items: vec![item] };
-    let quotes: Vec<product::Quote> = cx
-        .service(product::NAME)?
-        .post("/internal/quotes")
-        .json(&request)
-        .send()
-        .await?;
-    quotes
+    product::quotes(cx, vec![item])
+        .await?
         .into_iter()
         .next()
         .ok_or_else(|| Error::internal("product-service made no quote"))

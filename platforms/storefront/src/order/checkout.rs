@@ -89,15 +89,7 @@ async fn priced(cx: &Cx, wanted: Vec<NewOrderItem>) -> Result<(Vec<OrderLine>, S
         product_id: item.product_id.clone(),
         variant_id: item.variant_id.clone(),
     });
-    let request = product::QuoteRequest {
-        items: items.collect(),
-    };
-    let quotes: Vec<product::Quote> = cx
-        .service(product::NAME)?
-        .post("/internal/quotes")
-        .json(&request)
-        .send()
-        .await?;
+    let quotes = product::quotes(cx, items.collect()).await?;
     let currency = quotes
         .first()
         .map(|quote| quote.currency.clone())

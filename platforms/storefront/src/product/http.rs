@@ -96,6 +96,15 @@ pub struct Quote {
     pub currency: String,
 }
 
+/// Asks product-service for quotes, on behalf of a service that may; as many as items, in their order.
+pub(crate) async fn quotes(cx: &Cx, items: Vec<QuoteItem>) -> Result<Vec<Quote>> {
+    cx.service(super::NAME)?
+        .post("/internal/quotes")
+        .json(&QuoteRequest { items })
+        .send()
+        .await
+}
+
 /// What to change of a product.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
