@@ -4,9 +4,13 @@ pub mod conformance;
 mod eventually;
 mod faulty;
 mod history;
+pub mod kafka;
+pub mod nats;
 mod ports;
 pub mod postgres;
 mod process;
+pub mod rabbitmq;
+pub mod redis;
 mod sample;
 pub mod smtp;
 

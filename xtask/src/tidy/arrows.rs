@@ -18,6 +18,10 @@ const MAP: &[(&str, &[&[&str]])] = &[
     ("saga", &[&["core"]]),
     ("call", &[CORE]),
     ("log", &[CORE, &["bus"]]),
+    ("redis", &[CORE, &["bus"]]),
+    ("rabbitmq", &[CORE, &["bus"]]),
+    ("kafka", &[CORE, &["bus"]]),
+    ("nats", &[CORE, &["bus"]]),
     ("store", &[CORE, &["bus"]]),
     ("gateway", &[CORE, &["call", "security"]]),
     (

@@ -1,0 +1,1 @@
+//! RabbitMQ as a transport: topic exchanges, confirms, manual acknowledgements.

@@ -1,0 +1,1 @@
+//! Redis: Streams for durable events, Pub/Sub for light ones.

@@ -1,0 +1,1 @@
+//! A real Kafka server for tests.

@@ -1,0 +1,1 @@
+//! A real RabbitMQ server for tests.
