@@ -81,6 +81,7 @@ impl Rig {
             partitions: 8,
             retention: None,
             retention_bytes: None,
+            groups: Vec::new(),
         };
         memory
             .declare(&lanes(&topic))

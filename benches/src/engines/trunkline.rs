@@ -32,6 +32,7 @@ async fn drive(setup: &Setup, log: Arc<dyn Transport>) -> Outcome {
         partitions: 1,
         retention: None,
         retention_bytes: None,
+        groups: Vec::new(),
     };
     log.declare(std::slice::from_ref(&topic)).await?;
     let spec = Subscribe {

@@ -50,6 +50,7 @@ mod tests {
             partitions: 7,
             retention: None,
             retention_bytes: None,
+            groups: Vec::new(),
         };
         let all = lanes(&topic);
         assert_eq!(all.len(), 3);

@@ -21,5 +21,5 @@ pub use lane::{lane, lanes};
 pub use parking::{DeadLetter, DeadLetterQuery, ParkingLot};
 pub use transport::{
     Capabilities, Delivery, PublishError, Receipt, Settlement, Settler, Start, Subscribe,
-    Subscription, TopicSpec, Transport,
+    Subscription, TopicSpec, Transport, UNREADABLE, partition_of, unreadable,
 };

@@ -17,6 +17,7 @@ mod envelope;
 mod error;
 mod event;
 mod key;
+mod message;
 pub mod schema;
 #[cfg(test)]
 mod testing;
@@ -33,6 +34,7 @@ pub use error::{Error, ErrorKind, Result, Retry, report};
 pub use event::{Event, EventData, Upcast};
 pub use jiff::Timestamp;
 pub use key::IntoKey;
+pub use message::{Form, Message};
 pub use schema::Registry as SchemaRegistry;
 pub use trace::TraceContext;
 pub use trunkline_macros::Event;

@@ -225,6 +225,7 @@ mod tests {
             partitions,
             retention: None,
             retention_bytes: None,
+            groups: Vec::new(),
         }
     }
 

@@ -187,6 +187,7 @@ fn read_topic(fields: &mut Fields<'_>) -> Option<Meta> {
         partitions,
         retention: (flags & 1 != 0).then_some(Duration::new(seconds, nanos)),
         retention_bytes: (flags & 2 != 0).then_some(bytes),
+        groups: Vec::new(),
     };
     Some(Meta::Topic { first_slot, spec })
 }
@@ -216,6 +217,7 @@ mod tests {
                     partitions: 8,
                     retention: Some(Duration::from_millis(1500)),
                     retention_bytes: None,
+                    groups: Vec::new(),
                 },
             },
             Meta::Group {

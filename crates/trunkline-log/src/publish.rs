@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use trunkline_bus::PublishError;
+use trunkline_bus::{PublishError, partition_of};
 use trunkline_core::{Envelope, Error, ErrorKind, Result};
 
 use crate::catalog::Slot;
@@ -90,7 +90,8 @@ impl Part {
         if envelope.encoded_bytes_max() > max.saturating_add(ENCODING_SLACK) {
             return Err(too_large(envelope, max));
         }
-        let Some(partition) = topic.partitions.get(partition_of(topic, envelope)) else {
+        let partition = partition_of(envelope.order_key(), topic.spec.partitions);
+        let Some(partition) = topic.partitions.get(usize::from(partition)) else {
             return Err(Error::internal("a topic without its partition"));
         };
         let begin = self.bytes.len();
@@ -117,19 +118,4 @@ fn too_large(envelope: &Envelope, max: usize) -> Error {
     )
     .with("id", &envelope.id)
     .with("bytes_max", max)
-}
-
-/// The partition that a key always takes: FNV-1a, so that it is the same in every run.
-fn partition_of(topic: &Topic, envelope: &Envelope) -> usize {
-    let count = topic.partitions.len();
-    if count <= 1 {
-        return 0;
-    }
-    let hash = envelope
-        .order_key()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    usize::try_from((hash ^ (hash >> 32)) % count as u64).unwrap_or(0)
 }

@@ -133,6 +133,7 @@ impl LogSubscription {
             offset: taken.offset,
             partition,
             redeliveries: taken.redeliveries,
+            unreadable: None,
             receipt: Receipt::new(self.member.clone(), token),
         }
     }

@@ -154,7 +154,7 @@ impl Transport for Log {
                 topics.iter().all(|spec| {
                     let topic = directory.names.get(&spec.name);
                     let topic = topic.and_then(|at| directory.topics.get(*at));
-                    topic.is_some_and(|topic| topic.spec == *spec)
+                    topic.is_some_and(|topic| topic.spec.is_same_topic(spec))
                 })
             };
             if known && !self.owner.shared.pending.lock().closing {

@@ -226,11 +226,13 @@ impl FaultySubscription {
         drop(open);
         let settler: Arc<dyn Settler> = self.receipts.clone();
         let doubled = self.receipts.dice.falls(|plan| plan.duplicate);
-        let copy = |token| Delivery {
+        let mut unreadable = delivery.unreadable;
+        let mut copy = |token| Delivery {
             envelope: delivery.envelope.clone(),
             offset: delivery.offset,
             partition: delivery.partition,
             redeliveries: delivery.redeliveries,
+            unreadable: unreadable.take(),
             receipt: Receipt::new(settler.clone(), token),
         };
         into.push(copy(token));

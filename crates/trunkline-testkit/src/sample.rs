@@ -11,6 +11,7 @@ pub fn topic(name: &str, partitions: u16) -> TopicSpec {
         partitions,
         retention: None,
         retention_bytes: None,
+        groups: Vec::new(),
     }
 }
 

@@ -249,10 +249,21 @@ impl Actor {
         };
         lane.source.delivered();
         lane.held += deliveries.len();
-        for delivery in deliveries {
+        for mut delivery in deliveries {
             let topic = lane.topic(&delivery.envelope.topic);
+            let unreadable = delivery.unreadable.take();
             let item = Item::new(delivery, topic);
-            if self.parked.contains(&item.key()) {
+            if let Some(error) = unreadable {
+                tracing::warn!(
+                    service = %self.config.service, group = %self.config.group,
+                    topic = %item.envelope.topic, place = %item.envelope.id,
+                    error = %trunkline_core::report(&error), "a message is no event; it is parked"
+                );
+                self.meters.failed(&item.envelope, true);
+                self.counts.failed += 1;
+                self.counts.parked += 1;
+                self.parked.push(item, class, Some(&error), &self.ports.env);
+            } else if self.parked.contains(&item.key()) {
                 self.counts.parked += 1;
                 self.parked.push(item, class, None, &self.ports.env);
             } else {

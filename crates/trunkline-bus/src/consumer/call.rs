@@ -55,6 +55,12 @@ pub(super) async fn call(
     limit: Duration,
 ) -> (Ended, Duration) {
     let began = Instant::now();
+    if let [event] = batch
+        && let Some(error) = no_event(event)
+    {
+        let ended = Ended::Outcomes(vec![Outcome::Failed(error)]);
+        return (ended, began.elapsed());
+    }
     let work = AssertUnwindSafe(async { handler.handle(batch, attempt).await }).catch_unwind();
     let ended = match timeout(limit, work).await {
         Ok(Ok(outcomes)) => Ended::Outcomes(outcomes),
@@ -69,6 +75,16 @@ pub(super) async fn call(
         ),
     };
     (ended, began.elapsed())
+}
+
+/// Why a message that is no event is not given to a handler, which would take it for somebody else's and
+/// so for done.
+pub(super) fn no_event(event: &Envelope) -> Option<Error> {
+    let message = "the message is no event: discard it, and publish anew what it should have been";
+    let is_one = event.event_type != crate::UNREADABLE;
+    (!is_one).then(|| {
+        Error::new(ErrorKind::InvalidInput, "event_unreadable", message).with("place", &event.id)
+    })
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> Error {

@@ -107,7 +107,20 @@ impl Lane {
                     queue.waiting.push_front(item);
                     break;
                 }
-                batch.push(item);
+                if item.meta.receipt.begin() {
+                    batch.push(item);
+                } else {
+                    self.held -= 1;
+                }
+            }
+            if batch.len() == before {
+                // All of it is another member's by now, and with it what comes next of this key.
+                if queue.waiting.is_empty() {
+                    self.keys.remove(&key);
+                } else {
+                    self.ready.push_back(key);
+                }
+                continue;
             }
             queue.state = KeyState::Running;
             self.keys_running += 1;

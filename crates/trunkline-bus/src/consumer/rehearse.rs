@@ -6,7 +6,7 @@ use futures::FutureExt;
 use trunkline_core::{Envelope, Error, ErrorKind, report};
 use trunkline_telemetry::Scope;
 
-use super::call::silent;
+use super::call::{no_event, silent};
 use super::replay::Replay;
 use super::{Inner, ReplayOutcome};
 use crate::{DeadLetter, Outcome};
@@ -92,6 +92,9 @@ impl Replay<'_> {
 /// Tries events without effect, bounded as any call of the handler is.
 async fn rehearsed(inner: &Inner, events: &[Envelope]) -> Option<Vec<Outcome>> {
     let first = events.first()?;
+    if let Some(error) = no_event(first) {
+        return Some(vec![Outcome::Failed(error)]);
+    }
     let scope = Scope {
         service: inner.config.service.clone(),
         correlation_id: first.correlation_id.clone(),

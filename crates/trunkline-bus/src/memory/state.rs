@@ -75,18 +75,16 @@ impl State {
             return Err(closed());
         }
         for spec in specs {
-            check(spec)?;
-            if let Some(topic) = self
-                .names
-                .get(&spec.name)
-                .and_then(|at| self.topics.get(*at))
-            {
-                if topic.spec != *spec {
-                    return Err(
-                        Error::conflict("topic_differs", "the topic has another shape")
-                            .with("topic", &spec.name),
-                    );
+            spec.check()?;
+            let known = self.names.get(&spec.name).copied();
+            if let Some(topic) = known.and_then(|at| self.topics.get_mut(at)) {
+                if topic.spec.partitions != spec.partitions {
+                    let message = "the topic exists with another number of partitions";
+                    return Err(Error::conflict("topic_differs", message)
+                        .with("topic", &spec.name)
+                        .with("partitions", topic.spec.partitions));
                 }
+                topic.spec = spec.clone();
                 continue;
             }
             self.names.insert(spec.name.clone(), self.topics.len());
@@ -289,17 +287,3 @@ impl State {
 
 /// The longest pause: beyond it, the sum with the present would overflow.
 const PAUSE_MAX: Duration = Duration::from_secs(30 * 365 * 86_400);
-
-fn check(spec: &TopicSpec) -> Result<()> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    let name = &spec.name;
-    if name.is_empty() || name.len() > 200 || !name.bytes().all(allowed) {
-        let message = "expected 1 to 200 ASCII letters, digits, '.', '_' or '-'";
-        return Err(Error::invalid("topic_name_invalid", message).with("topic", name));
-    }
-    if spec.partitions == 0 {
-        let message = "expected at least one partition";
-        return Err(Error::invalid("topic_partitions_invalid", message).with("topic", name));
-    }
-    Ok(())
-}

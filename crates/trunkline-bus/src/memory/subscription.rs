@@ -37,6 +37,7 @@ impl MemorySubscription {
             offset,
             partition: u16::try_from(partition).unwrap_or(u16::MAX),
             redeliveries: taken.redeliveries,
+            unreadable: None,
             receipt: Receipt::new(self.member.clone(), taken.token),
         }
     }

@@ -68,14 +68,11 @@ impl Topic {
         }
     }
 
-    /// The partition that a key always takes: FNV-1a, so that it is the same in every run.
     pub(super) fn partition_of(&self, envelope: &Envelope) -> usize {
-        let key = envelope.key.as_ref().unwrap_or(&envelope.id);
-        let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let count = self.partitions.len().max(1) as u64;
-        usize::try_from((hash ^ (hash >> 32)) % count).unwrap_or(0)
+        usize::from(crate::partition_of(
+            envelope.order_key(),
+            self.spec.partitions,
+        ))
     }
 
     /// The lowest offset of a partition that some group has not settled.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytestring::ByteString;
 use trunkline_bus::TopicSpec;
 use trunkline_core::{Error, Result};
 
@@ -11,7 +10,7 @@ use super::Writer;
 use crate::catalog::Catalog;
 use crate::format::BATCH_HEADER_BYTES;
 use crate::group::Group;
-use crate::meta::{Meta, NAME_BYTES_MAX};
+use crate::meta::Meta;
 use crate::partition::Partition;
 use crate::shared::{Control, Directory, Topic};
 
@@ -71,7 +70,7 @@ impl Writer {
         let mut next_slot = self.catalog.next_slot();
         let mut metas: Vec<Meta> = Vec::new();
         for spec in specs {
-            check_topic(spec)?;
+            spec.check()?;
             let in_batch = metas.iter().find_map(|meta| match meta {
                 Meta::Topic {
                     first_slot,
@@ -84,7 +83,7 @@ impl Writer {
                 .topic(&spec.name)
                 .map(|topic| (topic.first_slot, &topic.spec));
             match in_batch.or(known) {
-                Some((_, known)) if known == spec => {}
+                Some((_, known)) if known.is_same_topic(spec) => {}
                 Some((first_slot, known)) if known.partitions == spec.partitions => {
                     metas.push(Meta::Topic {
                         first_slot,
@@ -149,19 +148,4 @@ pub(crate) fn build_directory(catalog: &Catalog, before: &Directory) -> Director
         }));
     }
     directory
-}
-
-/// Whether a topic may be declared so.
-fn check_topic(spec: &TopicSpec) -> Result<()> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    let name: &ByteString = &spec.name;
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(allowed) {
-        let message = "expected 1 to 200 ASCII letters, digits, '.', '_' or '-'";
-        return Err(Error::invalid("topic_name_invalid", message).with("topic", name));
-    }
-    if spec.partitions == 0 {
-        let message = "expected at least one partition";
-        return Err(Error::invalid("topic_partitions_invalid", message).with("topic", name));
-    }
-    Ok(())
 }

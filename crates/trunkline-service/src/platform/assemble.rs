@@ -209,6 +209,7 @@ fn topics_of_declared(events: &[EventDecl]) -> Vec<TopicSpec> {
             partitions: 1,
             retention: Some(Duration::from_secs(7 * 86_400)),
             retention_bytes: None,
+            groups: Vec::new(),
         })
         .collect()
 }

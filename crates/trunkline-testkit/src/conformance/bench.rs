@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use trunkline_bus::{Delivery, Start, Subscribe, Subscription, Transport};
+use trunkline_bus::{Delivery, Start, Subscribe, Subscription, TopicSpec, Transport};
 use trunkline_core::Envelope;
 
 use super::Engine;
@@ -14,6 +14,9 @@ use crate::{numbered, topic};
 const COMES: Duration = Duration::from_secs(20);
 /// How long to look whether something comes that must not. Too short only weakens the case.
 const QUIET: Duration = Duration::from_millis(100);
+
+/// The groups that topics are declared for.
+pub(super) const GROUPS: [&str; 3] = ["g", "first", "second"];
 
 /// An engine, opened for one case.
 #[expect(
@@ -42,11 +45,18 @@ impl Bench {
         self.transport = self.engine.open().await.expect("it opens again");
     }
 
+    /// Declares a topic for [`GROUPS`].
     pub(super) async fn declare(&self, name: &str, partitions: u16) {
-        self.transport
-            .declare(&[topic(name, partitions)])
-            .await
-            .expect("a topic is declared");
+        self.declare_for(name, partitions, &GROUPS).await;
+    }
+
+    pub(super) async fn declare_for(&self, name: &str, partitions: u16, groups: &[&str]) {
+        let topic = TopicSpec {
+            groups: groups.iter().map(|group| (*group).into()).collect(),
+            ..topic(name, partitions)
+        };
+        let declared = self.transport.declare(&[topic]).await;
+        declared.expect("a topic is declared");
     }
 
     pub(super) async fn publish(&self, batch: &[Envelope]) {
@@ -76,8 +86,13 @@ impl Bench {
         self.join(&spec(name, Some(group), Start::Committed)).await
     }
 
+    /// Reads what is published to `name` from now on, on its own.
+    pub(super) async fn reader(&self, name: &str) -> Box<dyn Subscription> {
+        self.reader_from(name, Start::Latest).await
+    }
+
     /// Reads `name` on its own, from `start`.
-    pub(super) async fn reader(&self, name: &str, start: Start) -> Box<dyn Subscription> {
+    pub(super) async fn reader_from(&self, name: &str, start: Start) -> Box<dyn Subscription> {
         self.join(&spec(name, None, start)).await
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn all() -> Vec<Case> {
 
 async fn an_event_comes_as_it_was_published(bench: Bench) {
     bench.declare("t", 1).await;
+    let mut reader = bench.reader("t").await;
     let mut rich = event("t", "key ü", "id-1", r#"{"a":1.10}"#);
     rich.version = Version::new(2, 7);
     rich.causation_id = Some("cause".into());
@@ -57,7 +58,6 @@ async fn an_event_comes_as_it_was_published(bench: Bench) {
         ("empty".into(), "\"\"".into()),
     ];
     bench.publish(std::slice::from_ref(&rich)).await;
-    let mut reader = bench.reader("t", Start::Earliest).await;
     let got = take(&mut *reader, 1).await;
     assert_eq!(got[0].envelope, rich);
     assert_eq!(got[0].redeliveries, 0);
@@ -65,6 +65,7 @@ async fn an_event_comes_as_it_was_published(bench: Bench) {
 
 async fn empty_and_large_data_come_whole(bench: Bench) {
     bench.declare("t", 1).await;
+    let mut reader = bench.reader("t").await;
     let large: Vec<u8> = (0..1_000_000_u32)
         .map(|n| u8::try_from(n % 251).unwrap_or(0))
         .collect();
@@ -73,7 +74,6 @@ async fn empty_and_large_data_come_whole(bench: Bench) {
         event("t", "k", "large", large.clone()),
     ];
     bench.publish(&batch).await;
-    let mut reader = bench.reader("t", Start::Earliest).await;
     let got = consume(&mut *reader, 2).await;
     assert!(got[0].data.is_empty());
     assert_eq!(got[1].data, large);
@@ -81,10 +81,10 @@ async fn empty_and_large_data_come_whole(bench: Bench) {
 
 async fn an_event_without_a_key_is_delivered(bench: Bench) {
     bench.declare("t", 3).await;
+    let mut reader = bench.reader("t").await;
     let mut keyless = event("t", "", "id-1", "1");
     keyless.key = None;
     bench.publish(std::slice::from_ref(&keyless)).await;
-    let mut reader = bench.reader("t", Start::Earliest).await;
     assert_eq!(consume(&mut *reader, 1).await, [keyless]);
 }
 
@@ -95,8 +95,8 @@ async fn an_empty_batch_is_published(bench: Bench) {
 
 async fn a_batch_keeps_its_order(bench: Bench) {
     bench.declare("t", 1).await;
+    let mut reader = bench.reader("t").await;
     bench.publish_numbered("t", "k", 0..100).await;
-    let mut reader = bench.reader("t", Start::Earliest).await;
     let got = take(&mut *reader, 100).await;
     assert!(
         got.windows(2).all(|pair| pair[0].offset < pair[1].offset),
@@ -110,7 +110,7 @@ async fn a_batch_keeps_its_order(bench: Bench) {
 
 async fn a_key_keeps_its_order_over_many_batches(bench: Bench) {
     bench.declare("t", 8).await;
-    let mut reader = bench.reader("t", Start::Earliest).await;
+    let mut reader = bench.reader("t").await;
     for round in 0..20 {
         let keys = (0..10).map(|key| format!("k{key}"));
         let batch: Vec<_> = keys
@@ -136,13 +136,13 @@ async fn a_key_keeps_its_order_over_many_batches(bench: Bench) {
 
 async fn a_key_always_takes_the_same_partition(bench: Bench) {
     bench.declare("t", 5).await;
+    let mut reader = bench.reader("t").await;
     for n in 0..20 {
         let batch: Vec<_> = (0..10)
             .map(|key| numbered("t", &format!("k{key}"), n))
             .collect();
         bench.publish(&batch).await;
     }
-    let mut reader = bench.reader("t", Start::Earliest).await;
     let mut partitions = HashMap::new();
     for delivery in take(&mut *reader, 200).await {
         assert!(delivery.partition < 5);
@@ -159,6 +159,7 @@ async fn a_key_always_takes_the_same_partition(bench: Bench) {
 
 async fn concurrent_publishers_lose_nothing(bench: Bench) {
     bench.declare("t", 4).await;
+    let mut reader = bench.reader("t").await;
     let mut publishers = tokio::task::JoinSet::new();
     for publisher in 0..8 {
         let transport = bench.transport.clone();
@@ -173,7 +174,6 @@ async fn concurrent_publishers_lose_nothing(bench: Bench) {
             }
         });
     }
-    let mut reader = bench.reader("t", Start::Earliest).await;
     let got = consume(&mut *reader, 400).await;
     publishers.join_all().await;
     for publisher in 0..8 {
@@ -190,7 +190,7 @@ async fn several_topics_come_through_one_subscription(bench: Bench) {
     bench.declare("b.high", 1).await;
     let spec = Subscribe {
         topics: vec!["a".into(), "b.high".into()],
-        ..spec("", None, Start::Earliest)
+        ..spec("", None, Start::Latest)
     };
     let mut reader = bench.join(&spec).await;
     bench
@@ -223,6 +223,7 @@ async fn an_undeclared_topic_is_refused(bench: Bench) {
 
 async fn a_batch_with_a_bad_event_keeps_its_prefix(bench: Bench) {
     bench.declare("t", 1).await;
+    let mut reader = bench.reader("t").await;
     let batch = [
         numbered("t", "k", 0),
         numbered("nowhere", "k", 1),
@@ -235,12 +236,12 @@ async fn a_batch_with_a_bad_event_keeps_its_prefix(bench: Bench) {
     );
     assert_eq!(refused.error.retry(), Retry::Permanent);
     bench.publish(&[numbered("t", "k", 3)]).await;
-    let mut reader = bench.reader("t", Start::Earliest).await;
     assert_eq!(ids(&consume(&mut *reader, 2).await), ["k/0", "k/3"]);
 }
 
 async fn a_batch_with_a_bad_event_is_not_published(bench: Bench) {
     bench.declare("t", 1).await;
+    let mut reader = bench.reader("t").await;
     let batch = [
         numbered("t", "k", 0),
         numbered("nowhere", "k", 1),
@@ -249,15 +250,14 @@ async fn a_batch_with_a_bad_event_is_not_published(bench: Bench) {
     let refused = bench.transport.publish(&batch).await.unwrap_err();
     assert_eq!(refused.accepted, 0);
     bench.publish(&[numbered("t", "k", 3)]).await;
-    let mut reader = bench.reader("t", Start::Earliest).await;
     assert_eq!(ids(&consume(&mut *reader, 1).await), ["k/3"]);
 }
 
 async fn declaring_again_changes_nothing(bench: Bench) {
     bench.declare("t", 3).await;
+    let mut reader = bench.reader("t").await;
     bench.publish_numbered("t", "k", 0..3).await;
     bench.declare("t", 3).await;
-    let mut reader = bench.reader("t", Start::Earliest).await;
     assert_eq!(ids(&consume(&mut *reader, 3).await), ids_of("k", 0..3));
 }
 
@@ -287,7 +287,7 @@ async fn bad_topics_are_refused(bench: Bench) {
 
 async fn a_bad_subscription_is_refused(bench: Bench) {
     bench.declare("t", 1).await;
-    let good = spec("t", None, Start::Earliest);
+    let good = spec("t", None, Start::Latest);
     let nothing = Subscribe {
         topics: Vec::new(),
         ..good.clone()
@@ -308,7 +308,7 @@ async fn a_bad_subscription_is_refused(bench: Bench) {
 
 async fn closing_wakes_who_waits(bench: Bench) {
     bench.declare("t", 1).await;
-    let mut reader = bench.reader("t", Start::Earliest).await;
+    let mut reader = bench.reader("t").await;
     let transport = bench.transport.clone();
     // `next` is polled first and blocks; then the transport is closed.
     let (next, closed) = futures::join!(reader.next(10), transport.close());
@@ -332,7 +332,7 @@ async fn closing_twice_is_fine_and_ends_everything(bench: Bench) {
     assert_eq!(refused.accepted, 0);
     let refused = bench
         .transport
-        .subscribe(&spec("t", None, Start::Earliest))
+        .subscribe(&spec("t", None, Start::Latest))
         .await;
     assert_eq!(
         refused.expect_err("it is closed").kind(),
@@ -344,7 +344,7 @@ async fn closing_twice_is_fine_and_ends_everything(bench: Bench) {
 
 async fn next_is_cancel_safe(bench: Bench) {
     bench.declare("t", 1).await;
-    let mut reader = bench.reader("t", Start::Earliest).await;
+    let mut reader = bench.reader("t").await;
     let transport = bench.transport.clone();
     let publisher = async move {
         for n in 0..200 {
@@ -377,8 +377,8 @@ async fn next_is_cancel_safe(bench: Bench) {
 
 async fn next_gives_no_more_than_asked(bench: Bench) {
     bench.declare("t", 2).await;
+    let mut reader = bench.reader("t").await;
     bench.publish_numbered("t", "k", 0..10).await;
-    let mut reader = bench.reader("t", Start::Earliest).await;
     for _ in 0..10 {
         let got = reader.next(1).await.expect("a delivery comes");
         assert_eq!(got.len(), 1);

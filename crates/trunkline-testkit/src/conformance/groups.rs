@@ -13,7 +13,7 @@ use crate::{Expected, History, numbered};
 
 pub(super) fn all() -> Vec<Case> {
     vec![
-        case!(a_new_group_starts_at_the_earliest, needs groups),
+        case!(a_declared_group_misses_nothing, needs groups),
         case!(groups_each_get_everything, needs groups),
         case!(readers_without_a_group_each_get_everything),
         case!(members_share_and_exclude_each_other, needs groups),
@@ -43,11 +43,27 @@ async fn groups_are_refused(bench: Bench) {
     );
 }
 
-async fn a_new_group_starts_at_the_earliest(bench: Bench) {
-    bench.declare("t", 1).await;
+async fn a_declared_group_misses_nothing(bench: Bench) {
+    bench.declare_for("t", 3, &["g"]).await;
     bench.publish_numbered("t", "k", 0..3).await;
+    bench.declare_for("t", 3, &["later", "g"]).await;
+    bench.publish_numbered("t", "k", 3..6).await;
+    // Naming fewer takes none away.
+    bench.declare_for("t", 3, &[]).await;
     let mut member = bench.group("t", "g").await;
-    assert_eq!(ids(&consume(&mut *member, 3).await), ids_of("k", 0..3));
+    assert_eq!(ids(&consume(&mut *member, 6).await), ids_of("k", 0..6));
+    quiet(&mut *member).await;
+    let mut later = bench.group("t", "later").await;
+    let got = ids(&take(&mut *later, 3)
+        .await
+        .into_iter()
+        .map(ack)
+        .collect::<Vec<_>>());
+    // What was published before it was declared comes too, where the engine still has it.
+    assert!(
+        got == ids_of("k", 0..3) || got == ids_of("k", 3..6),
+        "{got:?}"
+    );
 }
 
 async fn groups_each_get_everything(bench: Bench) {
@@ -61,15 +77,11 @@ async fn groups_each_get_everything(bench: Bench) {
 
 async fn readers_without_a_group_each_get_everything(bench: Bench) {
     bench.declare("t", 1).await;
-    let mut first = bench.reader("t", Start::Earliest).await;
-    let mut second = bench.reader("t", Start::Earliest).await;
+    let mut first = bench.reader("t").await;
+    let mut second = bench.reader("t").await;
     bench.publish_numbered("t", "k", 0..5).await;
     assert_eq!(ids(&consume(&mut *first, 5).await), ids_of("k", 0..5));
     assert_eq!(ids(&consume(&mut *second, 5).await), ids_of("k", 0..5));
-    // A reader remembers nothing: the next one begins anew.
-    drop(first);
-    let mut third = bench.reader("t", Start::Earliest).await;
-    assert_eq!(ids(&consume(&mut *third, 5).await), ids_of("k", 0..5));
 }
 
 async fn members_share_and_exclude_each_other(bench: Bench) {
