@@ -52,7 +52,7 @@ impl Planted {
             Bug::PublishedTwice => return vec![event.clone(), event],
             Bug::HeadersLost => event.extensions.clear(),
             Bug::BodyCut if event.data.len() > 65_536 => event.data = event.data.slice(..65_536),
-            Bug::PartitionAtRandom => {
+            Bug::PartitionAtRandom if event.key.is_some() => {
                 let key = event.key.take().unwrap_or_default();
                 event.key = Some(format!("{number}").into());
                 event.extensions.push(("realkey".into(), key));
