@@ -10,6 +10,7 @@ mod publish;
 mod service;
 mod subscribe;
 mod topics;
+pub mod topology;
 mod transport;
 mod wire;
 

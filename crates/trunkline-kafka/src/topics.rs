@@ -49,8 +49,10 @@ pub(crate) struct NewShape {
     pub(crate) partitions: i32,
     /// None for what the cluster is set to.
     pub(crate) replication: Option<u16>,
-    pub(crate) retention_ms: i64,
-    pub(crate) retention_bytes: i64,
+    /// None for what the cluster is set to.
+    pub(crate) retention_ms: Option<i64>,
+    /// None for what the cluster is set to.
+    pub(crate) retention_bytes: Option<i64>,
 }
 
 /// The topics that are known, and the clients that ask for the others.
@@ -180,6 +182,19 @@ impl Topics {
         .await
     }
 
+    /// How many brokers the cluster has.
+    pub(crate) async fn brokers(&self) -> Result<usize> {
+        const ASKING: &str = "asking for the brokers";
+        let (probe, limit) = (self.probe(), self.config.limit);
+        blocking(limit, ASKING, move || {
+            // Any topic will do: brokers are told with each.
+            let metadata = probe.client().fetch_metadata(Some("trunkline"), limit);
+            let metadata = metadata.map_err(|failed| error::kafka(ASKING, failed))?;
+            Ok(metadata.brokers().len())
+        })
+        .await
+    }
+
     fn admin(&self) -> Result<Arc<AdminClient<DefaultClientContext>>> {
         if let Some(admin) = self.admin.get() {
             return Ok(admin.clone());
@@ -246,18 +261,27 @@ impl Topics {
 
     /// Makes a topic and waits until brokers know it. Says whether it was made: somebody else may have.
     pub(crate) async fn make(&self, shape: &NewShape) -> Result<bool> {
-        let (age, size) = (
-            shape.retention_ms.to_string(),
-            shape.retention_bytes.to_string(),
-        );
         let replication = shape.replication.map_or(-1, i32::from);
-        let new = NewTopic::new(
+        let settings = [
+            (
+                "retention.ms",
+                shape.retention_ms.map(|age| age.to_string()),
+            ),
+            (
+                "retention.bytes",
+                shape.retention_bytes.map(|bytes| bytes.to_string()),
+            ),
+        ];
+        let mut new = NewTopic::new(
             &shape.full,
             shape.partitions,
             TopicReplication::Fixed(replication),
-        )
-        .set("retention.ms", &age)
-        .set("retention.bytes", &size);
+        );
+        for (name, value) in &settings {
+            if let Some(value) = value {
+                new = new.set(name, value);
+            }
+        }
         let doing = "making a topic";
         let made = self.admin()?.create_topics([&new], &self.options()).await;
         let made = made.map_err(|error| self.admin_error(doing, error))?;
@@ -330,8 +354,8 @@ impl Topics {
             full: self.config.full(&spec.name),
             partitions: i32::from(spec.partitions),
             replication: self.config.replication,
-            retention_ms: spec.retention.map_or(-1, millis),
-            retention_bytes: spec.retention_bytes.map_or(-1, share),
+            retention_ms: Some(spec.retention.map_or(-1, millis)),
+            retention_bytes: Some(spec.retention_bytes.map_or(-1, share)),
         }
     }
 }
@@ -343,13 +367,18 @@ fn same(spec: &TopicSpec, wanted: &NewShape, found: &Shape) -> Result<()> {
         wanted.retention_ms,
         wanted.retention_bytes,
     );
-    if expected == (found.partitions, found.retention_ms, found.retention_bytes) {
+    let found = (
+        found.partitions,
+        Some(found.retention_ms),
+        Some(found.retention_bytes),
+    );
+    if expected == found {
         return Ok(());
     }
-    let told = |(partitions, age, bytes): (i32, i64, i64)| {
+    let told = |(partitions, age, bytes): (i32, Option<i64>, Option<i64>)| {
+        let (age, bytes) = (age.unwrap_or(-1), bytes.unwrap_or(-1));
         format!("partitions {partitions}, retention.ms {age}, retention.bytes {bytes}")
     };
-    let found = (found.partitions, found.retention_ms, found.retention_bytes);
     let message = "the topic exists in another shape";
     Err(Error::conflict("kafka_topic_conflict", message)
         .with("topic", &spec.name)
