@@ -27,6 +27,7 @@
 mod bench;
 mod cases;
 mod durable;
+mod faults;
 mod groups;
 mod replay;
 
@@ -34,8 +35,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, LocalBoxFuture};
 use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use trunkline_bus::{Capabilities, Transport};
 use trunkline_core::Result;
 
@@ -43,12 +45,37 @@ pub use self::bench::Bench;
 
 /// How long a case may take.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long a case that breaks a server may take.
+const FAULT_LIMIT: Duration = Duration::from_secs(240);
 
 /// A place where a transport can be opened, and opened again: a folder, a broker's namespace. Each case
 /// gets one of its own.
 pub trait Engine: Send + Sync + 'static {
     /// Opens the transport. Opened again after it was closed, a durable one finds what it kept.
     fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>>;
+
+    /// The server behind it, if this place is one whose server may be broken.
+    fn server(&self) -> Option<&dyn Breakable> {
+        None
+    }
+}
+
+/// A server that a case may break; each call returns when it is done.
+pub trait Breakable: Send + Sync {
+    /// Kills it (`SIGKILL`).
+    fn kill(&self);
+
+    /// Starts it again on the same address with what it had kept, and waits until it takes connections.
+    fn restart(&self);
+
+    /// Stops it where it is (`SIGSTOP`).
+    fn pause(&self);
+
+    /// Lets it go on (`SIGCONT`).
+    fn resume(&self);
+
+    /// Cuts every connection to it when so many more bytes have passed; a [`Proxy`](crate::Proxy) in front of it does.
+    fn cut_after(&self, bytes: u32);
 }
 
 /// A case of the suite.
@@ -56,7 +83,7 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// The capability it is about.
     pub(crate) needs: Option<Need>,
-    pub(crate) run: fn(Bench) -> BoxFuture<'static, ()>,
+    pub(crate) run: fn(Bench) -> LocalBoxFuture<'static, ()>,
 }
 
 /// A capability, and whether the case is for transports that have it or for those that lack it.
@@ -72,7 +99,7 @@ macro_rules! case {
         $crate::conformance::Case {
             name: stringify!($run),
             needs: None,
-            run: |bench| futures::FutureExt::boxed($run(bench)),
+            run: |bench| futures::FutureExt::boxed_local($run(bench)),
         }
     };
     ($run:ident, needs $capability:ident) => {
@@ -89,7 +116,7 @@ macro_rules! case {
                 has: |capabilities| capabilities.$capability,
                 wanted: $wanted,
             }),
-            run: |bench| futures::FutureExt::boxed($run(bench)),
+            run: |bench| futures::FutureExt::boxed_local($run(bench)),
         }
     };
 }
@@ -100,8 +127,28 @@ pub fn conformance<E: Engine>(
     name: &str,
     fresh: impl Fn() -> E + Send + Sync + 'static,
 ) -> ExitCode {
+    suite(name, arc(fresh), None)
+}
+
+/// The same for a transport with a server: `breakable` makes places on one whose server the cases may break, one case
+/// after the other.
+pub fn conformance_with_faults<E: Engine, B: Engine>(
+    name: &str,
+    fresh: impl Fn() -> E + Send + Sync + 'static,
+    breakable: impl Fn() -> B + Send + Sync + 'static,
+) -> ExitCode {
+    suite(name, arc(fresh), Some(arc(breakable)))
+}
+
+/// Makes places.
+type Fresh = Arc<dyn Fn() -> Arc<dyn Engine> + Send + Sync>;
+
+fn arc<E: Engine>(fresh: impl Fn() -> E + Send + Sync + 'static) -> Fresh {
+    Arc::new(move || Arc::new(fresh()))
+}
+
+fn suite(name: &str, fresh: Fresh, breakable: Option<Fresh>) -> ExitCode {
     let arguments = Arguments::from_args();
-    let fresh: Arc<dyn Fn() -> Arc<dyn Engine> + Send + Sync> = Arc::new(move || Arc::new(fresh()));
     let capabilities = match runtime().block_on(async { capabilities(&*fresh()).await }) {
         Ok(capabilities) => capabilities,
         Err(error) => {
@@ -112,12 +159,42 @@ pub fn conformance<E: Engine>(
     let all = cases::all()
         .into_iter()
         .chain(groups::all())
-        .chain(replay::all());
-    let all = all.chain(durable::all());
-    let trials = all
-        .map(|case| trial(name, case, &capabilities, fresh.clone()))
+        .chain(replay::all())
+        .chain(durable::all());
+    let mut trials: Vec<Trial> = all
+        .map(|case| trial(name, case, &capabilities, fresh.clone(), LIMIT))
         .collect();
+    if let Some(breakable) = breakable {
+        let alone = Arc::new(Mutex::new(()));
+        let fresh: Fresh = Arc::new(move || {
+            let place = Alone {
+                _turn: alone.clone().blocking_lock_owned(),
+                inner: breakable(),
+            };
+            Arc::new(place)
+        });
+        let faults = faults::all().into_iter();
+        trials.extend(
+            faults.map(|case| trial(name, case, &capabilities, fresh.clone(), FAULT_LIMIT)),
+        );
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A place whose server nobody else breaks meanwhile.
+struct Alone {
+    inner: Arc<dyn Engine>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Engine for Alone {
+    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+        self.inner.open()
+    }
+
+    fn server(&self) -> Option<&dyn Breakable> {
+        self.inner.server()
+    }
 }
 
 async fn capabilities(engine: &dyn Engine) -> Result<Capabilities> {
@@ -131,7 +208,8 @@ fn trial(
     transport: &str,
     case: Case,
     capabilities: &Capabilities,
-    fresh: Arc<dyn Fn() -> Arc<dyn Engine> + Send + Sync>,
+    fresh: Fresh,
+    limit: Duration,
 ) -> Trial {
     let excluded = case
         .needs
@@ -145,11 +223,13 @@ fn trial(
     let run = case.run;
     let body = move || -> Result<(), Failed> {
         let runtime = runtime();
+        // A place may have to wait for its turn: before the limit begins.
+        let place = fresh();
         runtime.block_on(async move {
-            let bench = Bench::open(fresh()).await;
-            let work = tokio::time::timeout(LIMIT, run(bench));
+            let bench = Bench::open(place).await;
+            let work = tokio::time::timeout(limit, run(bench));
             work.await
-                .map_err(|_| Failed::from(format!("not done within {LIMIT:?}")))
+                .map_err(|_| Failed::from(format!("not done within {limit:?}")))
         })
     };
     Trial::test(format!("{transport}::{name}"), body).with_ignored_flag(excluded)

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use trunkline_bus::{Delivery, Start, Subscribe, Subscription, TopicSpec, Transport};
 use trunkline_core::Envelope;
 
-use super::Engine;
+use super::{Breakable, Engine};
 use crate::{numbered, topic};
 
 /// How long to wait for what must come.
@@ -37,6 +37,12 @@ impl Bench {
     pub async fn open(engine: Arc<dyn Engine>) -> Self {
         let transport = engine.open().await.expect("the transport opens");
         Self { engine, transport }
+    }
+
+    /// The server, to be broken.
+    pub(super) fn server(&self) -> &dyn Breakable {
+        let server = self.engine.server();
+        server.expect("a case that breaks a server has a place with one")
     }
 
     /// Closes the transport and opens it again at the same place.
