@@ -10,15 +10,15 @@
 )]
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use trunkline_bus::Transport;
 use trunkline_core::{Env, Result};
 use trunkline_kafka::{KafkaConfig, connect};
-use trunkline_testkit::conformance::{Engine, conformance};
+use trunkline_testkit::conformance::{Breakable, Engine, conformance_with_faults};
 use trunkline_testkit::kafka::Server;
 
 /// A prefix of its own on the server that all cases share.
@@ -27,19 +27,52 @@ struct Prefixed(String);
 impl Engine for Prefixed {
     fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
         let settings = "session_ms=2000&heartbeat_ms=50&commit_ms=20&handover_ms=3000";
-        let url = format!("{}?prefix={}&{settings}", Server::shared().url(), self.0);
-        async move {
-            let kafka = connect(KafkaConfig::from_url(&url)?, Env::system()).await?;
-            Ok(Arc::new(kafka) as Arc<dyn Transport>)
-        }
-        .boxed()
+        open(format!(
+            "{}?prefix={}&{settings}",
+            Server::shared().url(),
+            self.0
+        ))
     }
+}
+
+/// The same on a server that cases may break, behind a proxy.
+struct Broken(String);
+
+fn broken() -> &'static Server {
+    static BROKEN: OnceLock<Server> = OnceLock::new();
+    BROKEN.get_or_init(Server::start)
+}
+
+impl Engine for Broken {
+    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+        let settings =
+            "limit_ms=3000&session_ms=2000&heartbeat_ms=50&commit_ms=20&handover_ms=1000";
+        open(format!(
+            "{}?prefix={}&{settings}",
+            broken().proxied_url(),
+            self.0
+        ))
+    }
+
+    fn server(&self) -> Option<&dyn Breakable> {
+        Some(broken())
+    }
+}
+
+fn open(url: String) -> BoxFuture<'static, Result<Arc<dyn Transport>>> {
+    async move {
+        let kafka = connect(KafkaConfig::from_url(&url)?, Env::system()).await?;
+        Ok(Arc::new(kafka) as Arc<dyn Transport>)
+    }
+    .boxed()
 }
 
 fn main() -> ExitCode {
     static CASES: AtomicUsize = AtomicUsize::new(0);
-    conformance("kafka", || {
-        let case = CASES.fetch_add(1, Ordering::Relaxed);
-        Prefixed(format!("case-{case}."))
-    })
+    let prefix = || format!("case-{}.", CASES.fetch_add(1, Ordering::Relaxed));
+    conformance_with_faults(
+        "kafka",
+        move || Prefixed(prefix()),
+        move || Broken(prefix()),
+    )
 }

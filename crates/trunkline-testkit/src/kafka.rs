@@ -13,7 +13,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::free_port;
+use crate::conformance::Breakable;
+use crate::{Proxy, free_port};
 
 /// How long a server may take to start.
 const START_MAX: Duration = Duration::from_secs(90);
@@ -47,6 +48,7 @@ pub struct Server {
     home: PathBuf,
     port: u16,
     sasl_port: u16,
+    proxy: Proxy,
     state: Mutex<State>,
 }
 
@@ -85,7 +87,10 @@ impl Server {
             .tempdir()?
             .keep();
         let (port, sasl_port, controller) = (free_port()?, free_port()?, free_port()?);
-        let properties = properties(&folder, [port, sasl_port, controller]);
+        let proxied = free_port()?;
+        let proxy = Proxy::to(([127, 0, 0, 1], proxied).into())?;
+        let ports = [port, sasl_port, controller, proxied, proxy.address().port()];
+        let properties = properties(&folder, ports);
         std::fs::write(folder.join("server.properties"), properties)?;
         // A group of its own, so that an interrupt at the terminal leaves it time to clean up.
         let mut watchdog = Command::new("sh")
@@ -106,6 +111,7 @@ impl Server {
             home,
             port,
             sasl_port,
+            proxy,
             state: Mutex::new(state),
         })
     }
@@ -202,6 +208,11 @@ impl Server {
         format!("kafka://{user}:{password}@127.0.0.1:{}", self.sasl_port)
     }
 
+    /// The URL of the same server behind the proxy whose connections [`Breakable::cut_after`] cuts.
+    pub fn proxied_url(&self) -> String {
+        format!("kafka://{}", self.proxy.address())
+    }
+
     /// Kills the server at once (`SIGKILL`).
     pub fn kill(&self) {
         if let Some(mut server) = self.state.lock().server.take() {
@@ -240,6 +251,28 @@ impl Server {
     }
 }
 
+impl Breakable for Server {
+    fn kill(&self) {
+        Self::kill(self);
+    }
+
+    fn restart(&self) {
+        Self::restart(self);
+    }
+
+    fn pause(&self) {
+        Self::pause(self);
+    }
+
+    fn resume(&self) {
+        Self::resume(self);
+    }
+
+    fn cut_after(&self, bytes: u32) {
+        self.proxy.cut_after(bytes);
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
@@ -255,19 +288,23 @@ impl Drop for Server {
 }
 
 /// Small, quick to start, and without the pauses that a server makes for members that may come.
-fn properties(folder: &Path, [port, sasl, controller]: [u16; 3]) -> String {
+fn properties(folder: &Path, [port, sasl, controller, proxied, proxy]: [u16; 5]) -> String {
     let login = "org.apache.kafka.common.security.plain.PlainLoginModule";
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAIN://127.0.0.1:{port},SASL://127.0.0.1:{sasl},CONTROL://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAIN://127.0.0.1:{port},SASL://127.0.0.1:{sasl}\n\
+         listeners=PLAIN://127.0.0.1:{port},SASL://127.0.0.1:{sasl},\
+         PROXIED://127.0.0.1:{proxied},CONTROL://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAIN://127.0.0.1:{port},SASL://127.0.0.1:{sasl},\
+         PROXIED://127.0.0.1:{proxy}\n\
          inter.broker.listener.name=PLAIN\n\
          controller.listener.names=CONTROL\n\
-         listener.security.protocol.map=PLAIN:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROL:PLAINTEXT\n\
+         listener.security.protocol.map=PLAIN:PLAINTEXT,SASL:SASL_PLAINTEXT,\
+         PROXIED:PLAINTEXT,CONTROL:PLAINTEXT\n\
          listener.name.sasl.sasl.enabled.mechanisms=PLAIN\n\
-         listener.name.sasl.plain.sasl.jaas.config={login} required user_{USER}=\"{PASSWORD}\";\n\
+         listener.name.sasl.plain.sasl.jaas.config={login} required \
+         user_{USER}=\"{PASSWORD}\";\n\
          log.dirs={}/data\n\
          auto.create.topics.enable=true\n\
          num.partitions=1\n\
