@@ -237,7 +237,12 @@ impl Publisher {
                 error::unknown_topic(&event.topic)
             }
             _ => {
-                if writer.is_broken() {
+                // A refusal is remembered by the producer for longer than it may last.
+                let denied = [
+                    Code::TopicAuthorizationFailed,
+                    Code::ClusterAuthorizationFailed,
+                ];
+                if writer.is_broken() || denied.contains(&code) {
                     self.retire(writer);
                 }
                 let error = error::of_code("the brokers did not take the event", code);
