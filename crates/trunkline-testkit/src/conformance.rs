@@ -10,8 +10,8 @@
 //! struct InMemory;
 //!
 //! impl Engine for InMemory {
-//!     fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
-//!         async { Ok(Arc::new(Memory::new(Env::system())) as Arc<dyn Transport>) }.boxed()
+//!     fn open(&self, env: Env) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+//!         async { Ok(Arc::new(Memory::new(env)) as Arc<dyn Transport>) }.boxed()
 //!     }
 //! }
 //!
@@ -29,6 +29,7 @@ mod cases;
 mod durable;
 mod faults;
 mod groups;
+mod load;
 mod replay;
 
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ use futures::future::{BoxFuture, LocalBoxFuture};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use trunkline_bus::{Capabilities, Transport};
-use trunkline_core::Result;
+use trunkline_core::{Env, Result};
 
 pub use self::bench::Bench;
 
@@ -51,8 +52,8 @@ const FAULT_LIMIT: Duration = Duration::from_secs(240);
 /// A place where a transport can be opened, and opened again: a folder, a broker's namespace. Each case
 /// gets one of its own.
 pub trait Engine: Send + Sync + 'static {
-    /// Opens the transport. Opened again after it was closed, a durable one finds what it kept.
-    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>>;
+    /// Opens the transport with this clock. Opened again after it was closed, a durable one finds what it kept.
+    fn open(&self, env: Env) -> BoxFuture<'_, Result<Arc<dyn Transport>>>;
 
     /// The server behind it, if this place is one whose server may be broken.
     fn server(&self) -> Option<&dyn Breakable> {
@@ -156,12 +157,8 @@ fn suite(name: &str, fresh: Fresh, breakable: Option<Fresh>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let all = cases::all()
+    let mut trials: Vec<Trial> = all()
         .into_iter()
-        .chain(groups::all())
-        .chain(replay::all())
-        .chain(durable::all());
-    let mut trials: Vec<Trial> = all
         .map(|case| trial(name, case, &capabilities, fresh.clone(), LIMIT))
         .collect();
     if let Some(breakable) = breakable {
@@ -188,8 +185,8 @@ struct Alone {
 }
 
 impl Engine for Alone {
-    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
-        self.inner.open()
+    fn open(&self, env: Env) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+        self.inner.open(env)
     }
 
     fn server(&self) -> Option<&dyn Breakable> {
@@ -197,8 +194,72 @@ impl Engine for Alone {
     }
 }
 
+/// What a case said of an engine.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The case.
+    pub case: &'static str,
+    /// Why it failed; none if it passed.
+    pub failure: Option<String>,
+}
+
+/// Runs the cases that an engine's capabilities ask for, one after the other, until `enough` of them have failed, each
+/// in a place that `fresh` makes. Whatever has to come has to come within `comes`.
+///
+/// # Panics
+/// When the engine does not open.
+pub fn judge<E: Engine>(fresh: impl Fn() -> E, comes: Duration, enough: usize) -> Vec<Verdict> {
+    let runtime = runtime();
+    bench::be_patient(comes);
+    let capabilities = runtime.block_on(async { capabilities(&fresh()).await });
+    let capabilities = capabilities.expect("the engine opens");
+    let fits = |case: &Case| {
+        let need = case.needs.as_ref();
+        need.is_none_or(|need| (need.has)(&capabilities) == need.wanted)
+    };
+    let mut verdicts = Vec::new();
+    let mut failures = 0;
+    for case in all().into_iter().filter(fits) {
+        if failures == enough {
+            break;
+        }
+        let run = case.run;
+        let place = Arc::new(fresh());
+        let work = || {
+            runtime.block_on(async {
+                let bench = Bench::open(place).await;
+                let limit = comes.saturating_mul(4);
+                let done = tokio::time::timeout(limit, run(bench)).await;
+                done.expect("a case ends in time");
+            });
+        };
+        let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).err();
+        failures += usize::from(failed.is_some());
+        verdicts.push(Verdict {
+            case: case.name,
+            failure: failed.map(|panic| said(&*panic)),
+        });
+    }
+    verdicts
+}
+
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| Some((*panic.downcast_ref::<&str>()?).to_owned()));
+    text.unwrap_or_else(|| "it panicked".to_owned())
+}
+
+/// Every case that needs no server of its own.
+fn all() -> Vec<Case> {
+    let all = cases::all().into_iter().chain(groups::all());
+    all.chain(replay::all())
+        .chain(durable::all())
+        .chain(load::all())
+        .collect()
+}
+
 async fn capabilities(engine: &dyn Engine) -> Result<Capabilities> {
-    let transport = engine.open().await?;
+    let transport = engine.open(Env::system()).await?;
     let capabilities = transport.capabilities();
     transport.close().await?;
     Ok(capabilities)
