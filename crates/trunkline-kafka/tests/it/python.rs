@@ -1,5 +1,6 @@
 //! A client in another language, without Trunkline.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use trunkline_bus::{Start, Transport as _};
@@ -29,6 +30,24 @@ for record in consumer:
 consumer.close()
 "#;
 
+/// Python with the client, from the environment that `cargo xtask test` makes.
+fn python() -> PathBuf {
+    let program = std::env::current_exe().expect("a program knows where it is");
+    let target = program
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").exists());
+    let python = target
+        .expect("a target folder")
+        .join("engines/python/bin/python");
+    let told = "there is no {}: `cargo xtask test` makes it, with kafka-python";
+    assert!(
+        python.exists(),
+        "{}",
+        told.replace("{}", &python.display().to_string())
+    );
+    python
+}
+
 #[tokio::test]
 async fn a_python_client_reads_ours_and_we_read_its() {
     let prefix = prefix();
@@ -39,7 +58,7 @@ async fn a_python_client_reads_ours_and_we_read_its() {
         .parse()
         .ok();
     kafka.publish(std::slice::from_ref(&ours)).await.unwrap();
-    let run = Command::new(trunkline_testkit::python::venv())
+    let run = Command::new(python())
         .args([
             "-c",
             CLIENT,
