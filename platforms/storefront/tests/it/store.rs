@@ -60,6 +60,7 @@ impl TestStore {
             sandbox: Some("127.0.0.1:0".parse().unwrap()),
             sandbox_late: Some(Duration::from_millis(800)),
             provider: None,
+            run: Vec::new(),
         };
         let spans = Arc::new(Ring::new(SPANS_MAX));
         let sink = Arc::clone(&spans);

@@ -1,0 +1,52 @@
+//! The engine of the bus, by its URL.
+
+use std::sync::Arc;
+
+use trunkline_bus::Transport;
+use trunkline_bus::memory::Memory;
+use trunkline_core::{Env, Error, Result};
+use trunkline_log::{Log, LogConfig};
+
+use super::PLATFORM;
+use crate::Config;
+
+/// Checks that several processes can use the bus.
+///
+/// # Errors
+/// `InvalidInput` for one that lives in a process.
+pub(super) fn check_shared(config: &Config) -> Result<()> {
+    let scheme = config.bus.split_once(':').map_or("", |(scheme, _)| scheme);
+    if !matches!(scheme, "memory" | "log") {
+        return Ok(());
+    }
+    let text = "parts of the platform run in processes of their own: expected a `bus` that these share, such as \
+                redis://, amqp://, kafka:// or nats://";
+    Err(Error::invalid("bus_not_shared", text).with("bus", &config.bus))
+}
+
+/// Opens the bus that the configuration names.
+///
+/// # Errors
+/// `InvalidInput` for a URL of no engine, or of one that processes can't share where they have to; what the engine says.
+pub(super) async fn open(config: &Config, env: &Env) -> Result<Arc<dyn Transport>> {
+    let url = config.url(&config.bus, PLATFORM);
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    if config.is_partial() {
+        check_shared(config)?;
+    }
+    match scheme {
+        "memory" => Ok(Arc::new(Memory::new(env.clone()))),
+        "log" => {
+            let (log, env) = (LogConfig::from_url(&url)?, env.clone());
+            // It reads files for as long as it takes.
+            let opened = tokio::task::spawn_blocking(move || Log::open(log, env)).await;
+            let opened = opened
+                .map_err(|error| Error::internal("the log did not open").with_source(error))?;
+            Ok(Arc::new(opened?))
+        }
+        _ => Err(
+            Error::invalid("bus_unknown", "expected `bus` to be memory: or log:FOLDER")
+                .with("bus", &config.bus),
+        ),
+    }
+}
