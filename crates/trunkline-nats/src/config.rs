@@ -135,7 +135,11 @@ impl NatsConfig {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match name {
             "prefix" => self.prefix = value.into(),
-            "form" => self.form = value.parse().map_err(|error: Error| error.with("found", pair))?,
+            "form" => {
+                self.form = value
+                    .parse()
+                    .map_err(|error: Error| error.with("found", pair))?
+            }
             "timeout_ms" => self.timeout = millis(pair, value)?,
             "lease_ms" => self.lease = millis(pair, value)?,
             "ack_wait_ms" => self.ack_wait = millis(pair, value)?,
@@ -183,7 +187,10 @@ impl FromStr for NatsConfig {
 fn credentials(text: &str) -> Result<Credentials> {
     let plain = |text: &str| match percent::decode(text) {
         Some(plain) if !plain.is_empty() => Ok(plain.into_owned()),
-        _ => Err(invalid("expected credentials of user:password or a token", "***")),
+        _ => Err(invalid(
+            "expected credentials of user:password or a token",
+            "***",
+        )),
     };
     Ok(match text.split_once(':') {
         None if text.is_empty() => Credentials::None,
@@ -196,7 +203,12 @@ fn credentials(text: &str) -> Result<Credentials> {
 }
 
 fn server(text: &str) -> Result<String> {
-    let wrong = || invalid("expected a server as host:port, such as localhost:4222", text);
+    let wrong = || {
+        invalid(
+            "expected a server as host:port, such as localhost:4222",
+            text,
+        )
+    };
     let behind = text.rsplit_once(']').map_or(text, |(_, behind)| behind);
     let port = match behind.split_once(':') {
         Some((_, port)) => Some(port.parse::<u16>().map_err(|_| wrong())?),
@@ -213,12 +225,16 @@ fn server(text: &str) -> Result<String> {
 }
 
 fn millis(pair: &str, value: &str) -> Result<Duration> {
-    let count = value.parse().map_err(|_| invalid("expected whole milliseconds", pair))?;
+    let count = value
+        .parse()
+        .map_err(|_| invalid("expected whole milliseconds", pair))?;
     Ok(Duration::from_millis(count))
 }
 
 fn number(pair: &str, value: &str) -> Result<usize> {
-    value.parse().map_err(|_| invalid("expected a positive whole number", pair))
+    value
+        .parse()
+        .map_err(|_| invalid("expected a positive whole number", pair))
 }
 
 fn invalid(expected: &'static str, found: &str) -> Error {
@@ -248,7 +264,10 @@ mod tests {
         let token = NatsConfig::from_url("nats://t0ken@[::1]").unwrap();
         assert_eq!(token.credentials, Credentials::Token("t0ken".to_owned()));
         assert_eq!(token.servers, ["[::1]:4222"]);
-        assert_eq!(NatsConfig::from_url("nats://h").unwrap(), NatsConfig::new("h:4222"));
+        assert_eq!(
+            NatsConfig::from_url("nats://h").unwrap(),
+            NatsConfig::new("h:4222")
+        );
     }
 
     #[test]
@@ -257,7 +276,11 @@ mod tests {
             let config = NatsConfig::from_url(url).unwrap();
             assert!(!format!("{config:?}").contains("s3cret"));
         }
-        for url in ["http://u:s3cret@h", "nats://u:s3cret@h:x", "nats://u:s3cret@h?no=1"] {
+        for url in [
+            "http://u:s3cret@h",
+            "nats://u:s3cret@h:x",
+            "nats://u:s3cret@h?no=1",
+        ] {
             let error = NatsConfig::from_url(url).unwrap_err();
             assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         }

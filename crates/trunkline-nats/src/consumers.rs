@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{self, AckPolicy, Consumer, DeliverPolicy, Info, pull};
+use async_nats::jetstream::consumer::{
+    self, AckPolicy, Consumer, DeliverPolicy, Info, IntoConsumerConfig, pull,
+};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use trunkline_core::Result;
 
 use crate::config::NatsConfig;
@@ -25,8 +27,20 @@ const EXISTS: u64 = 10_148;
 #[derive(Serialize)]
 struct Create<'a> {
     stream_name: &'a str,
-    config: &'a pull::Config,
+    config: consumer::Config,
     action: &'a str,
+}
+
+/// A request to make a consumer, and its subject.
+fn creation<'a>(stream: &'a str, config: &pull::Config) -> (String, Create<'a>) {
+    let name = config.name.as_deref().unwrap_or_default();
+    let subject = format!("CONSUMER.CREATE.{stream}.{name}.{}", config.filter_subject);
+    let create = Create {
+        stream_name: stream,
+        config: config.into_consumer_config(),
+        action: "create",
+    };
+    (subject, create)
 }
 
 /// A group's consumer of a partition.
@@ -65,26 +79,16 @@ pub(crate) fn reader(name: String, subject: String, deliver_policy: DeliverPolic
 }
 
 pub(crate) async fn create(link: &Link, stream: &str, config: &pull::Config) -> Result<Info> {
-    let name = config.name.as_deref().unwrap_or_default();
-    let request = Create {
-        stream_name: stream,
-        config,
-        action: "create",
-    };
-    let subject = format!("CONSUMER.CREATE.{stream}.{name}.{}", config.filter_subject);
+    let (subject, request) = creation(stream, config);
     link.demand("create a consumer", subject, &request).await
 }
 
 /// Makes a consumer that may be there already, however far it has come.
 pub(crate) async fn ensure(link: &Link, stream: &str, config: &pull::Config) -> Result<()> {
-    let name = config.name.as_deref().unwrap_or_default();
-    let request = Create {
-        stream_name: stream,
-        config,
-        action: "create",
-    };
-    let subject = format!("CONSUMER.CREATE.{stream}.{name}.{}", config.filter_subject);
-    let answer = link.ask::<Info>("create a consumer", subject, &request).await?;
+    let (subject, request) = creation(stream, config);
+    let answer = link
+        .ask::<Info>("create a consumer", subject, &request)
+        .await?;
     match answer {
         Ok(_) => Ok(()),
         Err(refused) if refused.error_code().0 == EXISTS => Ok(()),
@@ -94,7 +98,7 @@ pub(crate) async fn ensure(link: &Link, stream: &str, config: &pull::Config) -> 
 
 pub(crate) async fn info(link: &Link, stream: &str, name: &str) -> Result<Option<Info>> {
     let subject = format!("CONSUMER.INFO.{stream}.{name}");
-    match link.ask("read a consumer", subject, &Value::Null).await? {
+    match link.ask("read a consumer", subject, &json!({})).await? {
         Ok(info) => Ok(Some(info)),
         Err(refused) if refused.code() == 404 => Ok(None),
         Err(refused) => Err(error::refused("read a consumer", refused)),
@@ -104,7 +108,10 @@ pub(crate) async fn info(link: &Link, stream: &str, name: &str) -> Result<Option
 /// Deletes a consumer; pull requests that wait on it end.
 pub(crate) async fn delete(link: &Link, stream: &str, name: &str) -> Result<()> {
     let subject = format!("CONSUMER.DELETE.{stream}.{name}");
-    match link.ask::<Value>("delete a consumer", subject, &Value::Null).await? {
+    match link
+        .ask::<Value>("delete a consumer", subject, &json!({}))
+        .await?
+    {
         Err(refused) if refused.code() != 404 => Err(error::refused("delete a consumer", refused)),
         _ => Ok(()),
     }

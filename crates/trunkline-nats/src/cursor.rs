@@ -57,7 +57,10 @@ struct Slot {
 
 #[derive(Debug)]
 enum State {
-    Out { message: Arc<Message>, begun: bool },
+    Out {
+        message: Arc<Message>,
+        begun: bool,
+    },
     /// Returned; it is in `due` or `waiting`.
     Held(Arc<Message>),
     /// Returned for so long that the server keeps it.
@@ -156,11 +159,17 @@ impl Cursor {
             redeliveries: redeliveries(&place, 0),
             message: message.clone(),
         };
-        let reply = message.reply.clone().unwrap_or_else(|| Subject::from_static(""));
+        let reply = message
+            .reply
+            .clone()
+            .unwrap_or_else(|| Subject::from_static(""));
         self.slots.push_back(Slot {
             place,
             reply,
-            state: State::Out { message, begun: false },
+            state: State::Out {
+                message,
+                begun: false,
+            },
             again: 0,
             told: now,
         });
@@ -170,7 +179,9 @@ impl Cursor {
 
     /// The server delivers one again: because it was asked to, or because it heard too late of it.
     fn arrive_again(&mut self, stream: u64, message: Message) {
-        let found = self.slots.binary_search_by_key(&stream, |slot| slot.place.stream);
+        let found = self
+            .slots
+            .binary_search_by_key(&stream, |slot| slot.place.stream);
         let Some(slot) = found.ok().and_then(|at| self.slots.get_mut(at)) else {
             // It was settled, and the server missed that.
             self.floor_told = self.floor.is_none();
@@ -178,7 +189,8 @@ impl Cursor {
         };
         if matches!(slot.state, State::Away) {
             slot.state = State::Held(Arc::new(message));
-            self.due.insert(self.base + found.unwrap_or_default() as u64);
+            self.due
+                .insert(self.base + found.unwrap_or_default() as u64);
         }
     }
 
@@ -266,7 +278,11 @@ impl Cursor {
     }
 
     fn advance(&mut self) {
-        while self.slots.front().is_some_and(|slot| matches!(slot.state, State::Done)) {
+        while self
+            .slots
+            .front()
+            .is_some_and(|slot| matches!(slot.state, State::Done))
+        {
             self.floor = self.slots.pop_front().map(|slot| slot.reply);
             self.floor_told = false;
             self.base += 1;

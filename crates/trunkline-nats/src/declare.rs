@@ -22,14 +22,19 @@ pub(crate) async fn declare(shared: &Shared, topics: &[TopicSpec]) -> Result<()>
         spec.check()?;
         if spec.partitions > PARTITIONS_MAX {
             let error = Error::invalid("topic_invalid", "expected at most 1,024 partitions");
-            return Err(error.with("topic", &spec.name).with("found", spec.partitions));
+            return Err(error
+                .with("topic", &spec.name)
+                .with("found", spec.partitions));
         }
     }
     let link = shared.links.get().await?;
     for spec in topics {
         let known = {
             let declared = shared.declared.lock();
-            declared.topics.get(&spec.name).is_some_and(|known| known.is_same_topic(spec))
+            declared
+                .topics
+                .get(&spec.name)
+                .is_some_and(|known| known.is_same_topic(spec))
         };
         if !known {
             declare_topic(shared, &link, spec).await?;
@@ -80,7 +85,9 @@ async fn create_stream(link: &Link, wanted: &stream::Config) -> Result<Option<st
     match link.ask::<Info>("create a stream", subject, wanted).await? {
         Ok(_) => Ok(None),
         Err(refused) if refused.error_code().0 == STREAM_EXISTS => {
-            Ok(stream_info(link, &wanted.name).await?.map(|info| info.config))
+            Ok(stream_info(link, &wanted.name)
+                .await?
+                .map(|info| info.config))
         }
         Err(refused) => {
             let error = error::refused("create a stream", refused);
@@ -90,10 +97,16 @@ async fn create_stream(link: &Link, wanted: &stream::Config) -> Result<Option<st
 }
 
 fn stream_config(shared: &Shared, topic: &Topic, spec: &TopicSpec) -> Result<stream::Config> {
-    let max_bytes = spec.retention_bytes.map_or(Ok(-1), i64::try_from).map_err(|_| {
-        Error::invalid("topic_invalid", "expected a smaller number of bytes to keep")
+    let max_bytes = spec
+        .retention_bytes
+        .map_or(Ok(-1), i64::try_from)
+        .map_err(|_| {
+            Error::invalid(
+                "topic_invalid",
+                "expected a smaller number of bytes to keep",
+            )
             .with("topic", &spec.name)
-    })?;
+        })?;
     let max_age = spec.retention.unwrap_or_default();
     Ok(stream::Config {
         name: topic.stream.clone(),
@@ -129,7 +142,9 @@ async fn declare_groups(shared: &Shared, link: &Link, spec: &TopicSpec) -> Resul
         let declared = shared.declared.lock();
         let new = spec.groups.iter();
         let new = new.filter(|group| {
-            !declared.groups.contains(&(spec.name.clone(), (*group).clone()))
+            !declared
+                .groups
+                .contains(&(spec.name.clone(), (*group).clone()))
         });
         new.cloned().collect()
     };
@@ -144,10 +159,17 @@ async fn declare_groups(shared: &Shared, link: &Link, spec: &TopicSpec) -> Resul
         for partition in 0..spec.partitions {
             let name = names::consumer(&group, partition);
             let subject = shared.names.partition(&spec.name, partition);
-            wanted.push(consumers::durable(&shared.config, &name, subject, DeliverPolicy::All));
+            wanted.push(consumers::durable(
+                &shared.config,
+                &name,
+                subject,
+                DeliverPolicy::All,
+            ));
         }
     }
-    let made = futures::stream::iter(&wanted).map(|config| consumers::ensure(link, &stream, config));
+    let stream = &stream;
+    let make = |config| async move { consumers::ensure(link, stream, &config).await };
+    let made = futures::stream::iter(wanted.into_iter().map(make));
     made.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     let mut declared = shared.declared.lock();
     for group in new {

@@ -55,7 +55,8 @@ pub(crate) struct Seen {
 impl Seen {
     fn look(&mut self, kept: &Kept, now: Instant) {
         let members = &kept.record.members;
-        self.members.retain(|id, _| members.iter().any(|member| member.id == *id));
+        self.members
+            .retain(|id, _| members.iter().any(|member| member.id == *id));
         for member in members {
             match self.members.get_mut(&member.id) {
                 Some(seen) if seen.0 != member.beat => {
@@ -72,7 +73,11 @@ impl Seen {
         let silent = |(id, seen): &(&String, &(u64, Instant))| {
             *id != me && now.duration_since(seen.1) >= lease
         };
-        self.members.iter().filter(silent).map(|(id, _)| id.clone()).collect()
+        self.members
+            .iter()
+            .filter(silent)
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 }
 
@@ -196,7 +201,9 @@ impl Keeper {
 
     /// A partition that is to move may do so now.
     fn look_at_idle(&mut self) {
-        let topics = self.member.each(|source| source.moving.map(|_| source.topic));
+        let topics = self
+            .member
+            .each(|source| source.moving.map(|_| source.topic));
         let leaving = self.member.is_leaving();
         for (at, held) in self.topics.iter_mut().enumerate() {
             held.stale |= leaving || topics.contains(&at);
@@ -250,7 +257,9 @@ impl Keeper {
     /// Tells the server of deliveries that take long, so that it does not think them lost.
     async fn tell_of_work(&self) -> Result<()> {
         let (every, now) = (self.config.ack_wait / 3, Instant::now());
-        let silent = self.member.each(|source| Some(source.cursor.silent(every, now)));
+        let silent = self
+            .member
+            .each(|source| Some(source.cursor.silent(every, now)));
         for reply in silent.into_iter().flatten() {
             send(&self.link, reply, Bytes::from_static(b"+WPI")).await?;
         }
@@ -258,7 +267,9 @@ impl Keeper {
     }
 
     fn held(&mut self, at: usize) -> &mut Held {
-        self.topics.get_mut(at).expect("the topics of a keeper are counted once")
+        self.topics
+            .get_mut(at)
+            .expect("the topics of a keeper are counted once")
     }
 }
 
@@ -271,7 +282,10 @@ pub(crate) async fn tell(link: &Link, member: &Member) -> Result<()> {
         }
     }
     for (reply, pause) in away {
-        let body = format!(r#"-NAK {{"delay":{}}}"#, pause.as_nanos().min(i64::MAX as u128));
+        let body = format!(
+            r#"-NAK {{"delay":{}}}"#,
+            pause.as_nanos().min(i64::MAX as u128)
+        );
         send(link, reply, body.into()).await?;
     }
     Ok(())
@@ -282,12 +296,16 @@ pub(crate) async fn confirm(link: &Link, floors: Vec<Subject>) -> Result<()> {
     let asked = floors.into_iter().map(|reply| async {
         let asked = link.client.request(reply, Bytes::from_static(b"+ACK"));
         let answer = link.within("acknowledge", asked).await?;
-        answer.map(drop).map_err(|e| error::lost().with("request", "acknowledge").with_source(e))
+        answer
+            .map(drop)
+            .map_err(|e| error::lost().with("request", "acknowledge").with_source(e))
     });
     join_all(asked).await.into_iter().collect()
 }
 
 async fn send(link: &Link, reply: Subject, body: Bytes) -> Result<()> {
-    let sent = link.within("acknowledge", link.client.publish(reply, body)).await?;
+    let sent = link
+        .within("acknowledge", link.client.publish(reply, body))
+        .await?;
     sent.map_err(|e| error::lost().with_source(e))
 }

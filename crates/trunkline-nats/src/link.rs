@@ -67,7 +67,10 @@ impl Link {
     }
 
     async fn check_jetstream(&self, config: &NatsConfig) -> Result<()> {
-        let asked = self.js.request::<_, _, Response<jetstream::account::Account>>("INFO", &());
+        let nothing = serde_json::json!({});
+        let asked = self
+            .js
+            .request::<_, _, Response<jetstream::account::Account>>("INFO", &nothing);
         match asked.await {
             Ok(Response::Ok(_)) => Ok(()),
             Ok(Response::Err { error }) if NOT_ENABLED.contains(&error.error_code().0) => {

@@ -166,8 +166,10 @@ impl Member {
         let mut state = self.state.lock();
         let numbers = state.sources.iter().filter(|(_, source)| which(source));
         let numbers: Vec<u64> = numbers.map(|(number, _)| *number).collect();
-        let removed: Vec<Source> =
-            numbers.iter().filter_map(|number| state.sources.remove(number)).collect();
+        let removed: Vec<Source> = numbers
+            .iter()
+            .filter_map(|number| state.sources.remove(number))
+            .collect();
         let out: usize = removed.iter().map(|source| source.cursor.out()).sum();
         state.out -= out;
         drop(state);
@@ -179,7 +181,10 @@ impl Member {
     pub(crate) fn untold(&self) -> (Vec<Subject>, Vec<(Subject, Duration)>) {
         let mut state = self.state.lock();
         state.told = false;
-        let floors = state.sources.values_mut().filter_map(|source| source.cursor.tell());
+        let floors = state
+            .sources
+            .values_mut()
+            .filter_map(|source| source.cursor.tell());
         let floors = floors.collect();
         (floors, std::mem::take(&mut state.away))
     }
@@ -190,7 +195,11 @@ impl Member {
         if state.out >= self.terms.in_flight_max {
             return None;
         }
-        state.sources.values().filter_map(|source| source.cursor.due()).min()
+        state
+            .sources
+            .values()
+            .filter_map(|source| source.cursor.due())
+            .min()
     }
 
     /// Takes what is there.
@@ -233,7 +242,10 @@ impl Member {
     fn delivery(self: &Arc<Self>, number: u64, topic: usize, taken: Taken) -> Delivery {
         let message = &taken.message;
         let topic = self.terms.topics.get(topic).cloned().unwrap_or_default();
-        let partition = message.subject.rsplit_once('.').and_then(|(_, last)| last.parse().ok());
+        let partition = message
+            .subject
+            .rsplit_once('.')
+            .and_then(|(_, last)| last.parse().ok());
         let partition = partition.unwrap_or(0);
         let read = wire::read(self.terms.form, &topic, taken.place.at, message);
         let (envelope, unreadable) = match read {
@@ -318,14 +330,17 @@ impl Source {
             }
             let message = match self.stream.poll_next_unpin(cx) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Some(Ok(message))) => message.split().0,
+                Poll::Ready(Some(Ok(message))) => message.message,
                 Poll::Ready(Some(Err(error))) => {
                     return Err(error::ended("its consumer does not deliver").with_source(error));
                 }
                 Poll::Ready(None) => return Err(error::lost()),
             };
             let place = message.reply.as_deref().and_then(Place::read);
-            let place = place.ok_or_else(|| error::ended("a message without a place came"))?;
+            let place = place.ok_or_else(|| {
+                let error = error::ended("a message came without its place in the stream");
+                error.with("reply", message.reply.as_deref().unwrap_or_default())
+            })?;
             match self.cursor.arrive(place, message, now) {
                 Arrived::New(one) => {
                     if push(self.topic, one) >= room {
@@ -381,6 +396,8 @@ impl Settler for Member {
 
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member").field("terms", &self.terms).finish_non_exhaustive()
+        f.debug_struct("Member")
+            .field("terms", &self.terms)
+            .finish_non_exhaustive()
     }
 }

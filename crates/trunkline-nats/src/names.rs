@@ -96,7 +96,16 @@ mod tests {
     use super::*;
 
     const TOPICS: [&str; 10] = [
-        "orders", "orders.high", "orders_high", "orders-high", "a..b", "a.b", ".a", "a.", ".", "0",
+        "orders",
+        "orders.high",
+        "orders_high",
+        "orders-high",
+        "a..b",
+        "a.b",
+        ".a",
+        "a.",
+        ".",
+        "0",
     ];
 
     #[test]
@@ -104,12 +113,21 @@ mod tests {
         let names = Names::new("shop.".into());
         let streams: HashSet<_> = TOPICS.iter().map(|topic| names.stream(topic)).collect();
         let subjects: HashSet<_> = TOPICS.iter().map(|topic| names.topic(topic)).collect();
-        assert_eq!((streams.len(), subjects.len()), (TOPICS.len(), TOPICS.len()));
+        assert_eq!(
+            (streams.len(), subjects.len()),
+            (TOPICS.len(), TOPICS.len())
+        );
         for stream in streams.into_iter().chain([names.groups()]) {
-            assert!(!stream.contains(['.', '*', '>', '/', '\\', ' ']), "{stream}");
+            assert!(
+                !stream.contains(['.', '*', '>', '/', '\\', ' ']),
+                "{stream}"
+            );
         }
         for subject in subjects {
-            assert!(subject.split('.').all(|token| !token.is_empty()), "{subject}");
+            assert!(
+                subject.split('.').all(|token| !token.is_empty()),
+                "{subject}"
+            );
             assert!(!subject.contains(['*', '>', '+']), "{subject}");
         }
     }
@@ -121,7 +139,10 @@ mod tests {
         assert_eq!(names.partition("orders.high", 3), "orders.high.3");
         assert_eq!(names.partition("a..b", 0), "a.=.b.0");
         assert_eq!(names.groups(), "+groups");
-        assert_eq!(consumer(&group("payment service").unwrap(), 2), "payment=20service-2");
+        assert_eq!(
+            consumer(&group("payment service").unwrap(), 2),
+            "payment=20service-2"
+        );
     }
 
     #[test]

@@ -61,7 +61,9 @@ async fn send_one(shared: &Shared, link: &Link, event: &Envelope) -> Result<Publ
     let subject = topic.subject(event.order_key()).cloned();
     let subject = subject.unwrap_or_else(|| Subject::from_static(""));
     let message = PublishMessage::build().payload(body).headers(headers);
-    let sent = link.within("publish", link.js.send_publish(subject, message)).await?;
+    let sent = link
+        .within("publish", link.js.send_publish(subject, message))
+        .await?;
     sent.map_err(|error| match error.kind() {
         PublishErrorKind::MaxPayloadExceeded => {
             let message = "the event is larger than the server takes (its setting max_payload)";

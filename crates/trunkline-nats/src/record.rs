@@ -36,7 +36,8 @@ pub(crate) struct Share {
 impl Record {
     /// Makes room for all partitions of the topic.
     pub(crate) fn fit(&mut self, partitions: u16) {
-        self.partitions.resize_with(usize::from(partitions), Share::default);
+        self.partitions
+            .resize_with(usize::from(partitions), Share::default);
     }
 
     pub(crate) fn has(&self, id: &str) -> bool {
@@ -67,12 +68,16 @@ impl Record {
     /// What nobody has, or somebody who is no member.
     pub(crate) fn free(&self) -> impl Iterator<Item = u16> {
         let is_free = |share: &Share| share.owner.as_deref().is_none_or(|owner| !self.has(owner));
-        self.numbered().filter(move |(_, share)| is_free(share)).map(|(number, _)| number)
+        self.numbered()
+            .filter(move |(_, share)| is_free(share))
+            .map(|(number, _)| number)
     }
 
     pub(crate) fn owned<'a>(&'a self, id: &'a str) -> impl Iterator<Item = u16> {
         let owned = move |share: &Share| share.owner.as_deref() == Some(id);
-        self.numbered().filter(move |(_, share)| owned(share)).map(|(number, _)| number)
+        self.numbered()
+            .filter(move |(_, share)| owned(share))
+            .map(|(number, _)| number)
     }
 
     pub(crate) fn share(&self, partition: u16) -> Option<&Share> {
@@ -92,7 +97,11 @@ impl Record {
     pub(crate) fn quota(&self, id: &str) -> usize {
         let count = self.members.len().max(1);
         let (each, more) = (self.partitions.len() / count, self.partitions.len() % count);
-        let mut ranked: Vec<&str> = self.members.iter().map(|member| member.id.as_str()).collect();
+        let mut ranked: Vec<&str> = self
+            .members
+            .iter()
+            .map(|member| member.id.as_str())
+            .collect();
         ranked.sort_by_key(|id| std::cmp::Reverse(self.owned(id).count()));
         let rank = ranked.iter().position(|ranked| *ranked == id);
         each + usize::from(rank.is_some_and(|rank| rank < more))
@@ -108,7 +117,11 @@ mod tests {
         let mut moved = 0;
         for _ in 0..100 {
             let before = record.clone();
-            let ids: Vec<String> = record.members.iter().map(|member| member.id.clone()).collect();
+            let ids: Vec<String> = record
+                .members
+                .iter()
+                .map(|member| member.id.clone())
+                .collect();
             for id in &ids {
                 let owned: Vec<u16> = record.owned(id).collect();
                 for given in owned.iter().skip(record.quota(id)) {
@@ -129,8 +142,11 @@ mod tests {
     }
 
     fn counts(record: &Record) -> Vec<usize> {
-        let mut counts: Vec<usize> =
-            record.members.iter().map(|member| record.owned(&member.id).count()).collect();
+        let mut counts: Vec<usize> = record
+            .members
+            .iter()
+            .map(|member| record.owned(&member.id).count())
+            .collect();
         counts.sort_unstable();
         counts
     }
@@ -172,7 +188,13 @@ mod tests {
         record.share_mut(0).unwrap().owner = Some("gone".to_owned());
         assert_eq!(record.free().collect::<Vec<_>>(), [0]);
         record.beat("a");
-        assert_eq!(record.members, [Member { id: "a".to_owned(), beat: 2 }]);
+        assert_eq!(
+            record.members,
+            [Member {
+                id: "a".to_owned(),
+                beat: 2
+            }]
+        );
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
     }

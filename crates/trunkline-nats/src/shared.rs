@@ -7,7 +7,7 @@ use async_nats::Subject;
 use async_nats::jetstream::stream::{self, RetentionPolicy};
 use bytestring::ByteString;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::json;
 use tokio::task::JoinSet;
 use trunkline_bus::{TopicSpec, partition_of};
 use trunkline_core::{Env, Error, Result};
@@ -43,7 +43,8 @@ impl Topic {
 
     /// The subject that events of a key take.
     pub(crate) fn subject(&self, key: &str) -> Option<&Subject> {
-        self.subjects.get(usize::from(partition_of(key, self.partitions())))
+        self.subjects
+            .get(usize::from(partition_of(key, self.partitions())))
     }
 }
 
@@ -126,7 +127,11 @@ impl Shared {
     }
 
     /// Keeps a member, so that closing the transport ends it, and runs its task.
-    pub(crate) fn adopt(&self, member: &Arc<Member>, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn adopt(
+        &self,
+        member: &Arc<Member>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let mut members = self.members.lock();
         members.retain(|member| member.strong_count() > 0);
         members.push(Arc::downgrade(member));
@@ -149,7 +154,7 @@ impl Shared {
 
 pub(crate) async fn stream_info(link: &Link, stream: &str) -> Result<Option<stream::Info>> {
     let subject = format!("STREAM.INFO.{stream}");
-    match link.ask("read a stream", subject, &Value::Null).await? {
+    match link.ask("read a stream", subject, &json!({})).await? {
         Ok(info) => Ok(Some(info)),
         Err(refused) if refused.code() == 404 => Ok(None),
         Err(refused) => Err(error::refused("read a stream", refused)),
@@ -160,7 +165,10 @@ pub(crate) async fn stream_info(link: &Link, stream: &str) -> Result<Option<stre
 pub(crate) fn partitions(names: &Names, topic: &str, config: &stream::Config) -> Option<u16> {
     let count = u16::try_from(config.subjects.len()).ok()?;
     let expected: HashSet<String> = (0..count).map(|n| names.partition(topic, n)).collect();
-    let ours = config.subjects.iter().all(|subject| expected.contains(subject));
+    let ours = config
+        .subjects
+        .iter()
+        .all(|subject| expected.contains(subject));
     (ours && count > 0 && config.retention == RetentionPolicy::Limits).then_some(count)
 }
 
@@ -168,5 +176,7 @@ pub(crate) fn partitions(names: &Names, topic: &str, config: &stream::Config) ->
 pub(crate) fn foreign(topic: &str, config: &stream::Config) -> Error {
     let message = "the stream of the topic is not what Trunkline makes: expected one subject for each \
                    partition, and retention by limits";
-    Error::conflict("topic_conflict", message).with("topic", topic).with("stream", &config.name)
+    Error::conflict("topic_conflict", message)
+        .with("topic", topic)
+        .with("stream", &config.name)
 }

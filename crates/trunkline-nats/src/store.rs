@@ -25,7 +25,9 @@ pub(crate) struct Kept {
 pub(crate) fn config(names: &Names, config: &NatsConfig) -> stream::Config {
     stream::Config {
         name: names.groups(),
-        description: Some("Trunkline: the members of groups, and who reads which partition".to_owned()),
+        description: Some(
+            "Trunkline: the members of groups, and who reads which partition".to_owned(),
+        ),
         subjects: vec![names.group("*", "*")],
         max_messages_per_subject: 1,
         storage: StorageType::File,
@@ -42,20 +44,32 @@ pub(crate) fn config(names: &Names, config: &NatsConfig) -> stream::Config {
 
 pub(crate) async fn load(link: &Link, names: &Names, subject: &str) -> Result<Kept> {
     let read = async {
-        let stream = link.js.get_stream_no_info(names.groups()).await.map_err(|e| e.to_string());
+        let stream = link
+            .js
+            .get_stream_no_info(names.groups())
+            .await
+            .map_err(|e| e.to_string());
         match stream {
             Ok(stream) => Ok(stream.get_last_raw_message_by_subject(subject).await),
             Err(error) => Err(error),
         }
     };
     let unreadable = |source: String| error::lost().with_source(source);
-    match link.within("read a group's record", read).await?.map_err(unreadable)? {
+    match link
+        .within("read a group's record", read)
+        .await?
+        .map_err(unreadable)?
+    {
         Ok(message) => Ok(Kept {
             record: parse(&message.payload, subject)?,
             revision: message.sequence,
         }),
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(Kept::default()),
-        Err(error) => Err(error::lost().with("request", "read a group's record").with_source(error)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+            Ok(Kept::default())
+        }
+        Err(error) => Err(error::lost()
+            .with("request", "read a group's record")
+            .with_source(error)),
     }
 }
 
@@ -67,11 +81,17 @@ pub(crate) async fn save(
     revision: u64,
 ) -> Result<Option<u64>> {
     let payload = serde_json::to_vec(record);
-    let payload = payload.map_err(|e| Error::internal("a record can't be written").with_source(e))?;
+    let payload =
+        payload.map_err(|e| Error::internal("a record can't be written").with_source(e))?;
     let message = PublishMessage::build()
         .payload(payload.into())
         .expected_last_subject_sequence(revision);
-    let sent = async { link.js.send_publish(subject.to_owned(), message).await?.await };
+    let sent = async {
+        link.js
+            .send_publish(subject.to_owned(), message)
+            .await?
+            .await
+    };
     match link.within("write a group's record", sent).await? {
         Ok(ack) => Ok(Some(ack.sequence)),
         Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
@@ -81,7 +101,13 @@ pub(crate) async fn save(
 
 /// What a change that was told says.
 pub(crate) fn changed(message: &Message) -> Option<(Subject, Kept)> {
-    let revision = message.headers.as_ref()?.get(NATS_SEQUENCE)?.as_str().parse().ok()?;
+    let revision = message
+        .headers
+        .as_ref()?
+        .get(NATS_SEQUENCE)?
+        .as_str()
+        .parse()
+        .ok()?;
     let record = serde_json::from_slice(&message.payload).ok()?;
     Some((message.subject.clone(), Kept { record, revision }))
 }
@@ -89,8 +115,12 @@ pub(crate) fn changed(message: &Message) -> Option<(Subject, Kept)> {
 fn parse(payload: &[u8], subject: &str) -> Result<Record> {
     serde_json::from_slice(payload).map_err(|e| {
         let message = "the record of a group is not what Trunkline writes";
-        Error::new(trunkline_core::ErrorKind::Corrupt, "nats_group_record_invalid", message)
-            .with("subject", subject)
-            .with_source(e)
+        Error::new(
+            trunkline_core::ErrorKind::Corrupt,
+            "nats_group_record_invalid",
+            message,
+        )
+        .with("subject", subject)
+        .with_source(e)
     })
 }

@@ -91,7 +91,9 @@ async fn join(
     (group, start): (&str, Start),
 ) -> Result<Keeper> {
     declare::ensure_records(shared, link).await?;
-    let changes = link.client.subscribe(shared.names.group_changed(group, "*"));
+    let changes = link
+        .client
+        .subscribe(shared.names.group_changed(group, "*"));
     let changes = link.within("subscribe", changes).await?;
     let changes = changes.map_err(|e| error::lost().with_source(e))?;
     let mut held = Vec::new();
@@ -207,6 +209,8 @@ impl Drop for NatsSubscription {
 
 impl fmt::Debug for NatsSubscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsSubscription").field("member", &self.member).finish_non_exhaustive()
+        f.debug_struct("NatsSubscription")
+            .field("member", &self.member)
+            .finish_non_exhaustive()
     }
 }

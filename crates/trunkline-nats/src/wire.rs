@@ -5,7 +5,7 @@
 //! any other; a header `content-type` says structured mode.
 
 use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::{HeaderMap, Message, StatusCode};
+use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use bytestring::ByteString;
 use trunkline_core::{Arrival, Envelope, Error, Form, Message as WireMessage, Result, Timestamp};
@@ -16,6 +16,9 @@ const DATA_CONTENT_TYPE: &str = "ce-datacontenttype";
 const CONTENT_TYPE: &str = "content-type";
 const TRACEPARENT: &str = "traceparent";
 const PREFIX: &str = "ce-";
+/// The order of the attributes that are not CloudEvents' or ours, where it is not that of their names:
+/// headers themselves have no order on their way through the client.
+const ORDER: &str = "trunkline-order";
 
 /// Writes an event: its headers and its body. With `dedup`, the server takes it only once.
 pub(crate) fn write(form: Form, event: &Envelope, dedup: bool) -> Result<(HeaderMap, Bytes)> {
@@ -36,30 +39,45 @@ pub(crate) fn write(form: Form, event: &Envelope, dedup: bool) -> Result<(Header
         };
         headers.insert(name, &*percent::encode(content_type));
     }
+    let names = event.extensions.iter().map(|(name, _)| name.as_str());
+    if !message.attributes.is_empty() && !names.clone().is_sorted() {
+        headers.insert(ORDER, names.collect::<Vec<_>>().join(","));
+    }
     if let Some(trace) = &message.traceparent {
         headers.insert(TRACEPARENT, &**trace);
     }
     if dedup {
         // An event is its source and its id; a source has no space when it is encoded.
-        let id = format!("{} {}", percent::encode(&event.source), percent::encode(&event.id));
+        let id = format!(
+            "{} {}",
+            percent::encode(&event.source),
+            percent::encode(&event.id)
+        );
         headers.insert(NATS_MESSAGE_ID, id);
     }
     Ok((headers, message.body))
 }
 
 /// Reads a message that came on `topic`.
-pub(crate) fn read(form: Form, topic: &ByteString, at: Timestamp, message: &Message) -> Result<Envelope> {
+pub(crate) fn read(
+    form: Form,
+    topic: &ByteString,
+    at: Timestamp,
+    message: &Message,
+) -> Result<Envelope> {
     let mut read = WireMessage {
         body: message.payload.clone(),
         ..WireMessage::default()
     };
-    let mut content_type = None;
+    let (mut content_type, mut order) = (None, None);
     for (name, values) in message.headers.iter().flat_map(HeaderMap::iter) {
         let name: &str = name.as_ref();
         let Some(value) = values.first().map(|value| value.as_str()) else {
             continue;
         };
-        let attribute = name.get(..PREFIX.len()).filter(|start| start.eq_ignore_ascii_case(PREFIX));
+        let attribute = name
+            .get(..PREFIX.len())
+            .filter(|start| start.eq_ignore_ascii_case(PREFIX));
         if attribute.is_some() {
             let attribute = name.get(PREFIX.len()..).unwrap_or_default();
             let value: ByteString = match percent::decode(value) {
@@ -79,23 +97,27 @@ pub(crate) fn read(form: Form, topic: &ByteString, at: Timestamp, message: &Mess
             }
         } else if name.eq_ignore_ascii_case(CONTENT_TYPE) {
             content_type = Some(value.into());
+        } else if name == ORDER {
+            order = Some(value);
         } else if name.eq_ignore_ascii_case(TRACEPARENT) {
             read.traceparent = Some(value.into());
         }
     }
-    // Headers have no order on the way here; an event's unknown attributes shall have one.
     read.attributes.sort_unstable();
+    if let Some(order) = order {
+        let place = |name: &str| order.split(',').position(|ordered| ordered == name);
+        read.attributes.sort_by_key(|(name, _)| place(name));
+    }
     read.content_type = read.content_type.or(content_type);
     form.read(read, &Arrival::new(topic.clone(), at))
 }
 
 fn not_text(header: &str) -> Error {
-    Error::invalid("event_form_invalid", "a header is not percent-encoded UTF-8").with("field", header)
-}
-
-/// Whether the server speaks, instead of passing on a message.
-pub(crate) fn is_status(message: &Message) -> bool {
-    message.status.is_some_and(|status| status != StatusCode::OK)
+    Error::invalid(
+        "event_form_invalid",
+        "a header is not percent-encoded UTF-8",
+    )
+    .with("field", header)
 }
 
 #[cfg(test)]
@@ -127,7 +149,10 @@ mod tests {
         });
         event.kind = Kind::Command;
         event.priority = Priority::High;
-        event.extensions = vec![("empty".into(), "\"\"".into()), ("x".into(), "\"y\"".into())];
+        event.extensions = vec![
+            ("x".into(), "\"y\"".into()),
+            ("empty".into(), "\"\"".into()),
+        ];
         event
     }
 
@@ -165,7 +190,11 @@ mod tests {
     #[test]
     fn names_of_headers_come_in_any_case() {
         let mut headers = HeaderMap::new();
-        for (name, value) in [("Ce-SpecVersion", "1.0"), ("CE-Id", "1"), ("Ce-Source", "/s")] {
+        for (name, value) in [
+            ("Ce-SpecVersion", "1.0"),
+            ("CE-Id", "1"),
+            ("Ce-Source", "/s"),
+        ] {
             headers.insert(name, value);
         }
         headers.insert("Ce-Type", "sold");

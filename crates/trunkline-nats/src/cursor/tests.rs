@@ -33,7 +33,9 @@ fn with(count: u64) -> Cursor {
 }
 
 fn floor(cursor: &Cursor) -> Option<u64> {
-    cursor.floor().map(|reply| Place::read(reply).unwrap().stream)
+    cursor
+        .floor()
+        .map(|reply| Place::read(reply).unwrap().stream)
 }
 
 #[test]
@@ -77,7 +79,13 @@ fn what_is_returned_comes_again_in_order_when_it_is_due() {
     assert_eq!(cursor.take_again(now).unwrap().index, 2);
     assert!(cursor.take_again(now).is_none());
     assert_eq!(cursor.due(), Some(now + Duration::from_secs(1)));
-    assert_eq!(cursor.take_again(now + Duration::from_secs(1)).unwrap().index, 1);
+    assert_eq!(
+        cursor
+            .take_again(now + Duration::from_secs(1))
+            .unwrap()
+            .index,
+        1
+    );
 }
 
 #[test]
@@ -86,7 +94,10 @@ fn a_long_pause_is_the_servers() {
     let mut cursor = with(2);
     let away = cursor.settle(0, Retry(HOLD * 2), now);
     assert!(matches!(away, Settled::Away(reply) if Place::read(&reply).unwrap().stream == 10));
-    assert_eq!((cursor.out(), cursor.unsettled(), cursor.due()), (1, 2, None));
+    assert_eq!(
+        (cursor.out(), cursor.unsettled(), cursor.due()),
+        (1, 2, None)
+    );
     assert!(matches!(arrive(&mut cursor, 10, 3, 2), Arrived::Known));
     let again = cursor.take_again(now).unwrap();
     assert_eq!((again.index, again.redeliveries), (0, 2));

@@ -64,7 +64,10 @@ impl Keeper {
         let me = self.id.clone();
         let owned: Vec<u16> = self.held(at).kept.record.owned(&me).collect();
         let lost = |source: &Source| {
-            source.topic == at && source.partition.is_none_or(|number| !owned.contains(&number))
+            source.topic == at
+                && source
+                    .partition
+                    .is_none_or(|number| !owned.contains(&number))
         };
         drop(self.member.remove(lost));
     }
@@ -123,7 +126,9 @@ impl Keeper {
     fn stay(&self, at: usize, kept: &[u16]) -> Vec<u16> {
         let mut stays = false;
         let open = self.member.each(|source| {
-            let number = source.partition.filter(|number| source.topic == at && kept.contains(number));
+            let number = source
+                .partition
+                .filter(|number| source.topic == at && kept.contains(number));
             stays |= number.is_some() && source.moving.take().is_some();
             number
         });
@@ -151,7 +156,9 @@ impl Keeper {
         }
         let is_it = |source: &Source| source.topic == at && source.partition == Some(number);
         let given = self.member.remove(is_it);
-        let floors = given.iter().filter_map(|source| source.cursor.floor().cloned());
+        let floors = given
+            .iter()
+            .filter_map(|source| source.cursor.floor().cloned());
         confirm(&self.link, floors.collect()).await?;
         Ok(true)
     }
@@ -161,19 +168,33 @@ impl Keeper {
         let Some(held) = self.topics.get(at) else {
             return Err(Error::internal("a topic of the keeper is missing"));
         };
-        let target = held.moves.as_ref().and_then(|moves| moves.get(usize::from(partition)));
+        let target = held
+            .moves
+            .as_ref()
+            .and_then(|moves| moves.get(usize::from(partition)));
         if let Some(from) = target {
             let clean = None;
-            return Ok(Found { partition, from: *from, clean });
+            return Ok(Found {
+                partition,
+                from: *from,
+                clean,
+            });
         }
         let name = names::consumer(&self.group, partition);
         let info = consumers::info(&self.link, &held.stream, &name).await?;
         let from = match &info {
             Some(info) => info.ack_floor.stream_sequence + 1,
-            None => record.share(partition).and_then(|share| share.from).unwrap_or(1),
+            None => record
+                .share(partition)
+                .and_then(|share| share.from)
+                .unwrap_or(1),
         };
         let clean = info.filter(|info| info.num_ack_pending == 0 && info.num_waiting == 0);
-        Ok(Found { partition, from, clean })
+        Ok(Found {
+            partition,
+            from,
+            clean,
+        })
     }
 
     async fn open_all(&mut self, at: usize, found: Vec<Found>) -> Result<()> {

@@ -51,7 +51,10 @@ pub(super) async fn open(
             name,
         });
     }
-    let gone: Vec<_> = named.iter().map(|one| (one.stream.clone(), one.name.clone())).collect();
+    let gone: Vec<_> = named
+        .iter()
+        .map(|one| (one.stream.clone(), one.name.clone()))
+        .collect();
     shared.adopt(member, keep(link.clone(), member.clone(), gone));
     Ok(named)
 }
@@ -82,7 +85,10 @@ pub(super) async fn at_time(link: &Link, topic: &Topic, time: Timestamp) -> Resu
     })?;
     let name = format!("+probe-{}", time.as_nanosecond());
     let policy = DeliverPolicy::ByStartTime { start_time };
-    let subject = topic.subjects.first().map_or("", |subject| subject.as_str());
+    let subject = topic
+        .subjects
+        .first()
+        .map_or("", |subject| subject.as_str());
     let every = subject.rsplit_once('.').map_or(subject, |(topic, _)| topic);
     let config = consumers::reader(name.clone(), format!("{every}.*"), policy);
     consumers::delete(link, &topic.stream, &name).await?;
