@@ -39,7 +39,7 @@ pub(crate) fn write(form: Form, event: &Envelope, dedup: bool) -> Result<(Header
         };
         headers.insert(name, &*percent::encode(content_type));
     }
-    let names = event.extensions.iter().map(|(name, _)| name.as_str());
+    let names = event.extensions.iter().map(|(name, _)| -> &str { name });
     if !message.attributes.is_empty() && !names.clone().is_sorted() {
         headers.insert(ORDER, names.collect::<Vec<_>>().join(","));
     }
