@@ -36,9 +36,9 @@ impl Place {
 }
 
 impl Engine for Place {
-    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
-        async {
-            let redis = Redis::connect(RedisConfig::from_url(&self.0)?, Env::system()).await?;
+    fn open(&self, env: Env) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+        async move {
+            let redis = Redis::connect(RedisConfig::from_url(&self.0)?, env).await?;
             Ok(Arc::new(redis) as Arc<dyn Transport>)
         }
         .boxed()
