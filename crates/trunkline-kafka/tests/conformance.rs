@@ -25,13 +25,10 @@ use trunkline_testkit::kafka::Server;
 struct Prefixed(String);
 
 impl Engine for Prefixed {
-    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+    fn open(&self, env: Env) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
         let settings = "session_ms=2000&heartbeat_ms=50&commit_ms=20&handover_ms=3000";
-        open(format!(
-            "{}?prefix={}&{settings}",
-            Server::shared().url(),
-            self.0
-        ))
+        let server = Server::shared().url();
+        open(format!("{server}?prefix={}&{settings}", self.0), env)
     }
 }
 
@@ -44,14 +41,11 @@ fn broken() -> &'static Server {
 }
 
 impl Engine for Broken {
-    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+    fn open(&self, env: Env) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
         let settings =
             "limit_ms=3000&session_ms=2000&heartbeat_ms=50&commit_ms=20&handover_ms=1000";
-        open(format!(
-            "{}?prefix={}&{settings}",
-            broken().proxied_url(),
-            self.0
-        ))
+        let server = broken().proxied_url();
+        open(format!("{server}?prefix={}&{settings}", self.0), env)
     }
 
     fn server(&self) -> Option<&dyn Breakable> {
@@ -59,9 +53,9 @@ impl Engine for Broken {
     }
 }
 
-fn open(url: String) -> BoxFuture<'static, Result<Arc<dyn Transport>>> {
+fn open(url: String, env: Env) -> BoxFuture<'static, Result<Arc<dyn Transport>>> {
     async move {
-        let kafka = connect(KafkaConfig::from_url(&url)?, Env::system()).await?;
+        let kafka = connect(KafkaConfig::from_url(&url)?, env).await?;
         Ok(Arc::new(kafka) as Arc<dyn Transport>)
     }
     .boxed()
