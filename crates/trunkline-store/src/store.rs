@@ -42,6 +42,7 @@ struct Inner {
     env: Env,
     backend: Backend,
     outbox: OutboxSignal,
+    news: parking::News,
     inbox_turns: AtomicU64,
     presence: Presence,
     // Last, so that its folder goes when the connections are gone.
@@ -135,6 +136,7 @@ impl Store {
             env,
             backend,
             outbox,
+            news: parking::News::default(),
             inbox_turns: AtomicU64::new(0),
             presence,
             _folder: folder,
@@ -244,6 +246,7 @@ impl Store {
 
     /// Waits for the last writer and closes the connections. Later calls fail with `Unavailable`.
     pub async fn close(&self) {
+        self.0.news.close();
         match &self.0.backend {
             Backend::Sqlite(sqlite) => sqlite.close().await,
             Backend::Postgres(postgres) => {
@@ -262,6 +265,11 @@ impl Store {
 
     pub(crate) fn outbox(&self) -> &OutboxSignal {
         &self.0.outbox
+    }
+
+    /// What changes among the dead letters.
+    pub(crate) fn news(&self) -> &parking::News {
+        &self.0.news
     }
 
     /// The id of this process in this store.

@@ -10,6 +10,7 @@ mod ports;
 pub mod postgres;
 mod process;
 mod proxy;
+pub mod python;
 pub mod rabbitmq;
 pub mod redis;
 mod sample;

@@ -1,6 +1,5 @@
 //! Apache Kafka for the tests: its own jars, run by Java.
 
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -8,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+
+use crate::debian;
 
 /// Kafka's release.
 const VERSION: &str = "4.1.0";
@@ -26,11 +27,21 @@ pub(crate) fn ensure(root: &Path) -> Result<()> {
         .unwrap_or_else(|| root.join("target"))
         .join("engines/kafka");
     let done = home.join("VERSION");
-    if std::fs::read_to_string(&done).is_ok_and(|found| found == VERSION) && runs("java") {
+    if std::fs::read_to_string(&done).is_ok_and(|found| found == VERSION)
+        && debian::find("java").is_some()
+    {
         eprintln!("found {}", home.display());
         return Ok(());
     }
-    install(&[("java", "openjdk-17-jre-headless"), ("mvn", "maven")])?;
+    let needed = [("java", "openjdk-17-jre-headless"), ("mvn", "maven")];
+    let missing: Vec<&str> = needed
+        .into_iter()
+        .filter(|(program, _)| debian::find(program).is_none())
+        .map(|(_, package)| package)
+        .collect();
+    if !missing.is_empty() {
+        debian::install(&missing, "the tests of Kafka need Java and Maven")?;
+    }
     eprintln!("fetching Apache Kafka {VERSION}");
     if home.exists() {
         std::fs::remove_dir_all(&home).with_context(|| format!("removing {}", home.display()))?;
@@ -96,7 +107,13 @@ fn prepare(home: &Path) -> Result<()> {
         ),
     )?;
     let mut format = java(home);
-    format.args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"]);
+    format.args([
+        "kafka.tools.StorageTool",
+        "format",
+        "-t",
+        "MkU3OEVBNTcwNTJENDM2Qg",
+        "-c",
+    ]);
     let formatted = format.arg(&properties).output().context("java")?;
     if !formatted.status.success() {
         bail!("{}", String::from_utf8_lossy(&formatted.stderr));
@@ -147,46 +164,4 @@ fn java(home: &Path) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     command
-}
-
-/// Installs the Debian packages of programs that are missing.
-fn install(programs: &[(&str, &str)]) -> Result<()> {
-    let missing: Vec<&str> = programs
-        .iter()
-        .filter(|(program, _)| !runs(program))
-        .map(|(_, package)| *package)
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let told = format!(
-        "the tests of Kafka need Debian's packages {}",
-        missing.join(" and ")
-    );
-    let id = Command::new("id").arg("-u").output().context("id -u")?;
-    if id.stdout.trim_ascii() != b"0" || !Path::new("/usr/bin/apt-get").exists() {
-        bail!("{told}, which only root can install with apt-get");
-    }
-    eprintln!("installing Debian's {}", missing.join(", "));
-    apt(&["update"]).context(told.clone())?;
-    let install = ["install", "--yes", "--no-install-recommends"];
-    apt(&[&install[..], &missing[..]].concat()).context(told)
-}
-
-fn runs(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(OsStr::new(program)).exists())
-}
-
-fn apt(args: &[&str]) -> Result<()> {
-    let status = Command::new("apt-get")
-        .args(args)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .status()
-        .context("apt-get")?;
-    if !status.success() {
-        bail!("apt-get {} failed: {status}", args.join(" "));
-    }
-    Ok(())
 }

@@ -1,33 +1,22 @@
 //! Redis for the tests: found, or installed.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+
+use crate::debian;
 
 /// The oldest version that the transport speaks to.
 const MAJOR_MIN: u32 = 7;
 
 /// Makes sure that there is a server to start. The tests start their own, each on a port of its own.
 pub(crate) fn ensure(_root: &Path) -> Result<()> {
-    let missing = "the tests need Redis 7.0 or later, in Debian the package `redis-server`";
+    let missing = "the tests need Redis 7.0 or later";
     if let Some(version) = version() {
         return accept(&version).context(missing);
     }
-    if !is_root()? || !Path::new("/usr/bin/apt-get").exists() {
-        bail!(
-            "{missing}: there is no redis-server in the PATH, and only root can install it with apt-get"
-        );
-    }
-    eprintln!("installing Debian's package `redis-server`");
-    apt(&["update"]).context(missing)?;
-    apt(&[
-        "install",
-        "--yes",
-        "--no-install-recommends",
-        "redis-server",
-    ])
-    .context(missing)?;
+    debian::install(&["redis-server"], missing)?;
     match version() {
         Some(version) => accept(&version).context(missing),
         None => bail!("{missing}: the package was installed, and still there is no redis-server"),
@@ -56,24 +45,6 @@ fn accept(version: &str) -> Result<()> {
         bail!("found redis-server {version}");
     }
     eprintln!("found redis-server {version}");
-    Ok(())
-}
-
-fn is_root() -> Result<bool> {
-    let id = Command::new("id").arg("-u").output().context("id -u")?;
-    Ok(id.stdout.trim_ascii() == b"0")
-}
-
-fn apt(args: &[&str]) -> Result<()> {
-    let status = Command::new("apt-get")
-        .args(args)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .status()
-        .context("apt-get")?;
-    if !status.success() {
-        bail!("apt-get {} failed: {status}", args.join(" "));
-    }
     Ok(())
 }
 

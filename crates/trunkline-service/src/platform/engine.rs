@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use trunkline_bus::Transport;
 use trunkline_bus::memory::Memory;
-use trunkline_core::{Env, Error, Result};
+use trunkline_core::{Env, Error, ErrorKind, Result};
 use trunkline_log::{Log, LogConfig};
 
 use super::PLATFORM;
@@ -44,9 +44,41 @@ pub(super) async fn open(config: &Config, env: &Env) -> Result<Arc<dyn Transport
                 .map_err(|error| Error::internal("the log did not open").with_source(error))?;
             Ok(Arc::new(opened?))
         }
-        _ => Err(
-            Error::invalid("bus_unknown", "expected `bus` to be memory: or log:FOLDER")
-                .with("bus", &config.bus),
-        ),
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "redis+pubsub" | "rediss+pubsub" => {
+            use trunkline_redis::{Redis, RedisConfig};
+            let config = RedisConfig::from_url(&url)?;
+            Ok(Arc::new(Redis::connect(config, env.clone()).await?))
+        }
+        #[cfg(feature = "kafka")]
+        "kafka" => {
+            use trunkline_kafka::KafkaConfig;
+            let config = KafkaConfig::from_url(&url)?;
+            let kafka = trunkline_kafka::connect(config, env.clone()).await?;
+            Ok(Arc::new(kafka))
+        }
+        _ => Err(unknown(scheme)),
     }
+}
+
+/// The engines beyond this process, and whether this program has each.
+const ENGINES: [(&str, bool); 4] = [
+    ("redis", cfg!(feature = "redis")),
+    ("amqp", false),
+    ("kafka", cfg!(feature = "kafka")),
+    ("nats", false),
+];
+
+#[cold]
+fn unknown(scheme: &str) -> Error {
+    let is_known = ENGINES.iter().any(|(name, _)| scheme.starts_with(name));
+    if is_known {
+        let text =
+            "this program was built without this engine; build it with the feature of its name";
+        return Error::new(ErrorKind::Unsupported, "bus_not_built", text).with("bus", scheme);
+    }
+    let built = ENGINES.iter().filter(|(_, built)| *built);
+    let built: String = built.map(|(name, _)| format!(", {name}://HOST")).collect();
+    let expected = format!("expected `bus` to be memory: or log:FOLDER{built}");
+    Error::invalid("bus_unknown", expected).with("found", scheme)
 }
