@@ -9,9 +9,9 @@ use trunkline_bus::{Start, TopicSpec, Transport as _};
 use trunkline_core::{Env, ErrorKind, Retry};
 use trunkline_kafka::{KafkaConfig, connect};
 use trunkline_testkit::kafka::Server;
-use trunkline_testkit::{event, numbered, topic};
+use trunkline_testkit::{event, eventually, numbered, topic};
 
-use crate::support::{group, ids, open, prefix, spec, take};
+use crate::support::{COMES, group, ids, open, prefix, spec, take};
 
 #[tokio::test]
 async fn wrong_credentials_are_told_without_the_password() {
@@ -192,4 +192,31 @@ async fn a_key_takes_the_partition_that_the_java_client_gives_it() {
             .unwrap();
         assert_eq!(delivery.partition, *partition, "{key:?}");
     }
+}
+
+#[tokio::test]
+async fn a_subscription_without_any_broker_ends_within_the_limit() {
+    let server = Server::start();
+    let url = format!(
+        "{}?limit_ms=1000&session_ms=2000&heartbeat_ms=50",
+        server.url()
+    );
+    let kafka = connect(KafkaConfig::from_url(&url).unwrap(), Env::system());
+    let kafka = kafka.await.expect("it connects");
+    kafka.declare(&[topic("t", 1)]).await.unwrap();
+    let mut member = group(&kafka, "t").await;
+    server.kill();
+    let next = tokio::time::timeout(Duration::from_secs(30), member.next(1)).await;
+    let error = next.expect("it has a limit").expect_err("nobody is there");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert_eq!(error.code(), "kafka_unreachable");
+    // Health shows it as long as it lasts, and then the runtime's next attempt succeeds.
+    drop(member);
+    server.restart();
+    let mut member = group(&kafka, "t").await;
+    eventually(COMES, async || {
+        kafka.publish(&[numbered("t", "k", 0)]).await.is_ok()
+    })
+    .await;
+    assert_eq!(ids(&take(&mut *member, 1).await), ["k/0"]);
 }

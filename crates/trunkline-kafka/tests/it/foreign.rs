@@ -200,3 +200,28 @@ async fn a_configured_dialect_is_what_stands_on_the_wire() {
         numbered("t", "k", 0)
     );
 }
+
+#[tokio::test]
+async fn compressed_batches_come_as_they_were() {
+    let prefix = prefix();
+    open(&prefix, "")
+        .await
+        .declare(&[topic("t", 1)])
+        .await
+        .unwrap();
+    for (number, compression) in ["none", "gzip", "lz4", "snappy"].into_iter().enumerate() {
+        let kafka = open(&prefix, &format!("compression={compression}")).await;
+        let batch = [
+            numbered("t", "k", 2 * number),
+            numbered("t", "k", 2 * number + 1),
+        ];
+        kafka.publish(&batch).await.unwrap();
+        kafka.close().await.unwrap();
+    }
+    let kafka = open(&prefix, "").await;
+    let mut member = group(&kafka, "t").await;
+    let taken = take(&mut *member, 8).await;
+    for (number, delivery) in taken.iter().enumerate() {
+        assert_eq!(delivery.envelope, numbered("t", "k", number));
+    }
+}

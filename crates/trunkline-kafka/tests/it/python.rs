@@ -28,6 +28,13 @@ for record in consumer:
     if headers["ce_id"] == "py-1":
         break
 consumer.close()
+
+class Latin(str):
+    def encode(self, *_):
+        return b"caf\xe9"
+
+# A name that is not UTF-8, which no client should send.
+producer.send(topic, key=b"k", value=b"{}", headers=[(Latin("name"), b"1")]).get(timeout=20)
 "#;
 
 /// Python with the client, from the environment that `cargo xtask test` makes.
@@ -106,7 +113,7 @@ async fn a_python_client_reads_ours_and_we_read_its() {
         .subscribe(&spec("t", None, Start::Earliest))
         .await
         .unwrap();
-    let taken = take(&mut *reader, 2).await;
+    let taken = take(&mut *reader, 3).await;
     assert_eq!(taken[0].envelope, ours);
     assert!(taken[1].unreadable.is_none(), "{:?}", taken[1].unreadable);
     let event = &taken[1].envelope;
@@ -117,4 +124,10 @@ async fn a_python_client_reads_ours_and_we_read_its() {
     assert_eq!(event.data, r#"{"price": 3}"#);
     assert_eq!(event.key.as_deref(), Some("k"));
     assert_eq!(event.trace, ours.trace);
+    let error = taken[2]
+        .unreadable
+        .as_ref()
+        .expect("its header has no name");
+    assert!(error.to_string().contains("a header's name"), "{error}");
+    assert_eq!(taken[2].envelope.data, "{}");
 }
