@@ -1,5 +1,7 @@
 //! Checks and chores of the repository: `cargo xtask test`, `cargo xtask tidy`.
 
+mod debian;
+mod engines;
 mod postgres;
 mod run;
 mod tidy;
@@ -10,7 +12,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask <command>
 
-  test   everything that has to pass: PostgreSQL, format, lints, documentation, tests, tidy
+  test   everything that has to pass: the servers, format, lints, documentation, tests, tidy
   tidy   the structure alone: sizes, dependency arrows, what the documents name
 ";
 

@@ -1,5 +1,6 @@
 //! The steps of the one test command, and what they came to.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::{postgres, tidy};
+use crate::engines::Found;
+use crate::{engines, postgres, tidy};
 
 /// One step and how it ended.
 struct Step {
@@ -30,28 +32,31 @@ pub(crate) fn test(root: &Path) -> Result<bool> {
     step(&mut steps, "postgresql", || {
         postgres::ensure().map(|()| true)
     });
+    let required = std::env::var("TRUNKLINE_REQUIRE").unwrap_or_default();
+    engines::check(&required)?;
+    let mut scope = Scope::default();
+    for engine in &engines::ALL {
+        step(&mut steps, engine.name, || {
+            let found = engine.ensure(root, &required)?;
+            scope.take(engine.name, found);
+            Ok(true)
+        });
+    }
     step(&mut steps, "format", || {
         cargo(root, &["fmt", "--all", "--check"])
     });
     step(&mut steps, "tidy", || tidy(root));
     step(&mut steps, "lints", || {
-        cargo(
-            root,
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--locked",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        )
+        let lints = ["clippy", "--all-targets", "--locked"];
+        cargo(root, &scope.arguments(&lints, &["--", "-D", "warnings"]))
     });
     step(&mut steps, "documentation", || {
-        cargo(root, &["doc", "--workspace", "--no-deps", "--locked"])
+        cargo(
+            root,
+            &scope.arguments(&["doc", "--no-deps", "--locked"], &[]),
+        )
     });
-    step(&mut steps, "tests", || tests(root, &mut count));
+    step(&mut steps, "tests", || tests(root, &scope, &mut count));
     eprintln!();
     for step in &steps {
         let word = if step.passed { "ok" } else { "FAILED" };
@@ -61,9 +66,45 @@ pub(crate) fn test(root: &Path) -> Result<bool> {
             step.took.as_secs_f64()
         );
     }
+    for (engine, why) in &scope.left_out {
+        eprintln!("{engine:<14} ignored: its tests did not run, for {why}");
+    }
     let mut out = std::io::stdout();
     writeln!(out, "{} passed, {} failed", count.passed, count.failed)?;
     Ok(steps.iter().all(|step| step.passed) && count.failed == 0)
+}
+
+/// What is built and tested: the whole workspace, but for engines that can't be had.
+#[derive(Debug, Default)]
+struct Scope {
+    ready: Vec<&'static str>,
+    left_out: Vec<(&'static str, String)>,
+}
+
+impl Scope {
+    fn take(&mut self, engine: &'static str, found: Found) {
+        match found {
+            Found::Ready => self.ready.push(engine),
+            Found::LeftOut(why) => {
+                eprintln!("{engine} is left out: {why}");
+                self.left_out.push((engine, why));
+            }
+        }
+    }
+
+    /// A command of cargo's for all of it.
+    fn arguments(&self, command: &[&str], last: &[&str]) -> Vec<String> {
+        let mut all: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+        all.push("--workspace".to_owned());
+        for (engine, _) in &self.left_out {
+            all.extend(["--exclude".to_owned(), format!("trunkline-{engine}")]);
+        }
+        for engine in &self.ready {
+            all.extend(["--features".to_owned(), format!("storefront/{engine}")]);
+        }
+        all.extend(last.iter().map(|word| (*word).to_owned()));
+        all
+    }
 }
 
 /// Checks the structure of the repository.
@@ -94,7 +135,7 @@ fn step(steps: &mut Vec<Step>, name: &'static str, work: impl FnOnce() -> Result
     });
 }
 
-fn command(root: &Path, args: &[&str]) -> Command {
+fn command(root: &Path, args: &[impl AsRef<OsStr>]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
@@ -105,14 +146,14 @@ fn command(root: &Path, args: &[&str]) -> Command {
     command
 }
 
-fn cargo(root: &Path, args: &[&str]) -> Result<bool> {
+fn cargo(root: &Path, args: &[impl AsRef<OsStr>]) -> Result<bool> {
     let status = command(root, args).status().context("cargo")?;
     Ok(status.success())
 }
 
 /// Runs all tests, passes on what they say and counts.
-fn tests(root: &Path, count: &mut Count) -> Result<bool> {
-    let args = ["test", "--workspace", "--no-fail-fast", "--locked"];
+fn tests(root: &Path, scope: &Scope, count: &mut Count) -> Result<bool> {
+    let args = scope.arguments(&["test", "--no-fail-fast", "--locked"], &[]);
     let mut child = command(root, &args)
         .stdout(Stdio::piped())
         .spawn()
@@ -151,6 +192,17 @@ impl Count {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_out_is_neither_built_nor_tested() {
+        let mut scope = Scope::default();
+        scope.take("redis", Found::Ready);
+        scope.take("kafka", Found::LeftOut("no registry answers".to_owned()));
+        assert_eq!(
+            scope.arguments(&["test"], &["--", "-q"]).join(" "),
+            "test --workspace --exclude trunkline-kafka --features storefront/redis -- -q"
+        );
+    }
 
     #[test]
     fn results_are_summed() {

@@ -21,8 +21,8 @@ use trunkline_testkit::conformance::{Engine, conformance};
 struct InMemory;
 
 impl Engine for InMemory {
-    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
-        async { Ok(Arc::new(Memory::new(Env::system())) as Arc<dyn Transport>) }.boxed()
+    fn open(&self, env: Env) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+        async { Ok(Arc::new(Memory::new(env)) as Arc<dyn Transport>) }.boxed()
     }
 }
 

@@ -31,6 +31,11 @@ impl AdminToken {
         Ok(Self(token))
     }
 
+    /// As a request carries it.
+    pub(crate) fn bearer(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+
     /// Compares in a time that does not depend on where they differ.
     fn matches(&self, given: &str) -> bool {
         let (ours, theirs) = (self.0.as_bytes(), given.as_bytes());

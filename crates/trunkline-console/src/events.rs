@@ -48,8 +48,17 @@ pub(crate) struct Entry {
     event: EventView,
 }
 
+/// How many are listed when nobody says.
+pub(crate) const LIMIT: usize = 100;
+
+/// The limit that a query string names.
+pub(crate) fn limit_in(query: Option<&str>) -> Option<usize> {
+    let mut pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(name, _)| *name == "limit")?.1.parse().ok()
+}
+
 pub(crate) fn limit(given: Option<usize>) -> Result<usize, Error> {
-    match given.unwrap_or(100) {
+    match given.unwrap_or(LIMIT) {
         limit @ 1..=LIMIT_MAX => Ok(limit),
         _ => Err(Error::invalid(
             "limit_invalid",
@@ -83,7 +92,7 @@ pub(crate) async fn list(
     if follows {
         return Ok(follow::answer(&parts, &followers, &headers, query).await?);
     }
-    let found = parts.trail.query(&query).await?;
+    let found = parts.trail()?.query(&query).await?;
     let next = found
         .last()
         .filter(|_| found.len() == limit)

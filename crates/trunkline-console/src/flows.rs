@@ -3,14 +3,14 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use trunkline_bus::DeadLetterQuery;
 use trunkline_core::{ByteString, Envelope, Error, Result};
 use trunkline_saga::{Flow, Obstacle, ObstacleKind, State as FlowState, Story};
 use trunkline_store::EventQuery;
 
-use crate::Parts;
-use crate::events;
 use crate::extract::{Answer, Params};
+use crate::{Parts, events, peers};
 
 /// The most events that one story is made of.
 const STORY_EVENTS_MAX: usize = 1_000;
@@ -126,7 +126,7 @@ async fn starts(parts: &Parts, flow: &Flow, limit: usize) -> Result<Vec<Envelope
         limit,
         ..EventQuery::default()
     };
-    let found = parts.trail.query(&query).await?;
+    let found = parts.trail()?.query(&query).await?;
     Ok(found.into_iter().map(|entry| entry.envelope).collect())
 }
 
@@ -136,7 +136,7 @@ async fn correlated(parts: &Parts, id: &ByteString) -> Result<Vec<Envelope>> {
         limit: STORY_EVENTS_MAX,
         ..EventQuery::default()
     };
-    let found = parts.trail.query(&query).await?;
+    let found = parts.trail()?.query(&query).await?;
     Ok(found.into_iter().map(|entry| entry.envelope).collect())
 }
 
@@ -151,7 +151,7 @@ async fn events_of(parts: &Parts, id: &str) -> Result<Vec<Envelope>> {
         limit: STORY_EVENTS_MAX,
         ..EventQuery::default()
     };
-    let keyed = parts.trail.query(&query).await?;
+    let keyed = parts.trail()?.query(&query).await?;
     let mut correlations: Vec<ByteString> = Vec::new();
     for entry in &keyed {
         if !correlations.contains(&entry.envelope.correlation_id) {
@@ -174,7 +174,7 @@ async fn obstacles(parts: &Parts) -> Result<Vec<Obstacle>> {
             ..DeadLetterQuery::default()
         };
         for letter in consumer.dead_letters(query).await? {
-            let waiting = || format!("waits behind an earlier dead letter of key {}", letter.key);
+            let waiting = || waits_behind(&letter.key);
             obstacles.push(Obstacle {
                 event_id: letter.envelope.id.to_string(),
                 kind: ObstacleKind::DeadLetter,
@@ -193,7 +193,45 @@ async fn obstacles(parts: &Parts) -> Result<Vec<Obstacle>> {
             });
         }
     }
+    obstacles.extend(elsewhere(parts).await);
     Ok(obstacles)
+}
+
+fn waits_behind(key: &str) -> String {
+    format!("waits behind an earlier dead letter of key {key}")
+}
+
+/// What holds events up in other processes, as far as they answer.
+async fn elsewhere(parts: &Parts) -> Vec<Obstacle> {
+    if parts.peers.is_empty() {
+        return Vec::new();
+    }
+    let text = |value: &Value, at: &str| {
+        let text = value.pointer(at).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let target = format!("/api/v1/dead-letters?limit={STORY_EVENTS_MAX}");
+    let letters = peers::members(parts, &target, "dead_letters").await;
+    let letters = letters.iter().map(|letter| Obstacle {
+        event_id: text(letter, "/event/id"),
+        kind: ObstacleKind::DeadLetter,
+        at: text(letter, "/group"),
+        reason: match text(letter, "/error") {
+            why if why.is_empty() => waits_behind(&text(letter, "/key")),
+            why => why,
+        },
+    });
+    let outboxes = peers::members(parts, "/api/v1/outbox", "outboxes").await;
+    let stuck = outboxes.iter().flat_map(|outbox| {
+        let stuck = outbox.get("stuck").and_then(Value::as_array);
+        stuck.into_iter().flatten().map(|event| Obstacle {
+            event_id: text(event, "/event_id"),
+            kind: ObstacleKind::Outbox,
+            at: text(outbox, "/service"),
+            reason: text(event, "/error"),
+        })
+    });
+    letters.chain(stuck).collect()
 }
 
 async fn trail_lag(parts: &Parts) -> Option<u64> {

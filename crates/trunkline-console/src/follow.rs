@@ -65,7 +65,7 @@ pub(crate) async fn answer(
     query.after = seen.or(query.after);
     query.limit = PAGE;
     let mut follow = Follow {
-        trail: parts.trail.clone(),
+        trail: parts.trail()?.clone(),
         recorded: parts.recorded.clone(),
         stop: parts.stop.clone(),
         behind_max: BEHIND_MAX,

@@ -13,6 +13,7 @@ mod follow;
 mod health;
 mod openapi;
 mod outbox;
+mod peers;
 mod subscriptions;
 mod view;
 
@@ -26,11 +27,12 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use trunkline_bus::Consumer;
-use trunkline_core::{Env, Error};
+use trunkline_core::{Env, Error, Result};
 use trunkline_saga::Flow;
 use trunkline_store::{Relay, Trail};
 
 pub use auth::AdminToken;
+pub use peers::{PEER_PATH, Peer};
 pub use view::EventView;
 
 /// What the admin API shows and steers.
@@ -44,8 +46,8 @@ pub struct Parts {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// The declared topology.
     pub topology: Arc<serde_json::Value>,
-    /// The trail of events.
-    pub trail: Trail,
+    /// The trail of events, in the process that keeps it.
+    pub trail: Option<Trail>,
     /// Changes when the trail has grown.
     pub recorded: watch::Receiver<u64>,
     /// Who follows the trail is let go.
@@ -56,7 +58,9 @@ pub struct Parts {
     pub consumers: Arc<[Consumer]>,
     /// The relays that run here, each with its service.
     pub relays: Arc<[(ByteString, Relay)]>,
-    /// Who may ask; anybody who can connect, without.
+    /// The services that run in other processes.
+    pub peers: Arc<[Peer]>,
+    /// Who may ask, and what the peers are asked with; anybody who can connect, without.
     pub token: Option<AdminToken>,
     /// The clock.
     pub env: Env,
@@ -69,6 +73,19 @@ pub trait HealthSource: Send + Sync {
 
     /// Whether it takes requests: started, and not shutting down.
     fn is_ready(&self) -> bool;
+}
+
+impl Parts {
+    /// The trail.
+    ///
+    /// # Errors
+    /// `NotFound` where another process keeps it.
+    pub(crate) fn trail(&self) -> Result<&Trail> {
+        self.trail.as_ref().ok_or_else(|| {
+            let text = "the trail is kept in the process that runs `gateway`; ask its admin API";
+            Error::not_found("trail_elsewhere", text)
+        })
+    }
 }
 
 impl fmt::Debug for Parts {
@@ -114,6 +131,10 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/v1/outbox/{event_id}/discard", post(outbox::discard))
         .route("/openapi.json", get(openapi::document))
         .layer(Extension(follow::Followers::default()))
+        .layer(axum::middleware::from_fn_with_state(
+            parts.clone(),
+            peers::ask,
+        ))
         .layer(axum::middleware::from_fn_with_state(
             parts.clone(),
             auth::check,

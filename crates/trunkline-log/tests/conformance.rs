@@ -22,8 +22,8 @@ use trunkline_testkit::conformance::{Engine, conformance};
 struct OnDisk(tempfile::TempDir);
 
 impl Engine for OnDisk {
-    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
-        let log = Log::open(LogConfig::new(self.0.path()), Env::system());
+    fn open(&self, env: Env) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+        let log = Log::open(LogConfig::new(self.0.path()), env);
         std::future::ready(log.map(|log| Arc::new(log) as Arc<dyn Transport>)).boxed()
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration: one file, every value overridable by an environment variable.
 
 mod load;
+pub(crate) mod place;
 mod section;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,10 @@ pub struct Config {
     /// The store of each service, by its URL: `sqlite:{data}/{service}.db`, or
     /// `postgres://user@host/database?schema={service}`.
     pub store: String,
+    /// What runs in this process: names of services, and `gateway` for the gateway with the trail and the console.
+    /// Empty, as it is by default: everything that has no `url`.
+    #[serde(deserialize_with = "place::names")]
+    pub run: Vec<String>,
     /// The gateway.
     pub gateway: Gateway,
     /// The admin address.
@@ -42,7 +47,8 @@ pub struct Config {
     pub trail_days: u64,
     /// How many events the trail keeps: 1,000,000.
     pub trail_events_max: u64,
-    /// A section for each service, by its name; `url` in it says that it runs elsewhere.
+    /// A section for each service, by its name. `url` in it says where other processes find it, and `listen` where it
+    /// listens for them in the process that runs it.
     pub service: BTreeMap<String, toml::Table>,
     /// Where services outside the platform are, by name.
     pub external: BTreeMap<String, ExternalAddress>,
@@ -84,6 +90,9 @@ pub struct Events {
     pub retry_max_ms: u64,
     /// How long handling one event may take, in milliseconds: 30,000.
     pub handler_timeout_ms: u64,
+    /// In how many parts each topic is kept, and so how many processes can share the work of one service: 1. It can't
+    /// be changed once the topics are there.
+    pub partitions: u16,
 }
 
 /// Log lines.
@@ -130,6 +139,7 @@ impl Default for Config {
             data: PathBuf::from("data"),
             bus: "log:{data}/bus".to_owned(),
             store: "sqlite:{data}/{service}.db".to_owned(),
+            run: Vec::new(),
             gateway: Gateway::default(),
             admin: Admin::default(),
             events: Events::default(),
@@ -170,6 +180,7 @@ impl Default for Events {
             retry_initial_ms: 1_000,
             retry_max_ms: 10_000,
             handler_timeout_ms: 30_000,
+            partitions: 1,
         }
     }
 }

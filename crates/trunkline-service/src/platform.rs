@@ -1,14 +1,19 @@
 //! A platform: services, flows and a gateway, and how they start.
 
 mod assemble;
+mod engine;
 mod folder;
 mod health;
+mod parts;
 mod running;
+mod topics;
 mod unit;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use trunkline_bus::DeadLetter;
 use trunkline_core::schema::{check_dir, write_dir};
@@ -18,7 +23,7 @@ use trunkline_security::Verifier;
 use trunkline_telemetry::SpanSink;
 
 use crate::alerts::Hook;
-use crate::{Config, Service, topology};
+use crate::{Config, Processes, Service, topology};
 
 pub use running::Running;
 
@@ -147,13 +152,31 @@ impl Platform {
 
     /// Every event type, once for each version.
     pub fn events(&self) -> Vec<EventDecl> {
-        let mut events: Vec<EventDecl> = self.services.iter().flat_map(Service::events).collect();
-        events.sort_by_key(|decl| (decl.event_type, decl.version));
-        events.dedup_by_key(|decl| (decl.event_type, decl.version));
-        events
+        events_of(&self.services)
     }
 
-    /// Starts everything: stores, relays, routes, consumers, jobs, the gateway and the admin address. It returns
+    /// Every service that the configuration says runs on this machine, in a process of its own, and the gateway with
+    /// the trail and the console in one more, the last. `program` is told a name, and gives the program that runs what
+    /// has this name as [`Config::run`] means it; where each finds the others is added to its environment.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what [`Platform::check`] finds, and for a bus that processes can't share; `Unavailable` when no
+    /// port is free.
+    pub fn processes(
+        &self,
+        config: &Config,
+        program: impl FnMut(&str) -> Command,
+    ) -> Result<Processes> {
+        self.check()?;
+        topology::check_sections(config, &self.services)?;
+        engine::check_shared(config)?;
+        let names = self.services.iter().map(|service| &*service.name);
+        let parts = parts::of(config, names, program)?;
+        let grace = Duration::from_secs(config.shutdown_seconds.saturating_mul(3));
+        Ok(Processes::new(parts, grace))
+    }
+
+    /// Starts everything that the configuration says runs in this process: stores, relays, routes, consumers, jobs, the gateway and the admin address. It returns
     /// when requests are taken.
     ///
     /// # Errors
@@ -162,8 +185,18 @@ impl Platform {
     pub async fn start(self, config: Config) -> Result<Running> {
         self.check()?;
         topology::check_sections(&config, &self.services)?;
+        let gateway = self.gateway.as_ref().map(|(gateway, _)| gateway);
+        topology::check_places(&config, &self.services, gateway)?;
         Box::pin(assemble::start(self, config)).await
     }
+}
+
+/// Every event type of these services, once for each version.
+fn events_of(services: &[Service]) -> Vec<EventDecl> {
+    let mut events: Vec<EventDecl> = services.iter().flat_map(Service::events).collect();
+    events.sort_by_key(|decl| (decl.event_type, decl.version));
+    events.dedup_by_key(|decl| (decl.event_type, decl.version));
+    events
 }
 
 impl fmt::Debug for Platform {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trunkline_core::{Error, EventDecl, Kind, Result, Timestamp};
 use trunkline_saga::Flow;
 
+use crate::config::place::GATEWAY;
 use crate::{Config, Service};
 
 pub(crate) use describe::describe;
@@ -61,7 +62,7 @@ fn check_name(service: &Service) -> Result<()> {
         let text = "expected a service name of 1 to 63 lower-case letters, digits and `-`";
         return Err(bad(text).with("service", name));
     }
-    if &**name == crate::platform::PLATFORM {
+    if matches!(&**name, crate::platform::PLATFORM | GATEWAY) {
         return Err(bad("this name is the platform's own").with("service", name));
     }
     Ok(())
@@ -130,14 +131,44 @@ pub(crate) fn check_sections(config: &Config, services: &[Service]) -> Result<()
     {
         return Err(unknown(format!("external.{name}"), external));
     }
+    for name in &config.run {
+        if name != GATEWAY && !names.contains(&name.as_str()) {
+            let known = names.join(", ");
+            return Err(Error::invalid(
+                "config_invalid",
+                "`run` names what the platform does not have",
+            )
+            .with("found", name)
+            .with("expected one of", format!("{GATEWAY}, {known}")));
+        }
+    }
     for service in services {
         // One that runs elsewhere has its settings there.
-        let elsewhere = config
-            .service
-            .get(&*service.name)
-            .is_some_and(|section| section.contains_key("url"));
-        if let (Some(check), false) = (service.section, elsewhere) {
+        if let (Some(check), true) = (service.section, config.runs(&service.name)) {
             check(config, &service.name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that whatever is called from this process has a place: here, or an address.
+///
+/// # Errors
+/// `InvalidInput` naming who calls, what is called, and the key that is missing.
+pub(crate) fn check_places(
+    config: &Config,
+    services: &[Service],
+    gateway: Option<&trunkline_gateway::Config>,
+) -> Result<()> {
+    let here = services.iter().filter(|service| config.runs(&service.name));
+    let calls = here.flat_map(|service| service.calls.iter().map(|to| (&*service.name, &**to)));
+    let routes = gateway.filter(|_| config.runs(GATEWAY)).into_iter();
+    let routes = routes.flat_map(|gateway| gateway.services.iter().map(|to| (GATEWAY, &*to.name)));
+    for (caller, target) in calls.chain(routes) {
+        if !config.runs(target) && config.url_of(target)?.is_none() {
+            let text =
+                format!("expected `url` in [service.{target}]: it does not run in this process");
+            return Err(Error::invalid("service_place_unknown", text).with("called by", caller));
         }
     }
     Ok(())

@@ -10,8 +10,8 @@
 //! struct InMemory;
 //!
 //! impl Engine for InMemory {
-//!     fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
-//!         async { Ok(Arc::new(Memory::new(Env::system())) as Arc<dyn Transport>) }.boxed()
+//!     fn open(&self, env: Env) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+//!         async { Ok(Arc::new(Memory::new(env)) as Arc<dyn Transport>) }.boxed()
 //!     }
 //! }
 //!
@@ -27,28 +27,56 @@
 mod bench;
 mod cases;
 mod durable;
+mod faults;
 mod groups;
+mod load;
 mod replay;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, LocalBoxFuture};
 use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use trunkline_bus::{Capabilities, Transport};
-use trunkline_core::Result;
+use trunkline_core::{Env, Result};
 
 pub use self::bench::Bench;
 
 /// How long a case may take.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long a case that breaks a server may take.
+const FAULT_LIMIT: Duration = Duration::from_secs(240);
 
 /// A place where a transport can be opened, and opened again: a folder, a broker's namespace. Each case
 /// gets one of its own.
 pub trait Engine: Send + Sync + 'static {
-    /// Opens the transport. Opened again after it was closed, a durable one finds what it kept.
-    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Transport>>>;
+    /// Opens the transport with this clock. Opened again after it was closed, a durable one finds what it kept.
+    fn open(&self, env: Env) -> BoxFuture<'_, Result<Arc<dyn Transport>>>;
+
+    /// The server behind it, if this place is one whose server may be broken.
+    fn server(&self) -> Option<&dyn Breakable> {
+        None
+    }
+}
+
+/// A server that a case may break; each call returns when it is done.
+pub trait Breakable: Send + Sync {
+    /// Kills it (`SIGKILL`).
+    fn kill(&self);
+
+    /// Starts it again on the same address with what it had kept, and waits until it takes connections.
+    fn restart(&self);
+
+    /// Stops it where it is (`SIGSTOP`).
+    fn pause(&self);
+
+    /// Lets it go on (`SIGCONT`).
+    fn resume(&self);
+
+    /// Cuts every connection to it when so many more bytes have passed; a [`Proxy`](crate::Proxy) in front of it does.
+    fn cut_after(&self, bytes: u32);
 }
 
 /// A case of the suite.
@@ -56,7 +84,7 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// The capability it is about.
     pub(crate) needs: Option<Need>,
-    pub(crate) run: fn(Bench) -> BoxFuture<'static, ()>,
+    pub(crate) run: fn(Bench) -> LocalBoxFuture<'static, ()>,
 }
 
 /// A capability, and whether the case is for transports that have it or for those that lack it.
@@ -72,7 +100,7 @@ macro_rules! case {
         $crate::conformance::Case {
             name: stringify!($run),
             needs: None,
-            run: |bench| futures::FutureExt::boxed($run(bench)),
+            run: |bench| futures::FutureExt::boxed_local($run(bench)),
         }
     };
     ($run:ident, needs $capability:ident) => {
@@ -89,7 +117,7 @@ macro_rules! case {
                 has: |capabilities| capabilities.$capability,
                 wanted: $wanted,
             }),
-            run: |bench| futures::FutureExt::boxed($run(bench)),
+            run: |bench| futures::FutureExt::boxed_local($run(bench)),
         }
     };
 }
@@ -100,8 +128,28 @@ pub fn conformance<E: Engine>(
     name: &str,
     fresh: impl Fn() -> E + Send + Sync + 'static,
 ) -> ExitCode {
+    suite(name, arc(fresh), None)
+}
+
+/// The same for a transport with a server: `breakable` makes places on one whose server the cases may break, one case
+/// after the other.
+pub fn conformance_with_faults<E: Engine, B: Engine>(
+    name: &str,
+    fresh: impl Fn() -> E + Send + Sync + 'static,
+    breakable: impl Fn() -> B + Send + Sync + 'static,
+) -> ExitCode {
+    suite(name, arc(fresh), Some(arc(breakable)))
+}
+
+/// Makes places.
+type Fresh = Arc<dyn Fn() -> Arc<dyn Engine> + Send + Sync>;
+
+fn arc<E: Engine>(fresh: impl Fn() -> E + Send + Sync + 'static) -> Fresh {
+    Arc::new(move || Arc::new(fresh()))
+}
+
+fn suite(name: &str, fresh: Fresh, breakable: Option<Fresh>) -> ExitCode {
     let arguments = Arguments::from_args();
-    let fresh: Arc<dyn Fn() -> Arc<dyn Engine> + Send + Sync> = Arc::new(move || Arc::new(fresh()));
     let capabilities = match runtime().block_on(async { capabilities(&*fresh()).await }) {
         Ok(capabilities) => capabilities,
         Err(error) => {
@@ -109,19 +157,109 @@ pub fn conformance<E: Engine>(
             return ExitCode::FAILURE;
         }
     };
-    let all = cases::all()
+    let mut trials: Vec<Trial> = all()
         .into_iter()
-        .chain(groups::all())
-        .chain(replay::all());
-    let all = all.chain(durable::all());
-    let trials = all
-        .map(|case| trial(name, case, &capabilities, fresh.clone()))
+        .map(|case| trial(name, case, &capabilities, fresh.clone(), LIMIT))
         .collect();
+    if let Some(breakable) = breakable {
+        let alone = Arc::new(Mutex::new(()));
+        let fresh: Fresh = Arc::new(move || {
+            let place = Alone {
+                _turn: alone.clone().blocking_lock_owned(),
+                inner: breakable(),
+            };
+            Arc::new(place)
+        });
+        let faults = faults::all().into_iter();
+        trials.extend(
+            faults.map(|case| trial(name, case, &capabilities, fresh.clone(), FAULT_LIMIT)),
+        );
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
+/// A place whose server nobody else breaks meanwhile.
+struct Alone {
+    inner: Arc<dyn Engine>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Engine for Alone {
+    fn open(&self, env: Env) -> BoxFuture<'_, Result<Arc<dyn Transport>>> {
+        self.inner.open(env)
+    }
+
+    fn server(&self) -> Option<&dyn Breakable> {
+        self.inner.server()
+    }
+}
+
+/// What a case said of an engine.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The case.
+    pub case: &'static str,
+    /// Why it failed; none if it passed.
+    pub failure: Option<String>,
+}
+
+/// Runs the cases that an engine's capabilities ask for, one after the other, until `enough` of them have failed, each
+/// in a place that `fresh` makes. Whatever has to come has to come within `comes`.
+///
+/// # Panics
+/// When the engine does not open.
+pub fn judge<E: Engine>(fresh: impl Fn() -> E, comes: Duration, enough: usize) -> Vec<Verdict> {
+    let runtime = runtime();
+    bench::be_patient(comes);
+    let capabilities = runtime.block_on(async { capabilities(&fresh()).await });
+    let capabilities = capabilities.expect("the engine opens");
+    let fits = |case: &Case| {
+        let need = case.needs.as_ref();
+        need.is_none_or(|need| (need.has)(&capabilities) == need.wanted)
+    };
+    let mut verdicts = Vec::new();
+    let mut failures = 0;
+    for case in all().into_iter().filter(fits) {
+        if failures == enough {
+            break;
+        }
+        let run = case.run;
+        let place = Arc::new(fresh());
+        let work = || {
+            runtime.block_on(async {
+                let bench = Bench::open(place).await;
+                let limit = comes.saturating_mul(4);
+                let done = tokio::time::timeout(limit, run(bench)).await;
+                done.expect("a case ends in time");
+            });
+        };
+        let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).err();
+        failures += usize::from(failed.is_some());
+        verdicts.push(Verdict {
+            case: case.name,
+            failure: failed.map(|panic| said(&*panic)),
+        });
+    }
+    verdicts
+}
+
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| Some((*panic.downcast_ref::<&str>()?).to_owned()));
+    text.unwrap_or_else(|| "it panicked".to_owned())
+}
+
+/// Every case that needs no server of its own.
+fn all() -> Vec<Case> {
+    let all = cases::all().into_iter().chain(groups::all());
+    all.chain(replay::all())
+        .chain(durable::all())
+        .chain(load::all())
+        .collect()
+}
+
 async fn capabilities(engine: &dyn Engine) -> Result<Capabilities> {
-    let transport = engine.open().await?;
+    let transport = engine.open(Env::system()).await?;
     let capabilities = transport.capabilities();
     transport.close().await?;
     Ok(capabilities)
@@ -131,7 +269,8 @@ fn trial(
     transport: &str,
     case: Case,
     capabilities: &Capabilities,
-    fresh: Arc<dyn Fn() -> Arc<dyn Engine> + Send + Sync>,
+    fresh: Fresh,
+    limit: Duration,
 ) -> Trial {
     let excluded = case
         .needs
@@ -145,11 +284,13 @@ fn trial(
     let run = case.run;
     let body = move || -> Result<(), Failed> {
         let runtime = runtime();
+        // A place may have to wait for its turn: before the limit begins.
+        let place = fresh();
         runtime.block_on(async move {
-            let bench = Bench::open(fresh()).await;
-            let work = tokio::time::timeout(LIMIT, run(bench));
+            let bench = Bench::open(place).await;
+            let work = tokio::time::timeout(limit, run(bench));
             work.await
-                .map_err(|_| Failed::from(format!("not done within {LIMIT:?}")))
+                .map_err(|_| Failed::from(format!("not done within {limit:?}")))
         })
     };
     Trial::test(format!("{transport}::{name}"), body).with_ignored_flag(excluded)

@@ -16,8 +16,8 @@ pub use trunkline_gateway as gateway;
 pub use trunkline_saga::{Flow, State as FlowState, Story};
 pub use trunkline_security::{Claims, Secret, Signer, Verifier};
 pub use trunkline_service::{
-    Accepted, Config, Created, Cx, NoContent, Platform, Running, Schedule, Service, TxGuard, every,
-    stop_requested,
+    Accepted, Config, Created, Cx, NoContent, Notice, Part, Platform, Processes, Running, Schedule,
+    Service, TxGuard, every, parent_gone, stop_requested,
 };
 pub use trunkline_store::{
     Conn, Migration, Reader, SqlRow, SqlValue, Statement, Store, Tx, sql, sql_error, sqlx,

@@ -36,6 +36,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the store (this is what happens without a command)
     Up(Up),
+    /// Run some of the services alone; the configuration says where the rest is
+    Run(Run),
     /// Print a token for a user
     Token(Token),
     /// Run the payment provider's sandbox alone
@@ -83,26 +85,50 @@ pub(crate) struct Token {
 pub(crate) struct Up {
     /// The folder for everything that is kept [default: data]
     #[arg(long, value_name = "FOLDER")]
-    data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// Where customers reach the store [default: 127.0.0.1:8000]
     #[arg(long, value_name = "IP:PORT")]
-    gateway: Option<SocketAddr>,
+    pub(crate) gateway: Option<SocketAddr>,
     /// Where its operators look into it [default: 127.0.0.1:9900]
     #[arg(long, value_name = "IP:PORT")]
-    admin: Option<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
     /// The configuration file; without one, nothing needs to be configured
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// A payment provider; without one the store runs a sandbox of its own
     #[arg(long, value_name = "URL", conflicts_with = "sandbox")]
-    provider: Option<String>,
+    pub(crate) provider: Option<String>,
     /// Where that sandbox listens [default: 127.0.0.1:9910]
     #[arg(long, value_name = "IP:PORT")]
-    sandbox: Option<SocketAddr>,
+    pub(crate) sandbox: Option<SocketAddr>,
     /// Don't show what happens to orders
     #[arg(long)]
     pub(crate) quiet: bool,
+    /// Run each service in a process of its own; needs a bus that processes share
+    #[arg(long)]
+    pub(crate) processes: bool,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = PLACES)]
+pub(crate) struct Run {
+    /// The services, such as order-service; `gateway` is the gateway with the trail and the admin API of the whole
+    #[arg(required = true, value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+    #[command(flatten)]
+    pub(crate) up: Up,
+    /// End when the standard input ends: whoever started it is gone
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
+}
+
+/// How the parts of the store find each other.
+const PLACES: &str = "\
+All parts read one configuration file. It names a bus that they share, and where each service is found:
+  bus = \"nats://localhost:4222\"
+  store = \"postgres://shop@localhost/shop?schema={service}\"
+  [service.inventory-service]
+  url = \"http://10.0.0.7:7001\"";
 
 /// What can be configured, and how to make a payment go wrong.
 const MORE: &str = concat!(
@@ -122,15 +148,25 @@ A configuration file is TOML; docs/guides/configuration.md lists every value. Fo
 pub(crate) const CARDS: &str = cards!();
 
 impl Up {
-    pub(crate) fn settings(self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings {
-            data: self.data,
+            data: self.data.clone(),
             gateway: self.gateway,
             admin: self.admin,
-            config: self.config,
-            provider: self.provider,
+            config: self.config.clone(),
+            provider: self.provider.clone(),
             sandbox: self.sandbox,
             sandbox_late: None::<Duration>,
+            run: Vec::new(),
+        }
+    }
+}
+
+impl Run {
+    pub(crate) fn settings(self) -> Settings {
+        Settings {
+            run: self.services,
+            ..self.up.settings()
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The `storefront` binary.
 
 mod cli;
+mod parts;
 mod welcome;
 
 use std::io::Write as _;
@@ -23,6 +24,7 @@ async fn main() -> ExitCode {
     let done = match cli.command {
         None => Box::pin(up(cli.up)).await,
         Some(Command::Up(up_again)) => Box::pin(up(up_again)).await,
+        Some(Command::Run(run)) => Box::pin(parts::run(run)).await,
         Some(Command::Token(wanted)) => token(&wanted),
         Some(Command::Sandbox {
             listen,
@@ -50,6 +52,9 @@ async fn main() -> ExitCode {
 
 /// Runs the store, and tells what happens to orders, until it is asked to stop.
 async fn up(options: cli::Up) -> Result<()> {
+    if options.processes {
+        return parts::up(options).await;
+    }
     let begun = Instant::now();
     let quiet = options.quiet;
     let settings = options.settings();
@@ -57,26 +62,7 @@ async fn up(options: cli::Up) -> Result<()> {
     telemetry::init_logs(config.log.format, &config.log.filter)?;
     let store = Store::start_platform(settings, config, |platform| platform).await?;
     print(&welcome::text(&store, begun.elapsed())?)?;
-    let mut events = store.running().events();
-    let mut watch = Watch::default();
-    let stop = stop_requested();
-    tokio::pin!(stop);
-    loop {
-        let event = tokio::select! {
-            biased;
-            stopped = &mut stop => break stopped?,
-            event = events.recv(), if !quiet => event,
-        };
-        match event {
-            Ok(event) => {
-                if let Some(line) = watch.line(&event) {
-                    print(&format!("{line}\n"))?;
-                }
-            }
-            Err(RecvError::Lagged(missed)) => print(&format!("... {missed} events not shown\n"))?,
-            Err(RecvError::Closed) => break,
-        }
-    }
+    watch(&store, quiet, stop_requested()).await?;
     // It ends in order even where nobody reads of it.
     drop(print(
         "\nThe store ends what it has begun; Ctrl-C again stops it at once.\n",
@@ -87,6 +73,29 @@ async fn up(options: cli::Up) -> Result<()> {
         () = store.shutdown() => {
             drop(print("The store is down. The next start goes on from here.\n"));
             Ok(())
+        }
+    }
+}
+
+/// Tells what happens to orders until `stop`.
+async fn watch(store: &Store, quiet: bool, stop: impl Future<Output = Result<()>>) -> Result<()> {
+    let mut events = store.running().events();
+    let mut watch = Watch::default();
+    tokio::pin!(stop);
+    loop {
+        let event = tokio::select! {
+            biased;
+            stopped = &mut stop => return stopped,
+            event = events.recv(), if !quiet => event,
+        };
+        match event {
+            Ok(event) => {
+                if let Some(line) = watch.line(&event) {
+                    print(&format!("{line}\n"))?;
+                }
+            }
+            Err(RecvError::Lagged(missed)) => print(&format!("... {missed} events not shown\n"))?,
+            Err(RecvError::Closed) => return Ok(()),
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Settings {
     pub sandbox: Option<SocketAddr>,
     /// How late its late answers are: 8 s.
     pub sandbox_late: Option<Duration>,
+    /// What runs in this process; what the configuration says, if empty.
+    pub run: Vec<String>,
 }
 
 /// The store, running.
@@ -58,6 +60,9 @@ impl Settings {
         }
         config.gateway.address = self.gateway.unwrap_or(config.gateway.address);
         config.admin.address = self.admin.unwrap_or(config.admin.address);
+        if !self.run.is_empty() {
+            config.run.clone_from(&self.run);
+        }
         let mail = config
             .service
             .entry(notification::NAME.to_owned())
@@ -199,6 +204,9 @@ async fn provider(
     }
     if let Some(external) = config.external.get(payment::PROVIDER) {
         return Ok((external.url.clone(), None));
+    }
+    if !config.runs(payment::NAME) {
+        return Ok((String::new(), None));
     }
     let wanted = settings.sandbox.unwrap_or(sandbox::ADDRESS);
     let listener = sandbox::listen(wanted).await?;

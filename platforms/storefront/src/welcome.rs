@@ -22,6 +22,11 @@ pub(crate) fn text(store: &Store, took: Duration) -> Result<String> {
     let (gateway, admin) = (store.gateway_url(), store.admin_url());
     let token = store.token(demo::USERNAME, &[], TOKEN_LIFETIME)?;
     let signed_in = format!("-H '@{}'", header_file(store.data(), &token)?.display());
+    let payments = match store.provider_url() {
+        // Another process knows.
+        "" => String::new(),
+        url => format!("  payments  {url}   the payment provider's sandbox\n"),
+    };
     let mut text = String::new();
     let written = write!(
         text,
@@ -30,8 +35,7 @@ The store is up ({took:.2?}).
 
   gateway   {gateway}
   admin     {admin}   /health  /metrics  /api/v1/events  /api/v1/flows
-  payments  {provider}   the payment provider's sandbox
-  data      {data}   mail in {mail}
+{payments}  data      {data}   mail in {mail}
 
 The demo user ({user} / {password}) has this token for a day:
 
@@ -55,7 +59,6 @@ What happens to orders shows here; Ctrl-C stops the store, and the next start go
 
 time           after  order     event                          what happened
 ",
-        provider = store.provider_url(),
         program = program(),
         data = store.data().display(),
         mail = store.data().join("mail").display(),

@@ -33,7 +33,8 @@ const MAP: &[(&str, &[&[&str]])] = &[
         &[
             CORE,
             &[
-                "bus", "call", "console", "gateway", "log", "saga", "security", "store",
+                "bus", "call", "console", "gateway", "kafka", "log", "nats", "rabbitmq", "redis",
+                "saga", "security", "store",
             ],
         ],
     ),

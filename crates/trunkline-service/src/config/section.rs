@@ -16,7 +16,9 @@ impl Config {
     pub(crate) fn section<T: DeserializeOwned>(&self, service: &str) -> Result<T> {
         let mut section = self.service.get(service).cloned().unwrap_or_default();
         // Where the service runs is the platform's business.
-        section.remove("url");
+        for key in super::place::KEYS {
+            section.remove(key);
+        }
         let read = toml::Value::Table(section).try_into();
         read.map_err(|error: toml::de::Error| {
             Error::invalid("config_invalid", error.message().to_owned())

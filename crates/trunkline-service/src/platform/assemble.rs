@@ -7,25 +7,23 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
-use trunkline_bus::memory::Memory;
-use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts, TopicSpec, Transport, lanes};
+use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts};
 use trunkline_call::Network;
-use trunkline_console::{AdminToken, Parts};
-use trunkline_core::{ByteString, Env, Error, EventDecl, Priority, Result};
+use trunkline_console::{AdminToken, Parts, Peer};
+use trunkline_core::{ByteString, Env, Error, EventDecl, Result};
 use trunkline_gateway::Gateway;
-use trunkline_log::{Log, LogConfig};
 use trunkline_saga::Flow;
 use trunkline_store::{Store, Trail};
-use trunkline_telemetry::{Otlp, Telemetry, prometheus};
+use trunkline_telemetry::{Otlp, SpanSink, Telemetry, prometheus};
 
-use super::folder;
 use super::health::PlatformHealth;
 use super::running::{Running, Up};
 use super::unit::{Shared, Unit};
-use super::{PLATFORM, Platform};
+use super::{PLATFORM, Platform, engine, events_of, folder, topics};
 use crate::alerts::Alerts;
+use crate::config::place::GATEWAY;
 use crate::trail::{GROUP, Keep, Recorder};
-use crate::{Config, topology, trail};
+use crate::{Config, Service, topology, trail};
 
 /// How many events a watcher may fall behind before it misses some.
 const FEED_MAX: usize = 1_024;
@@ -33,18 +31,21 @@ const FEED_MAX: usize = 1_024;
 pub(super) async fn start(platform: Platform, config: Config) -> Result<Running> {
     let metrics = prometheus::install()?;
     let token = admin_token(&config)?;
-    let lock = folder::claim(&config.data)?;
+    let lock = folder::claim(&config.data, &config.run)?;
     // The addresses first: one that is in use is found before anything is touched.
-    let gateway_at = match &platform.gateway {
+    let gateway = platform.gateway.filter(|_| config.runs(GATEWAY));
+    let gateway_at = match &gateway {
         Some(_) => Some(listen(config.gateway.address, "gateway").await?),
         None => None,
     };
     let admin_at = listen(config.admin.address, "admin").await?;
+    let service_doors = service_doors(&config, &platform.services).await?;
     let config = Arc::new(config);
-    let (telemetry, otlp) = telemetry_of(&platform, &config)?;
-    let transport = open_bus(&config, &platform.env).await?;
-    let events = platform.events();
-    transport.declare(&topics_of(&events)).await?;
+    let (telemetry, otlp) = telemetry_of(&platform.sinks, &platform.env, &config)?;
+    let transport = engine::open(&config, &platform.env).await?;
+    let events = events_of(&platform.services);
+    let topics = topics::all(&platform.services, &events, config.events.partitions);
+    transport.declare(&topics).await?;
     let topology = topology::describe(&platform.name, &platform.services, &platform.flows);
     let network = Network::new(telemetry.clone(), platform.env.clone());
     let webhook = config.alerts.webhook.as_deref();
@@ -64,12 +65,8 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     }
     let flows: Arc<[Flow]> = platform.flows.into();
     let raised = raise(&mut up, platform.services, &flows, &events).await;
-    let gateway = platform.gateway;
-    let made = match raised {
-        Ok(trail) => make_gateway(gateway, &shared).map(|gateway| (trail, gateway)),
-        Err(error) => Err(error),
-    };
-    let (trail, gateway) = match made {
+    let made = raised.and_then(|raised| Ok((raised, make_gateway(gateway, &shared)?)));
+    let ((trail, peers), gateway) = match made {
         Ok(made) => made,
         Err(error) => {
             up.down().await;
@@ -94,50 +91,96 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         flows,
         consumers: up.consumers.clone().into(),
         relays: up.relays(),
+        peers,
         token,
         env: platform.env,
     };
-    up.serve(gateway.zip(gateway_at), (parts, admin_at), health)
+    let services = up.service_doors(service_doors, &parts, &health);
+    up.serve(gateway.zip(gateway_at), services, (parts, admin_at), health)
+}
+
+/// A place to listen for each service that other processes call here.
+async fn service_doors(
+    config: &Config,
+    services: &[Service],
+) -> Result<Vec<(ByteString, TcpListener)>> {
+    let mut doors = Vec::new();
+    for service in services.iter().filter(|service| config.runs(&service.name)) {
+        if let Some(address) = config.listen_of(&service.name)? {
+            doors.push((service.name.clone(), listen(address, "service").await?));
+        }
+    }
+    Ok(doors)
 }
 
 /// Telemetry with the platform's own sinks, and the collector if one is configured.
-fn telemetry_of(platform: &Platform, config: &Config) -> Result<(Telemetry, Option<Otlp>)> {
-    let mut telemetry = Telemetry::new(platform.env.clone());
+fn telemetry_of(
+    sinks: &[Arc<dyn SpanSink>],
+    env: &Env,
+    config: &Config,
+) -> Result<(Telemetry, Option<Otlp>)> {
+    let mut telemetry = Telemetry::new(env.clone());
     let otlp = config.telemetry.otlp.as_deref().map(Otlp::to).transpose()?;
     if let Some(otlp) = &otlp {
         telemetry = telemetry.with_sink(Arc::new(otlp.clone()));
     }
-    for sink in &platform.sinks {
+    for sink in sinks {
         telemetry = telemetry.with_sink(sink.clone());
     }
     Ok((telemetry, otlp))
 }
 
-/// Brings the services up, then lets events flow.
+/// Brings the services up, then lets events flow. Gives the trail, if it is kept here, and who runs elsewhere.
 async fn raise(
     up: &mut Up,
-    services: Vec<crate::Service>,
+    services: Vec<Service>,
     flows: &Arc<[Flow]>,
     events: &[EventDecl],
-) -> Result<Trail> {
+) -> Result<(Option<Trail>, Arc<[Peer]>)> {
     let shared = up.shared.clone();
+    let keeps_trail = shared.config.runs(GATEWAY);
+    let mut peers = Vec::new();
     for service in services {
-        // A service with an address of its own runs elsewhere; here it is only known.
-        let section = shared.config.service.get(&*service.name);
-        if let Some(url) = section.and_then(|section| section.get("url")) {
-            let url = url.as_str().ok_or_else(|| {
-                Error::invalid("config_invalid", "expected `url` to be a text")
-                    .with("section", format!("service.{}", service.name))
-            })?;
-            shared
-                .network
-                .remote(service.name.clone(), url, service.responses)?;
-        } else {
+        let name = service.name.clone();
+        if shared.config.runs(&name) {
             up.units
                 .push(Box::pin(Unit::raise(service, &shared)).await?);
+        } else if let Some(url) = shared.config.url_of(&name)? {
+            shared
+                .network
+                .remote(name.clone(), url, service.responses)
+                .map_err(|error| error.with("section", format!("service.{name}")))?;
+            let channel = shared.network.channel("console", name.clone());
+            peers.push(Peer {
+                service: name,
+                channel,
+            });
         }
     }
+    if !keeps_trail {
+        peers.clear();
+    }
     // The trail first, so that it misses nothing of what a watcher wants to see.
+    let trail = match keeps_trail {
+        true => Some(keep_trail(up, flows, events).await?),
+        false => None,
+    };
+    for unit in &up.units {
+        unit.begin().await?;
+    }
+    for unit in &mut up.units {
+        unit.consume(&shared).await?;
+    }
+    let consumers = up.units.iter().flat_map(|unit| unit.consumers.clone());
+    up.consumers.extend(consumers);
+    for unit in &mut up.units {
+        unit.work(&mut up.jobs, &up.stop).await?;
+    }
+    Ok((trail, peers.into()))
+}
+
+async fn keep_trail(up: &mut Up, flows: &Arc<[Flow]>, events: &[EventDecl]) -> Result<Trail> {
+    let shared = up.shared.clone();
     let url = shared.config.url(&shared.config.store, PLATFORM);
     let store = Store::open(&url, PLATFORM, shared.env.clone()).await?;
     let trail = Trail::open(store.clone()).await?;
@@ -156,15 +199,6 @@ async fn raise(
         up.consumers
             .push(record(recorder, store, events, &shared).await?);
     }
-    for unit in &up.units {
-        unit.begin().await?;
-    }
-    for unit in &up.units {
-        up.consumers.extend(unit.consume(&shared).await?);
-    }
-    for unit in &mut up.units {
-        unit.work(&mut up.jobs, &up.stop).await?;
-    }
     Ok(trail)
 }
 
@@ -182,11 +216,8 @@ async fn record(
     config.handlers_max = 1;
     config.retry.attempts_max = 10;
     config.blameless = trail::is_away;
-    for spec in topics_of_declared(events) {
-        config = config.topic(
-            spec.name,
-            &[Priority::High, Priority::Medium, Priority::Low],
-        );
+    for name in topics::names(events) {
+        config = config.topic(name, &topics::LANES);
     }
     let ports = ConsumerPorts {
         transport: shared.transport.clone(),
@@ -196,27 +227,6 @@ async fn record(
         env: shared.env.clone(),
     };
     Consumer::start(config, ports).await
-}
-
-fn topics_of_declared(events: &[EventDecl]) -> Vec<TopicSpec> {
-    let mut names: Vec<&'static str> = events.iter().map(|decl| decl.topic).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-        .into_iter()
-        .map(|name| TopicSpec {
-            name: ByteString::from_static(name),
-            partitions: 1,
-            retention: Some(Duration::from_secs(7 * 86_400)),
-            retention_bytes: None,
-            groups: Vec::new(),
-        })
-        .collect()
-}
-
-/// Every lane of every topic.
-fn topics_of(events: &[EventDecl]) -> Vec<TopicSpec> {
-    topics_of_declared(events).iter().flat_map(lanes).collect()
 }
 
 fn make_gateway(
@@ -233,26 +243,6 @@ fn make_gateway(
     let channel_of = move |service: &str| network.channel("gateway", service);
     let telemetry = shared.telemetry.clone();
     Gateway::new(config, channel_of, verifier, telemetry, shared.env.clone()).map(Some)
-}
-
-async fn open_bus(config: &Config, env: &Env) -> Result<Arc<dyn Transport>> {
-    let url = config.url(&config.bus, PLATFORM);
-    match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("memory") => Ok(Arc::new(Memory::new(env.clone()))),
-        Some("log") => {
-            let (log, env) = (LogConfig::from_url(&url)?, env.clone());
-            // It reads files for as long as it takes.
-            let opened = tokio::task::spawn_blocking(move || Log::open(log, env)).await;
-            let opened = opened
-                .map_err(|error| Error::internal("the log did not open").with_source(error))?;
-            Ok(Arc::new(opened?))
-        }
-        _ => Err(Error::invalid(
-            "bus_unknown",
-            "expected `bus` to be memory: or log:FOLDER; other engines come later",
-        )
-        .with("bus", &config.bus)),
-    }
 }
 
 fn admin_token(config: &Config) -> Result<Option<AdminToken>> {

@@ -93,6 +93,19 @@ pub(super) struct PlatformHealth {
     pub(super) env: Env,
 }
 
+impl PlatformHealth {
+    /// The same of one service alone.
+    pub(super) fn of(&self, service: Health) -> Self {
+        Self {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            services: vec![service],
+            ready: AtomicBool::new(true),
+            env: self.env.clone(),
+        }
+    }
+}
+
 impl HealthSource for PlatformHealth {
     fn report(&self) -> BoxFuture<'_, (bool, serde_json::Value)> {
         Box::pin(async {

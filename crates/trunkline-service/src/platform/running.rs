@@ -1,11 +1,13 @@
 //! A platform that runs, and how it ends.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use axum::Router;
 use futures::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
@@ -14,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use trunkline_bus::Consumer;
 use trunkline_call::{Network, server};
-use trunkline_console::Parts;
+use trunkline_console::{PEER_PATH, Parts};
 use trunkline_core::{ByteString, Envelope, Error, Result, report};
 use trunkline_gateway::Gateway;
 use trunkline_store::{Relay, Store};
@@ -69,10 +71,48 @@ impl Up {
             .collect()
     }
 
+    /// What each service answers at its own address: its routes, and what the console of another process asks of it.
+    pub(super) fn service_doors(
+        &self,
+        listeners: Vec<(ByteString, TcpListener)>,
+        parts: &Parts,
+        health: &Arc<PlatformHealth>,
+    ) -> Vec<Door> {
+        let doors = listeners.into_iter().filter_map(|(name, listener)| {
+            let unit = self.units.iter().find(|unit| unit.runtime.name == name)?;
+            let parts = Parts {
+                health: Arc::new(health.of(unit.health.clone())),
+                trail: None,
+                consumers: unit.consumers.clone().into(),
+                relays: [(name.clone(), unit.relay.clone())].into(),
+                peers: Arc::default(),
+                ..parts.clone()
+            };
+            // Beyond loopback nobody may steer it without a token.
+            let is_guarded = parts.token.is_some()
+                || listener.local_addr().is_ok_and(|at| at.ip().is_loopback());
+            let mut router = Router::new().fallback_service(unit.router.clone());
+            if is_guarded {
+                router = router.nest(PEER_PATH, trunkline_console::router(parts));
+            } else {
+                tracing::warn!(
+                    service = %name, "without `admin.token` the console of another process can't look into it"
+                );
+            }
+            Some(Door {
+                name,
+                listener,
+                router,
+            })
+        });
+        doors.collect()
+    }
+
     /// Opens the doors.
     pub(super) fn serve(
         self,
         gateway: Option<(Gateway, TcpListener)>,
+        services: Vec<Door>,
         (parts, admin): (Parts, TcpListener),
         health: Arc<PlatformHealth>,
     ) -> Result<Running> {
@@ -90,6 +130,14 @@ impl Up {
             let stop = gateway_stop.clone();
             doors.spawn(async move { gateway.serve(listener, stop.cancelled_owned()).await });
         }
+        let mut service_addresses = BTreeMap::new();
+        for door in services {
+            service_addresses.insert(door.name, address(&door.listener)?);
+            let stop = gateway_stop.clone();
+            doors.spawn(async move {
+                server::serve(door.listener, door.router, stop.cancelled_owned()).await;
+            });
+        }
         let mut admin_door = JoinSet::new();
         let admin_stop = self.admin_stop.clone();
         let stop = admin_stop.clone();
@@ -100,6 +148,7 @@ impl Up {
             up: self,
             gateway_address,
             admin_address,
+            service_addresses,
             doors,
             gateway_stop,
             admin_door,
@@ -137,6 +186,13 @@ impl Up {
     }
 }
 
+/// An address of a service, and what answers there.
+pub(super) struct Door {
+    name: ByteString,
+    listener: TcpListener,
+    router: Router,
+}
+
 async fn drain(consumers: Vec<Consumer>, limit: Duration) {
     let drained = consumers.iter().map(|consumer| consumer.drain(limit));
     for error in join_all(drained)
@@ -153,6 +209,7 @@ pub struct Running {
     up: Up,
     gateway_address: Option<SocketAddr>,
     admin_address: SocketAddr,
+    service_addresses: BTreeMap<ByteString, SocketAddr>,
     doors: JoinSet<()>,
     gateway_stop: CancellationToken,
     admin_door: JoinSet<()>,
@@ -169,6 +226,11 @@ impl Running {
     /// Where the admin API listens.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
+    }
+
+    /// Where a service listens for other processes, if it does.
+    pub fn service_address(&self, service: &str) -> Option<SocketAddr> {
+        self.service_addresses.get(service).copied()
     }
 
     /// The network that its services are on.

@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts, Transport};
 use trunkline_call::Network;
 use trunkline_call::server::{self, Limits};
-use trunkline_core::{ByteString, Context, Env, Error, Priority, Result};
+use trunkline_core::{ByteString, Context, Env, Error, Result};
 use trunkline_store::{Relay, Store};
 use trunkline_telemetry::{Health, Scope, SpanKind, Telemetry};
 
-use super::health;
+use super::{health, topics};
 use crate::alerts::Alerts;
 use crate::events::{Reaction, Reactions};
 use crate::http::router;
@@ -37,6 +37,10 @@ pub(super) struct Unit {
     pub(super) runtime: Arc<Runtime>,
     pub(super) relay: Relay,
     pub(super) health: Health,
+    /// Its subscriptions, once it has them.
+    pub(super) consumers: Vec<Consumer>,
+    /// What it answers with, for whoever calls it from another process.
+    pub(super) router: Router,
     reactions: Vec<Reaction>,
     jobs: Vec<jobs::JobDecl>,
     starts: Vec<crate::service::StartHandler>,
@@ -104,12 +108,14 @@ impl Unit {
         let health = health::of_service(&service, &runtime, &relay);
         let router = routes(&service, &runtime, health.clone(), &shared.telemetry)?;
         let network = shared.network.clone();
-        network.mount(name.clone(), router, service.responses);
+        network.mount(name.clone(), router.clone(), service.responses);
         Ok(Self {
             _mounted: Mounted { network, name },
             runtime,
             relay,
             health,
+            consumers: Vec::new(),
+            router,
             reactions: service.reactions,
             jobs: service.jobs,
             starts: service.starts,
@@ -143,29 +149,17 @@ impl Unit {
     }
 
     /// Starts to handle events: one group for those that run one by one, one for those that share transactions.
-    pub(super) async fn consume(&self, shared: &Shared) -> Result<Vec<Consumer>> {
-        let (single, batched): (Vec<_>, Vec<_>) = self
-            .reactions
-            .iter()
-            .cloned()
-            .partition(|reaction| reaction.batch_max.is_none());
-        let mut consumers = Vec::new();
-        if !single.is_empty() {
-            consumers.push(
-                self.group(self.runtime.name.clone(), &single, 1, shared)
-                    .await?,
-            );
+    pub(super) async fn consume(&mut self, shared: &Shared) -> Result<()> {
+        for (group, reactions) in topics::groups(&self.runtime.name, &self.reactions) {
+            let batches = reactions.iter().filter_map(|reaction| reaction.batch_max);
+            let batch_max = batches.max().unwrap_or(1);
+            if !reactions.is_empty() {
+                let consumer = self.group(group, &reactions, batch_max, shared).await?;
+                self.consumers.push(consumer);
+            }
         }
-        if let Some(batch_max) = batched
-            .iter()
-            .filter_map(|reaction| reaction.batch_max)
-            .max()
-        {
-            let group = ByteString::from(format!("{}.batch", self.runtime.name));
-            consumers.push(self.group(group, &batched, batch_max, shared).await?);
-        }
-        health::watch(&self.health, self.relay.clone(), consumers.clone());
-        Ok(consumers)
+        health::watch(&self.health, self.relay.clone(), self.consumers.clone());
+        Ok(())
     }
 
     async fn group(
@@ -189,7 +183,7 @@ impl Unit {
             // One store, one writer: batches beside each other would only wait for each other.
             config.handlers_max = 3;
         }
-        for (topic, lanes) in topics(reactions) {
+        for (topic, lanes) in topics::read_by(reactions) {
             config = config.topic(topic, &lanes);
         }
         let handler = Reactions::new(group, self.runtime.clone(), reactions)?;
@@ -232,23 +226,6 @@ impl Unit {
         self.relay.stop().await;
         self.runtime.store.close().await;
     }
-}
-
-fn topics(reactions: &[Reaction]) -> Vec<(&'static str, Vec<Priority>)> {
-    let mut topics: Vec<(&'static str, Vec<Priority>)> = Vec::new();
-    for decl in reactions.iter().map(|reaction| &reaction.decl) {
-        let place = topics.iter().position(|(topic, _)| *topic == decl.topic);
-        let place = place.unwrap_or_else(|| {
-            topics.push((decl.topic, Vec::new()));
-            topics.len() - 1
-        });
-        if let Some((_, lanes)) = topics.get_mut(place)
-            && !lanes.contains(&decl.priority)
-        {
-            lanes.push(decl.priority);
-        }
-    }
-    topics
 }
 
 fn routes(

@@ -1,17 +1,20 @@
 //! What a case works with.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 use trunkline_bus::{Delivery, Start, Subscribe, Subscription, TopicSpec, Transport};
-use trunkline_core::Envelope;
+use trunkline_core::{Env, Envelope};
 
-use super::Engine;
+use super::{Breakable, Engine};
 use crate::{numbered, topic};
 
-/// How long to wait for what must come.
-const COMES: Duration = Duration::from_secs(20);
+thread_local! {
+    /// How long to wait for what must come.
+    static COMES: Cell<Duration> = const { Cell::new(Duration::from_secs(20)) };
+}
 /// How long to look whether something comes that must not. Too short only weakens the case.
 const QUIET: Duration = Duration::from_millis(100);
 
@@ -27,6 +30,7 @@ pub struct Bench {
     engine: Arc<dyn Engine>,
     /// The transport under test.
     pub transport: Arc<dyn Transport>,
+    env: Env,
 }
 
 impl Bench {
@@ -35,14 +39,39 @@ impl Bench {
     /// # Panics
     /// When it does not open.
     pub async fn open(engine: Arc<dyn Engine>) -> Self {
-        let transport = engine.open().await.expect("the transport opens");
-        Self { engine, transport }
+        let env = Env::system();
+        let transport = engine.open(env.clone()).await;
+        let transport = transport.expect("the transport opens");
+        Self {
+            engine,
+            transport,
+            env,
+        }
+    }
+
+    /// The same place, opened with another clock.
+    pub(super) async fn with_env(mut self, env: Env) -> Self {
+        self.env = env;
+        self.reopen().await;
+        self
+    }
+
+    /// The server, to be broken.
+    pub(super) fn server(&self) -> &dyn Breakable {
+        let server = self.engine.server();
+        server.expect("a case that breaks a server has a place with one")
     }
 
     /// Closes the transport and opens it again at the same place.
     pub(super) async fn reopen(&mut self) {
         self.transport.close().await.expect("it closes");
-        self.transport = self.engine.open().await.expect("it opens again");
+        self.transport = self.open_again().await;
+    }
+
+    /// The transport, opened again.
+    pub(super) async fn open_again(&self) -> Arc<dyn Transport> {
+        let opened = self.engine.open(self.env.clone()).await;
+        opened.expect("it opens again")
     }
 
     /// Declares a topic for [`GROUPS`].
@@ -107,12 +136,22 @@ pub(super) fn spec(name: &str, group: Option<&str>, start: Start) -> Subscribe {
     }
 }
 
+/// How long a case that runs on this thread waits for what must come.
+pub(super) fn comes() -> Duration {
+    COMES.get()
+}
+
+/// Cases on this thread wait for so long.
+pub(super) fn be_patient(comes: Duration) {
+    COMES.set(comes);
+}
+
 /// Takes exactly `count` deliveries, unsettled.
 pub(super) async fn take(subscription: &mut dyn Subscription, count: usize) -> Vec<Delivery> {
     let mut taken = Vec::new();
     while taken.len() < count {
         let wanted = count - taken.len();
-        let next = timeout(COMES, subscription.next(wanted)).await;
+        let next = timeout(comes(), subscription.next(wanted)).await;
         let got = next.unwrap_or_else(|_| panic!("{wanted} of {count} deliveries did not come"));
         let got = got.expect("deliveries come");
         assert!(

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use trunkline_bus::{Start, Subscribe, Subscription};
 use trunkline_core::ErrorKind;
 
-use super::bench::{Bench, ack, consume, ids, ids_of, quiet, spec, take};
+use super::bench::{Bench, ack, comes, consume, ids, ids_of, quiet, spec, take};
 use super::{Case, case};
 use crate::{Expected, History, numbered};
 
@@ -283,7 +283,7 @@ async fn lag_counts_what_is_not_settled(bench: Bench) {
 }
 
 async fn lag_becomes(member: &mut dyn Subscription, expected: u64) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + comes();
     loop {
         let lag = member.lag().await.expect("it tells its lag");
         if lag == expected {

@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::*;
+
+fn ledger(offsets: &[i64]) -> Ledger {
+    let mut ledger = Ledger::new(None);
+    for offset in offsets {
+        let event =
+            trunkline_bus::unreadable("t", offset.to_string(), "x".into(), Timestamp::UNIX_EPOCH);
+        let taken = ledger.out(*offset, event, None).unwrap();
+        assert_eq!(taken.offset, *offset);
+    }
+    ledger
+}
+
+#[test]
+fn the_position_is_the_lowest_unfinished_offset_over_gaps() {
+    let mut ledger = ledger(&[10, 11, 15, 16]);
+    assert_eq!(ledger.uncommitted(), None);
+    assert!(ledger.ack(1));
+    assert_eq!(
+        (ledger.progress(), ledger.uncommitted()),
+        ((Some(10), 1), None)
+    );
+    assert!(ledger.ack(0));
+    assert_eq!(ledger.uncommitted(), Some(15));
+    ledger.committed = Some(15);
+    assert!(ledger.ack(3));
+    assert_eq!(ledger.uncommitted(), None);
+    assert!(ledger.ack(2));
+    assert_eq!(
+        (ledger.progress(), ledger.uncommitted()),
+        ((Some(17), 0), Some(17))
+    );
+    assert!(!ledger.ack(2), "it was settled before");
+    assert!(!ledger.ack(9), "there is no such token");
+}
+
+#[test]
+fn what_is_given_back_comes_again_in_order_when_it_is_due() {
+    let mut ledger = ledger(&[1, 2, 3]);
+    let now = Instant::now();
+    assert!(ledger.retry(2, now));
+    assert!(ledger.retry(0, now));
+    assert!(ledger.retry(1, now + Duration::from_secs(1)));
+    assert!(!ledger.ack(0), "it is no longer out");
+    assert_eq!(ledger.next_due(), Some(now));
+    let again = ledger.due(9, now);
+    let told: Vec<_> = again
+        .iter()
+        .map(|one| (one.offset, one.redeliveries))
+        .collect();
+    assert_eq!(told, [(1, 1), (3, 1)]);
+    assert_eq!(ledger.next_due(), Some(now + Duration::from_secs(1)));
+    assert!(ledger.due(9, now).is_empty());
+    assert!(ledger.ack(0));
+    assert_eq!(ledger.uncommitted(), Some(2));
+    let later = now + Duration::from_secs(1);
+    assert!(ledger.due(0, later).is_empty());
+    assert_eq!(ledger.due(1, later).len(), 1);
+}
+
+#[test]
+fn nothing_begins_in_a_partition_that_moves_and_what_ended_is_void() {
+    let mut ledger = ledger(&[1, 2]);
+    assert!(ledger.begin(0));
+    assert!(!ledger.begin(0), "it has begun");
+    ledger.moving = true;
+    assert!(!ledger.begin(1));
+    assert_eq!(ledger.begun, 1);
+    assert!(ledger.ack(0));
+    assert_eq!((ledger.begun, ledger.uncommitted()), (0, Some(2)));
+    assert_eq!(ledger.end(), 1);
+    assert!(!ledger.ack(1));
+    assert!(!ledger.retry(1, Instant::now()));
+    assert_eq!(ledger.uncommitted(), Some(2), "it can still be committed");
+}

@@ -1,0 +1,76 @@
+//! The topics of a platform, and who reads them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use trunkline_bus::{TopicSpec, lane};
+use trunkline_core::{ByteString, EventDecl, Priority};
+
+use crate::Service;
+use crate::events::Reaction;
+use crate::trail::GROUP;
+
+/// How long events are kept for whoever reads them again.
+const RETENTION: Duration = Duration::from_secs(7 * 86_400);
+/// All lanes of a topic.
+pub(super) const LANES: [Priority; 3] = [Priority::High, Priority::Medium, Priority::Low];
+
+/// The groups of a service: one for events that are handled one by one, one for those that share transactions.
+pub(super) fn groups(service: &str, reactions: &[Reaction]) -> [(ByteString, Vec<Reaction>); 2] {
+    let (batched, single) = reactions
+        .iter()
+        .cloned()
+        .partition(|reaction| reaction.batch_max.is_some());
+    let batch = ByteString::from(format!("{service}.batch"));
+    [(ByteString::from(service), single), (batch, batched)]
+}
+
+/// The topics of a group's events, each with the lanes that these take.
+pub(super) fn read_by(reactions: &[Reaction]) -> BTreeMap<&'static str, Vec<Priority>> {
+    let mut topics: BTreeMap<&'static str, Vec<Priority>> = BTreeMap::new();
+    for decl in reactions.iter().map(|reaction| &reaction.decl) {
+        let lanes = topics.entry(decl.topic).or_default();
+        if !lanes.contains(&decl.priority) {
+            lanes.push(decl.priority);
+        }
+    }
+    topics
+}
+
+/// The names of all topics.
+pub(super) fn names(events: &[EventDecl]) -> BTreeSet<&'static str> {
+    events.iter().map(|decl| decl.topic).collect()
+}
+
+/// Every lane of every topic, with the groups that will read it, in this process or another: whoever starts first
+/// declares for all, so that nothing is published before its readers are known.
+pub(super) fn all(services: &[Service], events: &[EventDecl], partitions: u16) -> Vec<TopicSpec> {
+    let mut readers: BTreeMap<(&str, Priority), Vec<ByteString>> = BTreeMap::new();
+    for service in services {
+        for (group, reactions) in groups(&service.name, &service.reactions) {
+            for (topic, lanes) in read_by(&reactions) {
+                for lane in lanes {
+                    readers
+                        .entry((topic, lane))
+                        .or_default()
+                        .push(group.clone());
+                }
+            }
+        }
+    }
+    let specs = names(events).into_iter().flat_map(|topic| {
+        let readers = &mut readers;
+        LANES.map(|priority| {
+            let mut groups = readers.remove(&(topic, priority)).unwrap_or_default();
+            groups.push(ByteString::from_static(GROUP));
+            TopicSpec {
+                name: lane(topic, priority),
+                partitions,
+                retention: Some(RETENTION),
+                retention_bytes: None,
+                groups,
+            }
+        })
+    });
+    specs.collect()
+}
