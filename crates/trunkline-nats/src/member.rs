@@ -189,16 +189,14 @@ impl Member {
         (floors, std::mem::take(&mut state.away))
     }
 
-    /// When the next returned delivery is due.
+    /// When to look again, if nothing comes before: a returned delivery is due, or a lease has run out.
     pub(crate) fn due(&self) -> Option<Instant> {
         let state = self.state.lock();
-        if state.out >= self.terms.in_flight_max {
-            return None;
-        }
-        state
-            .sources
-            .values()
-            .filter_map(|source| source.cursor.due())
+        let full = state.out >= self.terms.in_flight_max;
+        let sources = state.sources.values().filter(|_| !full);
+        let returned = sources.filter_map(|source| source.cursor.due());
+        returned
+            .chain(state.valid_until.iter().flatten().copied())
             .min()
     }
 
@@ -276,6 +274,9 @@ impl State {
         taken: &mut Vec<(u64, usize, Taken)>,
     ) -> Result<()> {
         let now = Instant::now();
+        if self.valid_until.iter().flatten().any(|until| *until <= now) {
+            return Err(error::ended("its lease could not be kept"));
+        }
         let (before, from) = {
             let mut numbers: Vec<u64> = self.sources.keys().copied().collect();
             let at = numbers.partition_point(|number| *number < self.first);
@@ -291,8 +292,7 @@ impl State {
             let Some(source) = self.sources.get_mut(&number) else {
                 continue;
             };
-            let until = self.valid_until.get(source.topic).copied().flatten();
-            if source.moving.is_some() || until.is_some_and(|until| until <= now) {
+            if source.moving.is_some() {
                 continue;
             }
             source.take(cx, (room, span_max), now, |topic, one| {
