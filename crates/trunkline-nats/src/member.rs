@@ -1,5 +1,7 @@
 //! What a subscription, its receipts and its keeper share.
 
+mod settle;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +15,10 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use trunkline_bus::{Delivery, Receipt, Settlement, Settler, unreadable};
+use trunkline_bus::{Delivery, Receipt, unreadable};
 use trunkline_core::{Error, Form, Result};
 
-use crate::cursor::{Arrived, Cursor, Place, Settled, Taken};
+use crate::cursor::{Arrived, Cursor, Place, Taken};
 use crate::{error, wire};
 
 /// A consumer that a member reads: a partition of a group's topic, or a whole topic without a group.
@@ -350,46 +352,6 @@ impl Source {
                 Arrived::Known => {}
                 Arrived::Gap => return Err(error::ended("a delivery was lost on its way")),
             }
-        }
-    }
-}
-
-impl Settler for Member {
-    fn begin(&self, token: u64) -> bool {
-        let mut state = self.state.lock();
-        let Some((source, until)) = state.source(token) else {
-            return false;
-        };
-        let valid = until.is_none_or(|until| Instant::now() < until);
-        valid && source.cursor.begin(token & ((1 << INDEX_BITS) - 1))
-    }
-
-    fn settle(&self, token: u64, how: Settlement) {
-        let mut state = self.state.lock();
-        let full = state.out >= self.terms.in_flight_max;
-        let Some((source, _)) = state.source(token) else {
-            return;
-        };
-        let stalled = source.cursor.span() >= self.terms.span_max;
-        let index = token & ((1 << INDEX_BITS) - 1);
-        let settled = source.cursor.settle(index, how, Instant::now());
-        let untold = self.terms.acks && source.cursor.untold().is_some();
-        let let_go = source.moving.is_some() && source.cursor.begun() == 0;
-        let wake = full || stalled || settled == Settled::Held;
-        match (settled, how) {
-            (Settled::Not, _) => return,
-            (Settled::Away(reply), Settlement::Retry(pause)) => state.away.push((reply, pause)),
-            _ => {}
-        }
-        state.out -= 1;
-        let tell = untold || let_go || !state.away.is_empty() || !matches!(state.end, End::No);
-        let tell = tell && !std::mem::replace(&mut state.told, true);
-        drop(state);
-        if wake {
-            self.wake.notify_one();
-        }
-        if tell {
-            self.work.notify_one();
         }
     }
 }
