@@ -1,6 +1,7 @@
 //! The servers that events travel on, for the tests: found, or installed.
 
 mod kafka;
+mod nats;
 mod python;
 mod redis;
 
@@ -15,10 +16,14 @@ pub(crate) struct Engine {
     ensure: fn(&Path) -> Result<()>,
 }
 
-pub(crate) const ALL: [Engine; 2] = [
+pub(crate) const ALL: [Engine; 3] = [
     Engine {
         name: "redis",
         ensure: redis::ensure,
+    },
+    Engine {
+        name: "nats",
+        ensure: nats::ensure,
     },
     Engine {
         name: "kafka",

@@ -156,7 +156,7 @@ async fn what_changes_in_one_replica_is_heard_in_the_other() {
     assert_eq!(heard, Change::Parked { group, key });
     let among = ["b".into(), parked.key.clone()];
     let found = b.parked_keys("g", Some(&among)).await.unwrap();
-    assert_eq!(found, [parked.key.clone()]);
+    assert_eq!(found, std::slice::from_ref(&parked.key));
     a.remove(&parked.id).await.unwrap();
     let (group, key) = (parked.group, parked.key);
     let heard = tokio::time::timeout(LIMIT, changes.next()).await.unwrap();
