@@ -1,6 +1,7 @@
 //! The consumer runtime: per-key order, bounded work, retries, dead letters, lanes.
 
 mod actor;
+mod arrivals;
 mod call;
 mod command;
 mod config;
@@ -31,6 +32,7 @@ use trunkline_core::{Env, Error, ErrorKind, Result};
 use trunkline_telemetry::Telemetry;
 
 use self::actor::Actor;
+use self::arrivals::Arrivals;
 use self::command::Command;
 use self::lanes::Lanes;
 use self::oldest::Oldest;
@@ -61,9 +63,9 @@ pub struct ConsumerPorts {
 /// A running subscription of one group in this process. Cheap to clone; dropping the last handle stops it at once,
 /// and what it had not settled goes back to the transport.
 ///
-/// It learns which keys are parked when it starts; from then on they change through its own handles.
-/// Several consumers of one group, in one process or in many, share the work by partition, but each
-/// knows only the keys that it parked itself since.
+/// Several consumers of one group, in one process or in many, are its members: they share the work by
+/// partition and the parked keys by the lot. A key that one of them parks is parked for all of them, and
+/// a replay by any of them frees it for all.
 #[derive(Clone)]
 pub struct Consumer {
     inner: Arc<Inner>,
@@ -73,7 +75,7 @@ struct Inner {
     config: ConsumerConfig,
     ports: ConsumerPorts,
     commands: mpsc::Sender<Command>,
-    /// Held by a replay, an edit or a discard.
+    /// Held by a replay, an edit or a discard of this consumer.
     admin: tokio::sync::Mutex<()>,
     /// The consumer ends: a replay stops after its letter.
     stopping: CancellationToken,
@@ -96,7 +98,9 @@ impl Consumer {
     /// `InvalidInput` for a configuration that cannot work; what the lot or the transport say otherwise.
     pub async fn start(config: ConsumerConfig, ports: ConsumerPorts) -> Result<Self> {
         config.check()?;
-        let parked = ports.lot.parked_keys(&config.group).await?;
+        // Heard from before it is read, so that nothing is missed in between.
+        let arrivals = Arrivals::new(ports.lot.changes());
+        let parked = ports.lot.parked_keys(&config.group, None).await?;
         let mut lanes = Lanes::new(&config);
         for lane in lanes.all.iter_mut().filter(|lane| lane.source.is_used()) {
             let subscription = ports.transport.subscribe(&lane.source.spec).await?;
@@ -105,7 +109,8 @@ impl Consumer {
         let (commands, requests) = mpsc::channel(COMMANDS_MAX);
         let oldest = Arc::new(Oldest::new(&config));
         let parked = Parked::new(config.group.clone(), parked, oldest.clone());
-        let actor = Actor::new(config.clone(), ports.clone(), lanes, parked, requests);
+        let knowledge = (arrivals, parked);
+        let actor = Actor::new(config.clone(), ports.clone(), lanes, knowledge, requests);
         let mut tasks = JoinSet::new();
         tasks.spawn(actor.run());
         let inner = Inner {
@@ -192,10 +197,12 @@ impl Consumer {
     /// Dropping the future interrupts it after the letter at hand; run it again to go on.
     ///
     /// # Guarantees
-    /// Events of a key that come meanwhile queue behind; the key is free when its queue is empty.
+    /// Events of a key that come meanwhile queue behind, whichever member gets them; the key is free when
+    /// its queue is empty.
     ///
     /// # Errors
-    /// `Conflict` while another replay, edit or discard of this group runs; what the lot says.
+    /// `Conflict` while another replay, edit or discard of this group runs, in whatever process; what the
+    /// lot says.
     pub async fn replay(&self, request: ReplayRequest) -> Result<ReplayReport> {
         self.inner.replay(request).await
     }

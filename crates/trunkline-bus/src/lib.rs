@@ -18,7 +18,9 @@ pub use consumer::{
 };
 pub use handler::{Handler, Outcome};
 pub use lane::{lane, lanes};
-pub use parking::{DeadLetter, DeadLetterQuery, ParkingLot};
+pub use parking::{
+    Change, ChangeTeller, Changes, DeadLetter, DeadLetterQuery, ParkingLot, Reservation,
+};
 pub use transport::{
     Capabilities, Delivery, PublishError, Receipt, Settlement, Settler, Start, Subscribe,
     Subscription, TopicSpec, Transport, UNREADABLE, partition_of, unreadable,

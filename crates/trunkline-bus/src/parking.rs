@@ -1,6 +1,8 @@
 //! Dead letters in sequence: a failing event parks its key, and later events of that key queue up
 //! behind it in order, while all other keys go on.
 
+mod changes;
+
 use std::fmt;
 
 use bytestring::ByteString;
@@ -9,17 +11,28 @@ use jiff::Timestamp;
 use serde::Serialize;
 use trunkline_core::{Envelope, Result};
 
-/// Where dead letters are kept, durably: one lot per service, over its own store.
+pub use self::changes::{Change, ChangeTeller, Changes};
+
+/// Where dead letters are kept, durably: one lot per service, over its own store, for all members of
+/// its groups, in however many processes they run.
 ///
 /// # Guarantees
 /// `park` is durable when it returns. Letters of one (group, key) keep the order in which they were
-/// parked. Parking the same (group, event id) twice keeps one letter.
+/// parked. Parking the same (group, event id) twice keeps one letter. A key that has no letters is free,
+/// and what only waits behind others is never kept for a free key.
 pub trait ParkingLot: Send + Sync + fmt::Debug + 'static {
-    /// Keeps letters, in order. The first of a key has an error; those behind it have none.
-    fn park<'a>(&'a self, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<()>>;
+    /// Keeps letters, in order, and says which of their keys are free. A letter with an error parks its
+    /// key. One without only waits behind another: where its key has no letter by then, because a member
+    /// replayed them meanwhile, it is not kept, nor are the other letters without an error of that key in
+    /// this call; the key is among those returned, and the events are to be handled.
+    fn park<'a>(&'a self, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<Vec<ByteString>>>;
 
-    /// The keys of `group` that have letters.
-    fn parked_keys<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Vec<ByteString>>>;
+    /// The keys of `group` that have letters; with `among`, those of them that are named there.
+    fn parked_keys<'a>(
+        &'a self,
+        group: &'a str,
+        among: Option<&'a [ByteString]>,
+    ) -> BoxFuture<'a, Result<Vec<ByteString>>>;
 
     /// Letters that match, oldest first.
     fn list<'a>(&'a self, query: &'a DeadLetterQuery) -> BoxFuture<'a, Result<Vec<DeadLetter>>>;
@@ -29,6 +42,20 @@ pub trait ParkingLot: Send + Sync + fmt::Debug + 'static {
 
     /// Removes a letter: replayed or discarded. `NotFound` if it is gone.
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Tells from now on of keys that are parked or free again, whoever did it.
+    fn changes(&self) -> Changes;
+
+    /// The right to replay, edit and discard the letters of `group`, which one holds at a time in all
+    /// processes; none while somebody else has it.
+    fn reserve<'a>(&'a self, group: &'a str)
+    -> BoxFuture<'a, Result<Option<Box<dyn Reservation>>>>;
+}
+
+/// The right to replay, edit and discard a group's letters. Dropped, it is given up.
+pub trait Reservation: Send + fmt::Debug {
+    /// Fails when the right is lost, because the server that kept it has forgotten it.
+    fn check(&mut self) -> BoxFuture<'_, Result<()>>;
 }
 
 /// One dead letter.

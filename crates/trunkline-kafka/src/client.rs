@@ -271,6 +271,9 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.context().ending.store(true, Ordering::Release);
+        // Closing alone tells the coordinator nothing where the member has no partition, and then the group
+        // waits for its session to end.
+        self.0.unsubscribe();
     }
 }
 

@@ -43,6 +43,11 @@ pub(crate) fn of_code(doing: &'static str, code: Code) -> Error {
         | Code::InvalidRequest
         | Code::InvalidRecord
         | Code::PolicyViolation => (ErrorKind::InvalidInput, "kafka_refused", None),
+        Code::NotImplemented | Code::BadCompression => (
+            ErrorKind::Unsupported,
+            "kafka_compression_unsupported",
+            None,
+        ),
         Code::InconsistentGroupProtocol => (ErrorKind::Conflict, "kafka_group_in_use", None),
         Code::QueueFull | Code::ThrottlingQuotaExceeded => {
             (ErrorKind::Overloaded, "kafka_overloaded", None)

@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::{Instant, timeout_at};
 use trunkline_bus::PublishError;
-use trunkline_core::{Env, Envelope, Error, ErrorKind, Result, Retry};
+use trunkline_core::{Envelope, Error, ErrorKind, Result, Retry};
 
 use self::writer::{Batch, Ticket, Writer};
 use crate::client::{Faults, blocking};
@@ -26,7 +26,6 @@ const PURGE_MAX: Duration = Duration::from_secs(2);
 /// The idempotent producer, and its successor when it had to be given up.
 pub(crate) struct Publisher {
     config: Arc<KafkaConfig>,
-    env: Env,
     faults: Arc<Faults>,
     topics: Arc<Topics>,
     writer: Mutex<State>,
@@ -39,16 +38,10 @@ enum State {
 }
 
 impl Publisher {
-    pub(crate) fn new(
-        config: Arc<KafkaConfig>,
-        env: Env,
-        faults: Arc<Faults>,
-        topics: Arc<Topics>,
-    ) -> Self {
+    pub(crate) fn new(config: Arc<KafkaConfig>, faults: Arc<Faults>, topics: Arc<Topics>) -> Self {
         let writer = Mutex::new(State::Empty);
         Self {
             config,
-            env,
             faults,
             topics,
             writer,
@@ -178,7 +171,6 @@ impl Publisher {
         if record.bytes > self.config.event_bytes_max {
             return Err(too_large(event, Some(record.bytes), &self.config));
         }
-        let at = self.env.now().as_millisecond();
         loop {
             let ticket = Ticket {
                 batch: batch.clone(),
@@ -192,7 +184,6 @@ impl Publisher {
             } = record;
             let mut next = BaseRecord::with_opaque_to(&topic.full, Box::new(ticket))
                 .payload(&body[..])
-                .timestamp(at)
                 .headers(headers);
             next.key = key;
             // Taken before it is tried, so that room made meanwhile is not missed.
@@ -237,7 +228,12 @@ impl Publisher {
                 error::unknown_topic(&event.topic)
             }
             _ => {
-                if writer.is_broken() {
+                // A refusal is remembered by the producer for longer than it may last.
+                let denied = [
+                    Code::TopicAuthorizationFailed,
+                    Code::ClusterAuthorizationFailed,
+                ];
+                if writer.is_broken() || denied.contains(&code) {
                     self.retire(writer);
                 }
                 let error = error::of_code("the brokers did not take the event", code);

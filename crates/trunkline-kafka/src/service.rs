@@ -314,6 +314,7 @@ pub(crate) fn grave(failed: &KafkaError) -> Option<Error> {
                 | Code::InvalidGroupId
                 | Code::InvalidSessionTimeout
                 | Code::NotImplemented
+                | Code::BadCompression
         );
     if !grave {
         tracing::debug!(%failed, "kafka: the subscription goes on");

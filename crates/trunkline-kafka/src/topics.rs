@@ -277,6 +277,9 @@ impl Topics {
             shape.partitions,
             TopicReplication::Fixed(replication),
         );
+        // The brokers' clock says when an event came: a publisher's that jumps would have its events refused, or
+        // dropped by retention.
+        new = new.set("message.timestamp.type", "LogAppendTime");
         for (name, value) in &settings {
             if let Some(value) = value {
                 new = new.set(name, value);

@@ -55,7 +55,7 @@ pub async fn connect(config: KafkaConfig, env: Env) -> Result<Kafka> {
     let faults = Arc::new(Faults::default());
     let topics = Arc::new(Topics::new(config.clone(), faults.clone())?);
     topics.connect().await?;
-    let publisher = Publisher::new(config.clone(), env.clone(), faults, topics.clone());
+    let publisher = Publisher::new(config.clone(), faults, topics.clone());
     Ok(Kafka {
         shared: Arc::new(Shared {
             config,

@@ -37,8 +37,10 @@ impl Id {
     /// The offset that stands for it: `milliseconds << 20 | number`. It rises with the id as long as a
     /// millisecond has less than a million entries.
     pub(crate) fn offset(self) -> u64 {
-        let high = self.millis.min(u64::MAX >> SEQUENCE_BITS) << SEQUENCE_BITS;
-        high.saturating_add(self.sequence)
+        if self.millis > u64::MAX >> SEQUENCE_BITS {
+            return u64::MAX;
+        }
+        (self.millis << SEQUENCE_BITS).saturating_add(self.sequence)
     }
 
     /// The id right before the one that an offset stands for: reading after it begins at the offset.

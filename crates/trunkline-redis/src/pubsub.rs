@@ -288,3 +288,43 @@ impl fmt::Debug for LightSubscription {
         f.debug_struct("LightSubscription").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use trunkline_testkit::event;
+
+    use super::*;
+
+    fn hear(state: &mut State, data: &str) {
+        state.last += 1;
+        let heard = Heard {
+            read: Read {
+                envelope: event("t", "k", "id", data.to_owned()),
+                unreadable: None,
+            },
+            partition: 0,
+            tries: 0,
+        };
+        state.bytes += data.len();
+        state.waiting.insert(state.last, heard);
+        state.shed(&"t".into());
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_the_oldest_is_dropped() {
+        let mut state = State::default();
+        (0..WAITING_MAX + 3).for_each(|_| hear(&mut state, "1"));
+        assert_eq!((state.waiting.len(), state.dropped), (WAITING_MAX, 3));
+        assert_eq!(
+            state.waiting.first_key_value().map(|(number, _)| *number),
+            Some(4)
+        );
+        assert_eq!(state.bytes, WAITING_MAX);
+        let large = "x".repeat(WAITING_BYTES_MAX - 1);
+        hear(&mut state, &large);
+        assert_eq!((state.waiting.len(), state.bytes), (2, WAITING_BYTES_MAX));
+        hear(&mut state, "22");
+        hear(&mut state, &large);
+        assert_eq!(state.waiting.len(), 1, "the newest stays");
+    }
+}

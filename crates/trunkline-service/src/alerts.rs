@@ -10,7 +10,7 @@ use http::Uri;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use trunkline_bus::{DeadLetter, DeadLetterQuery, ParkingLot};
+use trunkline_bus::{Changes, DeadLetter, DeadLetterQuery, ParkingLot, Reservation};
 use trunkline_call::{Client, Network, Responses};
 use trunkline_core::{ByteString, Context, Env, Error, Result, report};
 
@@ -114,19 +114,23 @@ struct Telling {
 }
 
 impl ParkingLot for Telling {
-    fn park<'a>(&'a self, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<()>> {
+    fn park<'a>(&'a self, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<Vec<ByteString>>> {
         Box::pin(async move {
-            self.lot.park(letters).await?;
+            let free = self.lot.park(letters).await?;
             // Those without an error wait behind one that has been told of.
             for letter in letters.iter().filter(|letter| letter.error.is_some()) {
                 self.alerts.raise(letter);
             }
-            Ok(())
+            Ok(free)
         })
     }
 
-    fn parked_keys<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Vec<ByteString>>> {
-        self.lot.parked_keys(group)
+    fn parked_keys<'a>(
+        &'a self,
+        group: &'a str,
+        among: Option<&'a [ByteString]>,
+    ) -> BoxFuture<'a, Result<Vec<ByteString>>> {
+        self.lot.parked_keys(group, among)
     }
 
     fn list<'a>(&'a self, query: &'a DeadLetterQuery) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
@@ -139,6 +143,17 @@ impl ParkingLot for Telling {
 
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
         self.lot.remove(id)
+    }
+
+    fn changes(&self) -> Changes {
+        self.lot.changes()
+    }
+
+    fn reserve<'a>(
+        &'a self,
+        group: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Box<dyn Reservation>>>> {
+        self.lot.reserve(group)
     }
 }
 

@@ -1,17 +1,24 @@
 //! Dead letters in SQL.
 
+mod news;
+mod reserve;
+
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::future::BoxFuture;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
-use trunkline_bus::{DeadLetter, DeadLetterQuery, ParkingLot};
+use trunkline_bus::{Change, Changes, DeadLetter, DeadLetterQuery, ParkingLot, Reservation};
 use trunkline_core::{Envelope, Error, Result};
 
 use crate::error::sql_error;
 use crate::jobs::{optional_timestamp, timestamp};
 use crate::store::Backend;
-use crate::{Store, Tx, text};
+use crate::{Engine, Store, Tx, text};
+
+pub(crate) use self::news::News;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -26,8 +33,25 @@ const UPDATE: &str = "UPDATE trunkline_dead_letter SET event_type = $1, envelope
     original = $3, error = $4, code = $5, attempts = $6, replays = $7, failed_at = $8 \
     WHERE id = $9";
 
+const REMOVE: &str = "DELETE FROM trunkline_dead_letter WHERE id = $1 RETURNING consumer, key";
+
 const KEYS: &str =
     "SELECT DISTINCT key FROM trunkline_dead_letter WHERE consumer = $1 ORDER BY key";
+
+/// Which of the keys in a JSON array have letters.
+const KEYS_AMONG_SQLITE: &str = "SELECT asked.value FROM json_each($2) AS asked WHERE EXISTS \
+    (SELECT 1 FROM trunkline_dead_letter WHERE consumer = $1 AND key = asked.value)";
+const KEYS_AMONG_POSTGRES: &str = "SELECT asked.key FROM \
+    json_array_elements_text(CAST($2 AS JSON)) AS asked (key) WHERE EXISTS \
+    (SELECT 1 FROM trunkline_dead_letter AS kept WHERE kept.consumer = $1 AND kept.key = asked.key)";
+
+// What only waits behind a letter must not be kept when that letter goes at the same moment. SQLite has
+// one writer. On PostgreSQL whoever removes a letter waits until this transaction has ended; and this
+// one, finding a letter that is being removed, waits for that and looks for the next.
+const HAS_LETTER_SQLITE: &str =
+    "SELECT 1 FROM trunkline_dead_letter WHERE consumer = $1 AND key = $2 LIMIT 1";
+const HAS_LETTER_POSTGRES: &str = "SELECT 1 FROM trunkline_dead_letter \
+    WHERE consumer = $1 AND key = $2 LIMIT 1 FOR KEY SHARE";
 
 const COLUMNS: &str = "SELECT id, consumer, key, envelope, original, error, code, attempts, \
     replays, parked_at, failed_at FROM trunkline_dead_letter";
@@ -52,36 +76,65 @@ impl SqlParkingLot {
         Self { store }
     }
 
-    async fn park_all(&self, letters: &[DeadLetter]) -> Result<()> {
+    async fn park_all(&self, letters: &[DeadLetter]) -> Result<Vec<ByteString>> {
         let mut tx = self.store.begin().await?;
         self.take_turns(&mut tx, letters).await?;
+        let mut free: Vec<ByteString> = Vec::new();
+        let mut parked: Vec<Change> = Vec::new();
+        // Known to have a letter that stays until the end of this transaction.
+        let mut held: HashSet<&ByteString> = HashSet::new();
         for letter in letters {
-            let mut envelope = Vec::with_capacity(256 + letter.envelope.data.len());
-            letter.envelope.encode(&mut envelope);
-            sqlx::query(PARK)
-                .bind(text::write(&letter.id).into_owned())
-                .bind(text::write(&letter.group).into_owned())
-                .bind(text::write(&letter.key).into_owned())
-                .bind(text::write(&letter.envelope.id).into_owned())
-                .bind(text::write(&letter.envelope.event_type).into_owned())
-                .bind(envelope)
-                .bind(letter.original.as_deref())
-                .bind(
-                    letter
-                        .error
-                        .as_deref()
-                        .map(|text| text::write(text).into_owned()),
-                )
-                .bind(letter.code.as_deref())
-                .bind(i64::from(letter.attempts))
-                .bind(i64::from(letter.replays))
-                .bind(letter.parked_at.as_microsecond())
-                .bind(letter.failed_at.map(|at| at.as_microsecond()))
-                .execute(tx.conn())
-                .await
-                .map_err(sql_error)?;
+            if letter.error.is_none() && !held.contains(&letter.key) {
+                if free.contains(&letter.key) {
+                    continue;
+                }
+                if !self.has_letter(&mut tx, letter).await? {
+                    free.push(letter.key.clone());
+                    continue;
+                }
+            }
+            // One that was there before may be gone any moment.
+            if insert(&mut tx, letter).await? && !free.contains(&letter.key) {
+                held.insert(&letter.key);
+            }
+            let change = Change::Parked {
+                group: letter.group.clone(),
+                key: letter.key.clone(),
+            };
+            if letter.error.is_some() && !parked.contains(&change) {
+                parked.push(change);
+            }
         }
-        tx.commit().await
+        self.commit_and_tell(tx, parked).await?;
+        Ok(free)
+    }
+
+    async fn has_letter(&self, tx: &mut Tx, of: &DeadLetter) -> Result<bool> {
+        let sql = match self.store.engine() {
+            Engine::Sqlite => HAS_LETTER_SQLITE,
+            Engine::Postgres => HAS_LETTER_POSTGRES,
+        };
+        let row = sqlx::query(sql)
+            .bind(text::write(&of.group).into_owned())
+            .bind(text::write(&of.key).into_owned())
+            .fetch_optional(tx.conn())
+            .await
+            .map_err(sql_error)?;
+        Ok(row.is_some())
+    }
+
+    /// Commits, and tells the members of the groups in this process and in others.
+    async fn commit_and_tell(&self, mut tx: Tx, changes: Vec<Change>) -> Result<()> {
+        if let Backend::Postgres(postgres) = self.store.backend() {
+            for change in &changes {
+                news::notify(&mut tx, postgres, self.store.owner(), change).await?;
+            }
+        }
+        tx.commit().await?;
+        for change in changes {
+            self.store.news().teller().tell(change);
+        }
+        Ok(())
     }
 
     async fn take_turns(&self, tx: &mut Tx, letters: &[DeadLetter]) -> Result<()> {
@@ -104,13 +157,23 @@ impl SqlParkingLot {
         Ok(())
     }
 
-    async fn keys(&self, group: &str) -> Result<Vec<ByteString>> {
+    async fn keys(&self, group: &str, among: Option<&[ByteString]>) -> Result<Vec<ByteString>> {
         let mut reader = self.store.read().await?;
-        let rows = sqlx::query(KEYS)
-            .bind(group)
-            .fetch_all(reader.conn())
-            .await
-            .map_err(sql_error)?;
+        let group = text::write(group).into_owned();
+        let select = match among {
+            None => sqlx::query(KEYS).bind(group),
+            Some(keys) => {
+                let sql = match self.store.engine() {
+                    Engine::Sqlite => KEYS_AMONG_SQLITE,
+                    Engine::Postgres => KEYS_AMONG_POSTGRES,
+                };
+                let keys: Vec<_> = keys.iter().map(|key| text::write(key)).collect();
+                sqlx::query(sql)
+                    .bind(group)
+                    .bind(serde_json::json!(keys).to_string())
+            }
+        };
+        let rows = select.fetch_all(reader.conn()).await.map_err(sql_error)?;
         rows.iter()
             .map(|row| row.try_get(0).map(text::read))
             .collect::<Result<_, _>>()
@@ -182,23 +245,66 @@ impl SqlParkingLot {
 
     async fn delete(&self, id: &str) -> Result<()> {
         let mut tx = self.store.begin().await?;
-        let done = sqlx::query("DELETE FROM trunkline_dead_letter WHERE id = $1")
-            .bind(id)
-            .execute(tx.conn())
+        let row = sqlx::query(REMOVE)
+            .bind(text::write(id).into_owned())
+            .fetch_optional(tx.conn())
             .await
             .map_err(sql_error)?;
-        found(done.rows_affected(), id)?;
-        tx.commit().await
+        found(u64::from(row.is_some()), id)?;
+        let Some(row) = row else { return Ok(()) };
+        let name = |at: usize| row.try_get(at).map(text::read).map_err(sql_error);
+        let (group, key) = (name(0)?, name(1)?);
+        let left = sqlx::query(HAS_LETTER_SQLITE)
+            .bind(text::write(&group).into_owned())
+            .bind(text::write(&key).into_owned())
+            .fetch_optional(tx.conn())
+            .await
+            .map_err(sql_error)?;
+        let freed = left.is_none().then_some(Change::Freed { group, key });
+        self.commit_and_tell(tx, freed.into_iter().collect()).await
     }
 }
 
+/// Says whether it is new.
+async fn insert(tx: &mut Tx, letter: &DeadLetter) -> Result<bool> {
+    let mut envelope = Vec::with_capacity(256 + letter.envelope.data.len());
+    letter.envelope.encode(&mut envelope);
+    let done = sqlx::query(PARK)
+        .bind(text::write(&letter.id).into_owned())
+        .bind(text::write(&letter.group).into_owned())
+        .bind(text::write(&letter.key).into_owned())
+        .bind(text::write(&letter.envelope.id).into_owned())
+        .bind(text::write(&letter.envelope.event_type).into_owned())
+        .bind(envelope)
+        .bind(letter.original.as_deref())
+        .bind(
+            letter
+                .error
+                .as_deref()
+                .map(|text| text::write(text).into_owned()),
+        )
+        .bind(letter.code.as_deref())
+        .bind(i64::from(letter.attempts))
+        .bind(i64::from(letter.replays))
+        .bind(letter.parked_at.as_microsecond())
+        .bind(letter.failed_at.map(|at| at.as_microsecond()))
+        .execute(tx.conn())
+        .await
+        .map_err(sql_error)?;
+    Ok(done.rows_affected() > 0)
+}
+
 impl ParkingLot for SqlParkingLot {
-    fn park<'a>(&'a self, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<()>> {
+    fn park<'a>(&'a self, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<Vec<ByteString>>> {
         Box::pin(self.park_all(letters))
     }
 
-    fn parked_keys<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Vec<ByteString>>> {
-        Box::pin(self.keys(group))
+    fn parked_keys<'a>(
+        &'a self,
+        group: &'a str,
+        among: Option<&'a [ByteString]>,
+    ) -> BoxFuture<'a, Result<Vec<ByteString>>> {
+        Box::pin(self.keys(group, among))
     }
 
     fn list<'a>(&'a self, query: &'a DeadLetterQuery) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
@@ -211,6 +317,17 @@ impl ParkingLot for SqlParkingLot {
 
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.delete(id))
+    }
+
+    fn changes(&self) -> Changes {
+        self.store.news().listen(&self.store)
+    }
+
+    fn reserve<'a>(
+        &'a self,
+        group: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Box<dyn Reservation>>>> {
+        Box::pin(reserve::reserve(&self.store, group))
     }
 }
 

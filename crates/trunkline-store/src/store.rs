@@ -42,6 +42,7 @@ struct Inner {
     env: Env,
     backend: Backend,
     outbox: OutboxSignal,
+    news: parking::News,
     inbox_turns: AtomicU64,
     presence: Presence,
     // Last, so that its folder goes when the connections are gone.
@@ -84,8 +85,9 @@ impl Store {
     /// # Shape
     /// `sqlite:PATH` (relative paths are taken from the working directory), `sqlite::memory:` (a file
     /// that goes away with the store), or `postgres://USER@HOST/DATABASE?schema=NAME`, where `schema`
-    /// is the service's name by default and `pool=4` bounds its writers (it takes five connections
-    /// more: two readers and the relay's). `{service}` stands for the
+    /// is the service's name by default and `pool=4` bounds its writers. Each replica of a service takes
+    /// up to seven connections more: two to read with, three of the relay, one that listens for dead
+    /// letters, and one while it replays some. `{service}` stands for the
     /// service's name.
     ///
     /// # Guarantees
@@ -135,6 +137,7 @@ impl Store {
             env,
             backend,
             outbox,
+            news: parking::News::default(),
             inbox_turns: AtomicU64::new(0),
             presence,
             _folder: folder,
@@ -198,11 +201,14 @@ impl Store {
     /// # Errors
     /// `Overloaded` when none became free in time, `Unavailable` when the server is gone.
     pub async fn read(&self) -> Result<Reader> {
-        let pool = match &self.0.backend {
-            Backend::Sqlite(sqlite) => &sqlite.readers,
-            Backend::Postgres(postgres) => &postgres.readers,
-        };
-        Ok(Reader(pool.acquire().await.map_err(sql_error)?))
+        match &self.0.backend {
+            Backend::Sqlite(sqlite) => sqlite.readers.acquire().await.map_err(sql_error),
+            Backend::Postgres(postgres) => match postgres.readers.acquire().await {
+                Ok(conn) => Ok(conn),
+                Err(error) => Err(postgres.no_connection(error).await),
+            },
+        }
+        .map(Reader)
     }
 
     /// Whether the store answers: for health checks.
@@ -244,6 +250,7 @@ impl Store {
 
     /// Waits for the last writer and closes the connections. Later calls fail with `Unavailable`.
     pub async fn close(&self) {
+        self.0.news.close();
         match &self.0.backend {
             Backend::Sqlite(sqlite) => sqlite.close().await,
             Backend::Postgres(postgres) => {
@@ -262,6 +269,11 @@ impl Store {
 
     pub(crate) fn outbox(&self) -> &OutboxSignal {
         &self.0.outbox
+    }
+
+    /// What changes among the dead letters.
+    pub(crate) fn news(&self) -> &parking::News {
+        &self.0.news
     }
 
     /// The id of this process in this store.

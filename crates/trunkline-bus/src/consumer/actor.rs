@@ -1,5 +1,5 @@
-//! The loop that owns a consumer's state. Everything else (calls of the handler, letters to the lot,
-//! subscribing again) runs as jobs beside it and comes back to it.
+//! The loop that owns a consumer's state. Everything else (calls of the handler, letters and questions
+//! to the lot, subscribing again) runs as jobs beside it and comes back to it.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -12,21 +12,23 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use trunkline_core::{Error, ErrorKind, Result};
 
+use super::arrivals::{Arrivals, Question};
 use super::call::{Called, call};
 use super::command::Command;
 use super::item::{Item, Key};
 use super::lanes::Lanes;
 use super::meters::Meters;
-use super::parked::{Batch, Held, Parked, answer};
+use super::parked::{Batch, Parked, answer};
 use super::source::Link;
 use super::trace::Traced;
 use super::{ConsumerConfig, ConsumerPorts};
-use crate::{Delivery, Subscription};
+use crate::{Change, Delivery, Subscription};
 
 pub(super) struct Actor {
     pub(super) config: ConsumerConfig,
     pub(super) ports: ConsumerPorts,
     pub(super) lanes: Lanes,
+    pub(super) arrivals: Arrivals,
     pub(super) parked: Parked,
     /// Failed keys by the time of their next attempt.
     pub(super) retries: BTreeMap<(Instant, u64), (usize, Key)>,
@@ -59,13 +61,15 @@ pub(super) enum Phase {
 
 enum Job {
     Called(Called),
-    Kept(Batch, Result<()>),
+    Kept(Batch, Result<Vec<Key>>),
+    Answered(Question, Result<Vec<Key>>),
     Joined(usize, Result<Box<dyn Subscription>>),
 }
 
 enum Event {
     Command(Option<Command>),
     Fetched(usize, Result<Vec<Delivery>>),
+    Changed(Change),
     Job(Job),
     Timer,
 }
@@ -75,7 +79,7 @@ impl Actor {
         config: ConsumerConfig,
         ports: ConsumerPorts,
         lanes: Lanes,
-        parked: Parked,
+        (arrivals, parked): (Arrivals, Parked),
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let meters = Meters::new(&config);
@@ -83,6 +87,7 @@ impl Actor {
             config,
             ports,
             lanes,
+            arrivals,
             parked,
             retries: BTreeMap::new(),
             retries_made: 0,
@@ -123,6 +128,7 @@ impl Actor {
                 biased;
                 command = self.commands.recv() => Event::Command(command),
                 got = high.source.next(room[0]) => Event::Fetched(0, got),
+                change = self.arrivals.changes.next() => Event::Changed(change),
                 Some(Ok(job)) = self.jobs.join_next(), if !self.jobs.is_empty() => Event::Job(job),
                 () = &mut timer, if wake.is_some() => Event::Timer,
                 got = medium.source.next(room[1]) => Event::Fetched(1, got),
@@ -133,35 +139,56 @@ impl Actor {
                 Event::Command(Some(command)) => self.obey(command).await,
                 Event::Fetched(class, Ok(deliveries)) => self.take_up(class, deliveries),
                 Event::Fetched(class, Err(error)) => self.lose(class, &error),
+                Event::Changed(change) => self.hear(change),
                 Event::Job(job) => self.finish_jobs(job),
                 Event::Timer => self.on_timer().await,
             }
         }
     }
 
-    /// Starts what may start: calls of the handler, letters to the lot.
+    /// Starts what may start: calls of the handler, letters and questions to the lot.
     fn begin_work(&mut self) {
-        if matches!(self.phase, Phase::Running) {
-            while let Some(class) = self.lanes.pick() {
-                self.begin_call(class);
+        loop {
+            if matches!(self.phase, Phase::Running) {
+                while let Some(class) = self.lanes.pick() {
+                    self.begin_call(class);
+                }
+                self.unclog();
             }
-            self.unclog();
-        }
-        while matches!(self.phase, Phase::Running | Phase::Paused)
-            && let Some(batch) = self.parked.take()
-        {
-            let lot = self.ports.lot.clone();
-            let mut work = async move {
-                let kept = sound(lot.park(&batch.letters), "the parking lot panicked").await;
-                Job::Kept(batch, kept)
-            }
-            .boxed();
-            // A lot that need not wait is not waited for: a task for each letter would cost more than the letter.
+            let Some(mut work) = self.next_errand() else {
+                return;
+            };
+            // A lot that need not wait is not waited for: a task for each letter would cost more than the
+            // letter. What it answers may be more work.
             match work.as_mut().now_or_never() {
                 Some(job) => self.finish_job(job),
                 None => drop(self.jobs.spawn(work)),
             }
         }
+    }
+
+    /// What there is to do at the lot: to keep letters, or to say what is parked.
+    fn next_errand(&mut self) -> Option<BoxFuture<'static, Job>> {
+        if !matches!(self.phase, Phase::Running | Phase::Paused) {
+            return None;
+        }
+        let lot = self.ports.lot.clone();
+        let panicked = "the parking lot panicked";
+        if let Some(batch) = self.parked.take() {
+            let work = async move {
+                let kept = sound(lot.park(&batch.letters), panicked).await;
+                Job::Kept(batch, kept)
+            };
+            return Some(work.boxed());
+        }
+        let question = self.next_question()?;
+        let group = self.config.group.clone();
+        let work = async move {
+            let asked = lot.parked_keys(&group, question.keys.as_deref());
+            let found = sound(asked, panicked).await;
+            Job::Answered(question, found)
+        };
+        Some(work.boxed())
     }
 
     fn begin_call(&mut self, class: usize) {
@@ -206,19 +233,8 @@ impl Actor {
     fn finish_job(&mut self, job: Job) {
         match job {
             Job::Called(called) => self.settle(called),
-            Job::Kept(batch, Ok(())) => {
-                self.parked
-                    .kept(batch.letters.iter().map(|letter| &letter.key));
-                for letter in &batch.letters {
-                    self.parked.oldest.parked(letter.parked_at);
-                }
-                for Held { receipt, class } in batch.held {
-                    if let Some(lane) = self.lanes.get(class) {
-                        lane.held = lane.held.saturating_sub(1);
-                    }
-                    receipt.ack();
-                }
-            }
+            Job::Kept(batch, Ok(free)) => self.kept(batch, free),
+            Job::Answered(question, found) => self.answered(question, found),
             Job::Kept(batch, Err(error)) => {
                 tracing::error!(
                     service = %self.config.service, group = %self.config.group,
@@ -242,39 +258,6 @@ impl Actor {
         }
     }
 
-    /// Queues what came; events of parked keys go behind their key's letters.
-    fn take_up(&mut self, class: usize, deliveries: Vec<Delivery>) {
-        let Some(lane) = self.lanes.all.get_mut(class) else {
-            return;
-        };
-        lane.source.delivered();
-        lane.held += deliveries.len();
-        for mut delivery in deliveries {
-            let topic = lane.topic(&delivery.envelope.topic);
-            let unreadable = delivery.unreadable.take();
-            let item = Item::new(delivery, topic);
-            if let Some(error) = unreadable {
-                tracing::warn!(
-                    service = %self.config.service, group = %self.config.group,
-                    topic = %item.envelope.topic, place = %item.envelope.id,
-                    error = %trunkline_core::report(&error), "a message is no event; it is parked"
-                );
-                self.meters.failed(&item.envelope, true);
-                self.counts.failed += 1;
-                self.counts.parked += 1;
-                self.parked.push(item, class, Some(&error), &self.ports.env);
-            } else if self.parked.contains(&item.key()) {
-                self.counts.parked += 1;
-                self.parked.push(item, class, None, &self.ports.env);
-            } else {
-                lane.push(item);
-            }
-        }
-        if self.lag_at.is_none() {
-            self.lag_at = Some(Instant::now() + LAG_SOON);
-        }
-    }
-
     /// The transport failed: what waits comes again, after a pause.
     fn lose(&mut self, class: usize, error: &Error) {
         let Some(lane) = self.lanes.all.get_mut(class) else {
@@ -287,6 +270,7 @@ impl Actor {
         for due in lane.clear_waiting() {
             self.retries.remove(&due);
         }
+        self.dismiss(class);
         tracing::warn!(
             service = %self.config.service, group = %self.config.group, ?pause,
             error = %trunkline_core::report(error), "the subscription failed; it is tried again"
@@ -310,6 +294,7 @@ impl Actor {
         broken
             .chain(retry)
             .chain(self.parked.retry_at)
+            .chain(self.arrivals.retry_at)
             .chain(self.lag_at)
             .min()
     }
@@ -337,6 +322,9 @@ impl Actor {
         }
         if self.parked.retry_at.is_some_and(|at| at <= now) {
             self.parked.retry_at = None;
+        }
+        if self.arrivals.retry_at.is_some_and(|at| at <= now) {
+            self.arrivals.retry_at = None;
         }
         for class in 0..self.lanes.all.len() {
             self.rejoin(class, now);
@@ -396,7 +384,6 @@ impl Actor {
     }
 }
 
-const LAG_SOON: Duration = Duration::from_secs(1);
 /// Acknowledgements of what did end within the limit get this much longer to reach the engine.
 const FLUSH_GRACE: Duration = Duration::from_secs(1);
 

@@ -9,7 +9,7 @@ use trunkline_core::Result;
 use super::actor::{Actor, Phase};
 use super::item::Key;
 use super::lanes::KeyState;
-use super::parked::{Freeing, answer};
+use super::parked::answer;
 use super::{SubscriptionState, SubscriptionStatus};
 
 pub(super) enum Command {
@@ -20,15 +20,10 @@ pub(super) enum Command {
         limit: Duration,
         done: oneshot::Sender<Result<()>>,
     },
-    /// How many letters the key has parked so far; none if it is not parked.
-    Version {
+    /// Asks the lot whether a key is still parked.
+    Ask {
         key: Key,
-        to: oneshot::Sender<Option<u64>>,
-    },
-    /// Frees a key if it has parked no letter since then.
-    Free {
-        key: Key,
-        freeing: Freeing,
+        done: oneshot::Sender<()>,
     },
 }
 
@@ -53,10 +48,12 @@ impl Actor {
                 answer(to, status);
             }
             Command::Drain { limit, done } => self.drain(limit, done),
-            Command::Version { key, to } => answer(to, self.parked.version(&key)),
-            Command::Free { key, freeing } => {
-                self.parked.free(&key, freeing);
-                self.meters.parked_keys(self.parked.len());
+            Command::Ask { key, done } => {
+                self.hear_all();
+                match self.phase {
+                    Phase::Running | Phase::Paused => self.arrivals.ask(key, done),
+                    _ => answer(done, ()),
+                }
             }
         }
     }
@@ -71,8 +68,11 @@ impl Actor {
                     until,
                     waiters: vec![done],
                 };
-                for lane in &mut self.lanes.all {
-                    lane.clear_waiting();
+                for class in 0..self.lanes.all.len() {
+                    self.dismiss(class);
+                    if let Some(lane) = self.lanes.get(class) {
+                        lane.clear_waiting();
+                    }
                 }
                 self.retries.clear();
                 self.lag_at = None;
@@ -92,7 +92,8 @@ impl Actor {
             Phase::Running => SubscriptionState::Running,
         };
         let keys = || lanes.iter().flat_map(|lane| lane.keys.values());
-        let queued = keys().map(|queue| queue.waiting.len()).sum();
+        let waiting: usize = keys().map(|queue| queue.waiting.len()).sum();
+        let queued = waiting + self.arrivals.count();
         let retrying = |state: &KeyState| matches!(state, KeyState::Retrying { .. });
         let held: usize = lanes.iter().map(|lane| lane.held).sum();
         SubscriptionStatus {

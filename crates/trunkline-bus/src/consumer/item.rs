@@ -24,11 +24,14 @@ pub(super) struct Meta {
     pub(super) attempts: u32,
     /// It was in a batch that ended without saying which event was at fault: it runs alone.
     pub(super) alone: bool,
+    /// Which of its lane's subscriptions it came by, counted.
+    pub(super) link: u64,
 }
 
 impl Item {
-    /// Takes a delivery; `topic` is the declared topic that its lane belongs to.
-    pub(super) fn new(delivery: Delivery, topic: ByteString) -> Self {
+    /// Takes a delivery; `topic` is the declared topic that its lane belongs to, `link` the count of the
+    /// lane's subscriptions.
+    pub(super) fn new(delivery: Delivery, topic: ByteString, link: u64) -> Self {
         let trace = delivery.envelope.trace;
         Self {
             envelope: Envelope {
@@ -40,6 +43,7 @@ impl Item {
                 trace,
                 attempts: 0,
                 alone: false,
+                link,
             },
         }
     }

@@ -30,6 +30,8 @@ pub(super) struct Lane {
     pub(super) calls: usize,
     /// Deliveries held, those being handled or parked included.
     pub(super) held: usize,
+    /// Those of them that are not looked up yet.
+    pub(super) arriving: usize,
     active_max: usize,
     held_max: usize,
 }
@@ -59,7 +61,7 @@ impl Lane {
 
     /// How many deliveries it may take up now.
     pub(super) fn room(&self) -> usize {
-        let active = self.ready.len() + self.keys_running;
+        let active = self.ready.len() + self.keys_running + self.arriving;
         let by_work = self.active_max.saturating_sub(active);
         by_work.min(self.held_max.saturating_sub(self.held))
     }
@@ -67,6 +69,12 @@ impl Lane {
     /// Whether what waits behind failed events leaves no room for others.
     pub(super) fn is_clogged(&self) -> bool {
         self.held >= self.held_max && self.ready.is_empty()
+    }
+
+    /// Whether an event of the key is being handled: those behind it stay here until that has ended.
+    pub(super) fn is_running(&self, key: &Key) -> bool {
+        let queue = self.keys.get(key);
+        queue.is_some_and(|queue| matches!(queue.state, KeyState::Running))
     }
 
     /// Queues a delivery behind those of its key.
@@ -179,13 +187,11 @@ impl Lane {
         longest.map(|(key, _)| key.clone())
     }
 
-    /// Takes what waits of a key, with why its first failed, if it waits to be tried again.
+    /// Takes what waits of a key, with why its first failed, if it waits to be tried again. While one of
+    /// its events is being handled, which may fail, those behind it stay.
     pub(super) fn evict(&mut self, key: &Key) -> (VecDeque<Item>, Option<(Due, Error)>) {
-        let Some(queue) = self.keys.get_mut(key) else {
+        if self.is_running(key) {
             return Default::default();
-        };
-        if matches!(queue.state, KeyState::Running) {
-            return (std::mem::take(&mut queue.waiting), None);
         }
         let Some(queue) = self.keys.remove(key) else {
             return Default::default();
@@ -349,6 +355,7 @@ impl Lane {
             keys_running: 0,
             calls: 0,
             held: 0,
+            arriving: 0,
             active_max,
             held_max,
         }

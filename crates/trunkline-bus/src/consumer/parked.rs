@@ -1,31 +1,53 @@
 //! Keys that are parked, and the letters on their way to the lot.
+//!
+//! What is known here of parked keys is what this member believes; the truth is in the lot, which all
+//! members of the group share. Both ways to be wrong are safe:
+//!
+//! - A key is believed to be parked and is free, because another member has replayed its letters. Its
+//!   events go to the lot as letters that only wait, and the lot, which decides it in the transaction
+//!   that would keep them, refuses them. They come back in order, and are handled. So nothing is ever
+//!   left in the lot with no letter before it, and a replay needs nobody's consent to free a key.
+//! - A key is believed to be free and is parked, because another member parked it. That must not be so
+//!   while one of its events is handled. Whoever parks an event has it from the transport, which keeps
+//!   its partition with that member until it is acknowledged; it is acknowledged only when the letter is
+//!   kept. So when the partition's later events come to this member, the letter is in the lot, and
+//!   whoever looks there after they came sees it: see [`super::arrivals`].
+//!
+//! An answer of the lot may be older than what was parked here since it was asked. `version` tells:
+//! every event parked, and every letter kept, gives its key a new one, and an answer frees no key whose
+//! version is newer than the question, nor one with letters on their way.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use trunkline_core::{Env, Error, report};
 
-use super::item::{Item, Key};
+use super::item::{Item, Key, Meta};
 use super::oldest::Oldest;
 use super::source::RECONNECT;
-use crate::{DeadLetter, Receipt};
+use crate::DeadLetter;
 
 /// At most so many letters go to the lot at once.
 const BATCH_MAX: usize = 256;
 
-/// The parked keys of a group. Letters go to the lot one batch at a time, in the order in which they
-/// were parked, so that a key's letters keep theirs; a batch that fails is tried again until it is kept.
+/// The parked keys of a group, as far as this member knows. Letters go to the lot one batch at a time,
+/// in the order in which they were parked, so that a key's letters keep theirs; a batch that fails is
+/// tried again until it is kept.
 pub(super) struct Parked {
     group: Key,
     keys: HashMap<Key, ParkedKey>,
-    queue: VecDeque<(DeadLetter, Held)>,
+    /// Of one key, those with an error come first: they are what the others wait behind.
+    queue: VecDeque<Waiting>,
     busy: bool,
     failures: u32,
+    versions: u64,
     pub(super) oldest: Arc<Oldest>,
     pub(super) retry_at: Option<Instant>,
 }
+
+type Waiting = (DeadLetter, Held);
 
 /// Letters on their way to the lot, and in the same order what is settled when it has them.
 pub(super) struct Batch {
@@ -35,24 +57,25 @@ pub(super) struct Batch {
 
 /// The delivery of a letter's event: it is acknowledged when the lot has the letter.
 pub(super) struct Held {
-    pub(super) receipt: Receipt,
+    pub(super) meta: Meta,
     /// The lane that holds it.
     pub(super) class: usize,
 }
 
+/// What becomes of a batch that the lot has answered.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// To acknowledge.
+    pub(super) settled: Vec<Held>,
+    /// To handle, each in its lane: their keys are free.
+    pub(super) free: Vec<(Item, usize)>,
+}
+
 #[derive(Default)]
 struct ParkedKey {
-    /// Counts the letters parked since the consumer started.
     version: u64,
     /// Letters that the lot does not have yet.
     pending: usize,
-    freeing: Vec<Freeing>,
-}
-
-/// A request to free a key that had no letters in the lot when it had parked `version` letters.
-pub(super) struct Freeing {
-    pub(super) version: u64,
-    pub(super) freed: oneshot::Sender<bool>,
 }
 
 impl Parked {
@@ -66,8 +89,9 @@ impl Parked {
             keys,
             queue: VecDeque::new(),
             busy: false,
-            oldest,
             failures: 0,
+            versions: 0,
+            oldest,
             retry_at: None,
         }
     }
@@ -94,8 +118,10 @@ impl Parked {
     pub(super) fn push(&mut self, item: Item, class: usize, error: Option<&Error>, env: &Env) {
         let key = item.key();
         let parked = self.keys.entry(key.clone()).or_default();
-        parked.version += 1;
+        self.versions += 1;
+        parked.version = self.versions;
         parked.pending += 1;
+        let is_first = parked.pending == 1;
         let now = env.now();
         let letter = DeadLetter {
             id: env.id().to_string().into(),
@@ -110,8 +136,26 @@ impl Parked {
             parked_at: now,
             failed_at: error.map(|_| now),
         };
-        let receipt = item.meta.receipt;
-        self.queue.push_back((letter, Held { receipt, class }));
+        let held = Held {
+            meta: item.meta,
+            class,
+        };
+        let at = match error {
+            // What waits behind came from other lanes, with which there is no order to keep.
+            Some(_) if !is_first => self.after_errors_of(&letter.key),
+            _ => None,
+        };
+        let at = at.unwrap_or(self.queue.len());
+        self.queue.insert(at, (letter, held));
+    }
+
+    /// The place right behind the queued letters of a key that have an error; none if none is queued.
+    fn after_errors_of(&self, key: &Key) -> Option<usize> {
+        let mut of_key = self.queue.iter().enumerate();
+        let first = of_key.find(|(_, (letter, _))| letter.key == *key)?.0;
+        let failed = |(letter, _): &&Waiting| letter.key == *key && letter.error.is_some();
+        let last = self.queue.iter().rposition(|one| failed(&one));
+        Some(last.map_or(first, |last| last + 1))
     }
 
     /// The next batch for the lot, if none is on its way.
@@ -125,20 +169,68 @@ impl Parked {
         Some(Batch { letters, held })
     }
 
-    /// The lot has these keys' letters: settles who waited for that.
-    pub(super) fn kept<'a>(&mut self, keys: impl Iterator<Item = &'a Key>) {
+    /// The lot has the batch, but for what would have waited behind letters of the keys `free`, which
+    /// have none.
+    pub(super) fn kept(&mut self, batch: Batch, free: Vec<Key>) -> Kept {
         self.busy = false;
         self.failures = 0;
-        for key in keys {
-            let Some(parked) = self.keys.get_mut(key) else {
+        let free: HashSet<Key> = free.into_iter().collect();
+        let mut kept = Kept::default();
+        let mut refused: Vec<Waiting> = Vec::new();
+        let mut failed: HashSet<Key> = HashSet::new();
+        for (letter, held) in batch.letters.into_iter().zip(batch.held) {
+            if letter.error.is_none() && free.contains(&letter.key) {
+                refused.push((letter, held));
                 continue;
-            };
-            parked.pending = parked.pending.saturating_sub(1);
-            if parked.pending == 0 && !parked.freeing.is_empty() {
-                let waiting = std::mem::take(&mut parked.freeing);
-                for freeing in waiting {
-                    self.free(key, freeing);
+            }
+            self.oldest.parked(letter.parked_at);
+            if letter.error.is_some() && free.contains(&letter.key) {
+                failed.insert(letter.key.clone());
+            }
+            self.versions += 1;
+            if let Some(parked) = self.keys.get_mut(&letter.key) {
+                parked.version = self.versions;
+                parked.pending = parked.pending.saturating_sub(1);
+            }
+            kept.settled.push(held);
+        }
+        // Where one of the key came behind them and is kept by now, they wait behind that one.
+        let (behind, refused): (Vec<_>, Vec<_>) = refused
+            .into_iter()
+            .partition(|(letter, _)| failed.contains(&letter.key));
+        for one in behind.into_iter().rev() {
+            self.queue.push_front(one);
+        }
+        self.give_back(refused, &mut kept);
+        kept
+    }
+
+    /// Gives back events that wait behind nothing, with those of their keys that came since. Where one
+    /// of the key has failed meanwhile, they wait behind that one instead.
+    fn give_back(&mut self, refused: Vec<Waiting>, kept: &mut Kept) {
+        let mut by_key: Vec<(Key, Vec<Waiting>)> = Vec::new();
+        for one in refused {
+            match by_key.iter_mut().find(|(key, _)| *key == one.0.key) {
+                Some((_, of_key)) => of_key.push(one),
+                None => by_key.push((one.0.key.clone(), vec![one])),
+            }
+        }
+        for (key, of_key) in by_key {
+            let failed = |(letter, _): &Waiting| letter.key == key && letter.error.is_some();
+            if let Some(last) = self.queue.iter().rposition(failed) {
+                for (n, one) in of_key.into_iter().enumerate() {
+                    self.queue.insert(last + 1 + n, one);
                 }
+                continue;
+            }
+            self.keys.remove(&key);
+            let (behind, others): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.queue)
+                .into_iter()
+                .partition(|(letter, _)| letter.key == key);
+            self.queue = others;
+            for (letter, Held { meta, class }) in of_key.into_iter().chain(behind) {
+                let envelope = letter.envelope;
+                kept.free.push((Item { envelope, meta }, class));
             }
         }
     }
@@ -161,30 +253,49 @@ impl Parked {
         self.retry_at = None;
         for parked in self.keys.values_mut() {
             parked.pending = 0;
-            parked.freeing.clear();
         }
     }
 
-    /// How many letters a key has parked; none if it is not parked.
-    pub(super) fn version(&self, key: &Key) -> Option<u64> {
-        self.keys.get(key).map(|parked| parked.version)
+    /// The version of what is known now, for [`Parked::learn`].
+    pub(super) fn version(&self) -> u64 {
+        self.versions
     }
 
-    /// Frees a key if nothing was parked since its letters were seen to be gone; answers when that is certain.
-    pub(super) fn free(&mut self, key: &Key, freeing: Freeing) {
-        let Some(parked) = self.keys.get_mut(key) else {
-            answer(freeing.freed, true);
-            return;
+    /// A member has parked this key. Says whether that is new.
+    pub(super) fn hear(&mut self, key: &Key) -> bool {
+        let is_new = !self.contains(key);
+        self.versions += 1;
+        self.keys.entry(key.clone()).or_default().version = self.versions;
+        is_new
+    }
+
+    /// The lot was asked which keys are parked (of `asked`, or of all) when `version` was the newest, and
+    /// found these. Says which of them are news.
+    pub(super) fn learn(&mut self, asked: Option<&[Key]>, found: &[Key], version: u64) -> Vec<Key> {
+        let known: HashSet<&Key> = found.iter().collect();
+        let is_free = |key: &Key, parked: &ParkedKey| {
+            parked.pending == 0 && parked.version <= version && !known.contains(key)
         };
-        if parked.pending > 0 {
-            parked.freeing.push(freeing);
-            return;
+        match asked {
+            None => self.keys.retain(|key, parked| !is_free(key, parked)),
+            Some(asked) => {
+                for key in asked {
+                    if self
+                        .keys
+                        .get(key)
+                        .is_some_and(|parked| is_free(key, parked))
+                    {
+                        self.keys.remove(key);
+                    }
+                }
+            }
         }
-        let free = parked.version == freeing.version;
-        if free {
-            self.keys.remove(key);
+        let news = found.iter().filter(|key| !self.keys.contains_key(*key));
+        let news: Vec<Key> = news.cloned().collect();
+        for key in &news {
+            self.keys.insert(key.clone(), ParkedKey::default());
         }
-        answer(freeing.freed, free);
+        news
     }
 }
 

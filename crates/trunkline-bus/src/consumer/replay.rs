@@ -10,10 +10,9 @@ use trunkline_core::{Error, Result, report};
 use super::call::call;
 use super::command::Command;
 use super::item::Key;
-use super::parked::Freeing;
 use super::trace::Traced;
 use super::{Inner, ReplayOutcome, ReplayReport, ReplayRequest, ReplayedLetter};
-use crate::{DeadLetter, DeadLetterQuery, Outcome};
+use crate::{DeadLetter, DeadLetterQuery, Outcome, Reservation};
 
 /// How many letters a report names.
 const LETTERS_MAX: usize = 1_000;
@@ -27,11 +26,18 @@ pub(super) struct Replay<'a> {
     pub(super) report: ReplayReport,
     /// When the next letter may run, if the rate is limited.
     next_at: Instant,
+    alone: Alone<'a>,
+}
+
+/// Nobody else replays, edits or discards letters of the group: neither by this consumer nor elsewhere.
+struct Alone<'a> {
+    _here: tokio::sync::MutexGuard<'a, ()>,
+    everywhere: Box<dyn Reservation>,
 }
 
 impl Inner {
     pub(super) async fn replay(&self, request: ReplayRequest) -> Result<ReplayReport> {
-        let _alone = self.alone()?;
+        let alone = self.alone().await?;
         let keys = self.keys_of(&request).await?;
         let report = ReplayReport {
             dry_run: request.dry_run,
@@ -42,6 +48,7 @@ impl Inner {
             request,
             report,
             next_at: Instant::now(),
+            alone,
         };
         for key in keys {
             if self.stopping.is_cancelled() {
@@ -87,7 +94,7 @@ impl Inner {
     }
 
     pub(super) async fn edit(&self, id: &str, data: Bytes) -> Result<DeadLetter> {
-        let _alone = self.alone()?;
+        let _alone = self.alone().await?;
         let query = DeadLetterQuery {
             id: Some(id.into()),
             ..self.all()
@@ -116,7 +123,7 @@ impl Inner {
             let message = "expected a key, an event type or an id: not all at once";
             return Err(Error::invalid("dead_letter_query_empty", message));
         }
-        let _alone = self.alone()?;
+        let _alone = self.alone().await?;
         let query = DeadLetterQuery {
             group: self.all().group,
             after: None,
@@ -142,40 +149,16 @@ impl Inner {
                 }
             }
             for key in keys {
-                self.free_if_empty(&key).await?;
+                self.ask_for(&key).await?;
             }
         }
     }
 
-    /// Frees a key whose letters are gone; false while letters remain.
-    async fn free_if_empty(&self, key: &Key) -> Result<bool> {
-        loop {
-            // Read before the letters: one that is parked in between makes the freeing fail.
-            let version = self
-                .ask(|to| Command::Version {
-                    key: key.clone(),
-                    to,
-                })
-                .await?;
-            let Some(version) = version else {
-                return Ok(true);
-            };
-            let query = DeadLetterQuery {
-                key: Some(key.clone()),
-                limit: 1,
-                ..self.all()
-            };
-            if !self.ports.lot.list(&query).await?.is_empty() {
-                return Ok(false);
-            }
-            let free = |freed| Command::Free {
-                key: key.clone(),
-                freeing: Freeing { version, freed },
-            };
-            if self.ask(free).await? {
-                return Ok(true);
-            }
-        }
+    /// Has this member look whether a key is still parked; the others are told by the lot. None has to
+    /// know for the key to be free.
+    async fn ask_for(&self, key: &Key) -> Result<()> {
+        let key = key.clone();
+        self.ask(|done| Command::Ask { key, done }).await
     }
 
     pub(super) async fn letters_left(&self) {
@@ -189,10 +172,16 @@ impl Inner {
         }
     }
 
-    fn alone(&self) -> Result<tokio::sync::MutexGuard<'_, ()>> {
-        self.admin.try_lock().map_err(|_| {
+    async fn alone(&self) -> Result<Alone<'_>> {
+        let busy = || {
             let message = "another replay, edit or discard of this group is running";
             Error::conflict("dead_letters_busy", message).with("group", &self.config.group)
+        };
+        let here = self.admin.try_lock().map_err(|_| busy())?;
+        let everywhere = self.ports.lot.reserve(&self.config.group).await?;
+        Ok(Alone {
+            _here: here,
+            everywhere: everywhere.ok_or_else(busy)?,
         })
     }
 
@@ -224,13 +213,11 @@ impl Replay<'_> {
             };
             let letters = self.inner.ports.lot.list(&query).await?;
             if letters.is_empty() {
-                if self.request.dry_run || !self.inner.free_if_empty(key).await? {
-                    if self.request.dry_run {
-                        return Ok(());
-                    }
-                    continue;
+                // It is free by that alone: see [`super::parked`].
+                if !self.request.dry_run {
+                    self.inner.ask_for(key).await?;
+                    self.report.freed += 1;
                 }
-                self.report.freed += 1;
                 return Ok(());
             }
             if self.request.dry_run {
@@ -259,6 +246,7 @@ impl Replay<'_> {
             return Ok(false);
         }
         self.wait_for_turn().await;
+        self.alone.everywhere.check().await?;
         let inner = self.inner;
         let limit = inner.config.handler_timeout;
         let attempt = letter.attempts.saturating_add(1);

@@ -7,6 +7,7 @@ use super::actor::{Actor, Phase};
 use super::call::{Called, Ended, silent};
 use super::item::{Item, Key};
 use super::lanes::KeyState;
+use super::parked::{Batch, Held, Kept};
 use crate::Outcome;
 
 impl Actor {
@@ -95,10 +96,16 @@ impl Actor {
         let Some(lane) = self.lanes.get(class) else {
             return;
         };
-        if ends {
-            // Not a dead letter: it goes back to the transport as if it had not been tried.
+        let links = lane.source.links;
+        let is_lost = rest.first().is_some_and(|item| item.meta.link != links);
+        if ends || is_lost {
+            // Not a dead letter: it goes back to the transport as if it had not been tried; or it is
+            // there already, with the subscription that it came by, and another member may have it.
             lane.held -= rest.len();
-            lane.release(key);
+            lane.release(key.clone());
+            if !ends && self.parked.contains(&key) {
+                self.park(class, &key);
+            }
             return;
         }
         let Some(error) = failure else {
@@ -159,21 +166,65 @@ impl Actor {
     fn park(&mut self, first: usize, key: &Key) {
         let others = (0..self.lanes.all.len()).filter(|class| *class != first);
         for class in std::iter::once(first).chain(others) {
+            self.evict(class, key, true);
+        }
+        self.meters.parked_keys(self.parked.len());
+    }
+
+    /// Parks what is held of a key that another member has parked: all of it waits behind that.
+    pub(super) fn park_behind(&mut self, key: &Key) {
+        for class in 0..self.lanes.all.len() {
+            self.evict(class, key, false);
+        }
+    }
+
+    fn evict(&mut self, class: usize, key: &Key, with_error: bool) {
+        let Some(lane) = self.lanes.get(class) else {
+            return;
+        };
+        let (items, failed) = lane.evict(key);
+        let mut error = failed.and_then(|(due, error)| {
+            self.retries.remove(&due);
+            with_error.then_some(error)
+        });
+        for item in items {
+            self.park_item(item, class, error.take().as_ref());
+        }
+    }
+
+    /// The lot has a batch: its events are acknowledged, and those that have nothing to wait behind are
+    /// handled.
+    pub(super) fn kept(&mut self, batch: Batch, free: Vec<Key>) {
+        let Kept { settled, free } = self.parked.kept(batch, free);
+        for Held { meta, class } in settled {
+            if let Some(lane) = self.lanes.get(class) {
+                lane.held = lane.held.saturating_sub(1);
+            }
+            meta.receipt.ack();
+        }
+        let ends = matches!(self.phase, Phase::Draining { .. } | Phase::Stopped);
+        for (item, class) in free {
             let Some(lane) = self.lanes.get(class) else {
                 continue;
             };
-            let (items, failed) = lane.evict(key);
-            let mut error = failed.map(|(due, error)| {
-                self.retries.remove(&due);
-                error
-            });
-            for item in items {
-                self.counts.parked += 1;
-                self.parked
-                    .push(item, class, error.take().as_ref(), &self.ports.env);
+            self.counts.parked -= 1;
+            if ends || item.meta.link != lane.source.links {
+                lane.held -= 1;
+            } else {
+                lane.push(item);
             }
         }
         self.meters.parked_keys(self.parked.len());
+    }
+
+    /// Parks one event, unless it is another member's by now.
+    pub(super) fn park_item(&mut self, item: Item, class: usize, error: Option<&Error>) {
+        if item.meta.receipt.begin() {
+            self.counts.parked += 1;
+            self.parked.push(item, class, error, &self.ports.env);
+        } else if let Some(lane) = self.lanes.get(class) {
+            lane.held -= 1;
+        }
     }
 
     /// When what waits behind failed events leaves no room, and others flow, the key with the longest

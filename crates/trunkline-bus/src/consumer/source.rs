@@ -19,6 +19,8 @@ pub(super) const RECONNECT: RetryPolicy = RetryPolicy {
 pub(super) struct Source {
     pub(super) spec: Subscribe,
     pub(super) link: Link,
+    /// Counts the subscriptions that failed: what came by those is not this member's any more.
+    pub(super) links: u64,
     attempts: u32,
 }
 
@@ -42,6 +44,7 @@ impl Source {
         Self {
             spec,
             link,
+            links: 0,
             attempts: 0,
         }
     }
@@ -66,6 +69,7 @@ impl Source {
     /// Drops the subscription; says how long to wait before the next.
     pub(super) fn fail(&mut self, env: &Env) -> Duration {
         self.attempts = self.attempts.saturating_add(1);
+        self.links += 1;
         let pause = RECONNECT.pause(self.attempts, env);
         self.link = Link::Broken(Instant::now() + pause);
         pause

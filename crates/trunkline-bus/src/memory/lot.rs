@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytestring::ByteString;
 use futures::FutureExt;
@@ -9,7 +10,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use trunkline_core::{Error, ErrorKind, Result};
 
-use crate::{DeadLetter, DeadLetterQuery, ParkingLot};
+use crate::{Change, ChangeTeller, Changes, DeadLetter, DeadLetterQuery, ParkingLot, Reservation};
 
 /// A parking lot that does not outlive its process.
 ///
@@ -20,6 +21,8 @@ use crate::{DeadLetter, DeadLetterQuery, ParkingLot};
 pub struct MemoryLot {
     letters_max: usize,
     kept: Mutex<Kept>,
+    changes: ChangeTeller,
+    reserved: Arc<Mutex<HashSet<ByteString>>>,
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +31,8 @@ struct Kept {
     letters: BTreeMap<ByteString, DeadLetter>,
     /// Group and event id of each.
     known: HashSet<(ByteString, ByteString)>,
+    /// How many letters each group and key has.
+    keys: BTreeMap<(ByteString, ByteString), usize>,
 }
 
 impl Default for MemoryLot {
@@ -42,15 +47,27 @@ impl MemoryLot {
         Self {
             letters_max,
             kept: Mutex::default(),
+            changes: ChangeTeller::default(),
+            reserved: Arc::default(),
         }
     }
 
-    fn park_now(&self, new: &[DeadLetter]) -> Result<()> {
+    fn park_now(&self, new: &[DeadLetter]) -> Result<Vec<ByteString>> {
         let mut kept = self.kept.lock();
+        let mut free: Vec<ByteString> = Vec::new();
         for letter in new {
             let name = (letter.group.clone(), letter.envelope.id.clone());
             if kept.known.contains(&name) {
                 continue;
+            }
+            if letter.error.is_none() {
+                if free.contains(&letter.key) {
+                    continue;
+                }
+                if !kept.has(&letter.group, &letter.key) {
+                    free.push(letter.key.clone());
+                    continue;
+                }
             }
             if kept.letters.len() >= self.letters_max {
                 return Err(Error::new(
@@ -60,9 +77,14 @@ impl MemoryLot {
                 ));
             }
             kept.known.insert(name);
+            *kept.keys.entry(place(letter)).or_default() += 1;
             kept.letters.insert(letter.id.clone(), letter.clone());
+            if letter.error.is_some() {
+                let (group, key) = place(letter);
+                self.changes.tell(Change::Parked { group, key });
+            }
         }
-        Ok(())
+        Ok(free)
     }
 
     fn list_now(&self, query: &DeadLetterQuery) -> Vec<DeadLetter> {
@@ -90,8 +112,47 @@ impl MemoryLot {
     fn remove_now(&self, id: &str) -> Result<()> {
         let mut kept = self.kept.lock();
         let letter = kept.letters.remove(id).ok_or_else(|| gone(id))?;
+        let place = place(&letter);
         kept.known.remove(&(letter.group, letter.envelope.id));
+        if let Some(count) = kept.keys.get_mut(&place) {
+            *count -= 1;
+            if *count == 0 {
+                kept.keys.remove(&place);
+                let (group, key) = place;
+                self.changes.tell(Change::Freed { group, key });
+            }
+        }
         Ok(())
+    }
+}
+
+impl Kept {
+    fn has(&self, group: &ByteString, key: &ByteString) -> bool {
+        self.keys.contains_key(&(group.clone(), key.clone()))
+    }
+}
+
+/// Group and key.
+fn place(letter: &DeadLetter) -> (ByteString, ByteString) {
+    (letter.group.clone(), letter.key.clone())
+}
+
+/// A group in the set of those that are reserved, until it is dropped.
+#[derive(Debug)]
+struct Reserved {
+    group: ByteString,
+    all: Arc<Mutex<HashSet<ByteString>>>,
+}
+
+impl Reservation for Reserved {
+    fn check(&mut self) -> BoxFuture<'_, Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.group);
     }
 }
 
@@ -110,19 +171,29 @@ fn gone(id: &str) -> Error {
 }
 
 impl ParkingLot for MemoryLot {
-    fn park<'a>(&'a self, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<()>> {
+    fn park<'a>(&'a self, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<Vec<ByteString>>> {
         std::future::ready(self.park_now(letters)).boxed()
     }
 
-    fn parked_keys<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Vec<ByteString>>> {
+    fn parked_keys<'a>(
+        &'a self,
+        group: &'a str,
+        among: Option<&'a [ByteString]>,
+    ) -> BoxFuture<'a, Result<Vec<ByteString>>> {
         let kept = self.kept.lock();
-        let of_group = kept
-            .letters
-            .values()
-            .filter(|letter| letter.group == *group);
-        let mut keys: Vec<ByteString> = of_group.map(|letter| letter.key.clone()).collect();
-        keys.sort_unstable();
-        keys.dedup();
+        let group = ByteString::from(group);
+        let keys = match among {
+            Some(keys) => {
+                let parked = keys.iter().filter(|key| kept.has(&group, key));
+                parked.cloned().collect()
+            }
+            None => {
+                let from = (group.clone(), ByteString::new());
+                let all = kept.keys.range(from..).map(|(place, _)| place);
+                let of_group = all.take_while(|(other, _)| *other == group);
+                of_group.map(|(_, key)| key.clone()).collect()
+            }
+        };
         std::future::ready(Ok(keys)).boxed()
     }
 
@@ -141,5 +212,20 @@ impl ParkingLot for MemoryLot {
 
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
         std::future::ready(self.remove_now(id)).boxed()
+    }
+
+    fn changes(&self) -> Changes {
+        self.changes.listen(false)
+    }
+
+    fn reserve<'a>(
+        &'a self,
+        group: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Box<dyn Reservation>>>> {
+        let group = ByteString::from(group);
+        let is_new = self.reserved.lock().insert(group.clone());
+        let all = Arc::clone(&self.reserved);
+        let reserved = is_new.then(|| Box::new(Reserved { group, all }) as Box<dyn Reservation>);
+        std::future::ready(Ok(reserved)).boxed()
     }
 }

@@ -98,8 +98,9 @@ async fn run(seed: u64) {
     assert_eq!((report.failed, report.refused), (0, 0));
     eventually(LIMIT, async || rig.history.handled("g") == KEYS * EVENTS).await;
     assert!(rig.letters().await.is_empty());
+    // A subscription that breaks within a batch of 32 takes all of it with it, and breaks often.
     rig.history
-        .assert(&Expected::exactly_once(&["g"]).with_duplicates(KEYS * EVENTS * 3));
+        .assert(&Expected::exactly_once(&["g"]).with_duplicates(KEYS * EVENTS * 8));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use trunkline_bus::{Bus, ConsumerConfig, Outcome};
 use trunkline_core::{Envelope, Priority};
 use trunkline_testkit::{Expected, eventually, numbered};
 
-use crate::support::{LIMIT, Rig};
+use crate::support::{LIMIT, Rig, refused};
 
 const ALL: [Priority; 3] = [Priority::High, Priority::Medium, Priority::Low];
 
@@ -137,4 +137,38 @@ async fn the_bus_publishes_each_event_on_the_lane_of_its_priority() {
     eventually(LIMIT, async || order.lock().len() == 1).await;
     assert_eq!(*order.lock(), ["High/0"]);
     assert_eq!(consumer.status().await.unwrap().lag, Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_fails_while_another_lane_parks_its_key_comes_before_those_behind_it() {
+    let rig = Rig::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let held = gate.clone();
+    let consumer = rig
+        .start(config(8), move |event, _| {
+            let held = held.clone();
+            async move {
+                if event.id == "m0" {
+                    held.acquire().await.unwrap().forget();
+                }
+                refused()
+            }
+        })
+        .await;
+    let event = |lane: &str, id: &str| trunkline_testkit::event(lane, "k", id, "1");
+    rig.transport.publish(&[event("t", "m0")]).await.unwrap();
+    eventually(LIMIT, async || {
+        consumer.status().await.unwrap().in_flight == 1
+    })
+    .await;
+    rig.transport
+        .publish(&[event("t.high", "h0")])
+        .await
+        .unwrap();
+    eventually(LIMIT, async || rig.letters().await.len() == 1).await;
+    rig.transport.publish(&[event("t", "m1")]).await.unwrap();
+    eventually(LIMIT, async || consumer.status().await.unwrap().queued == 1).await;
+    gate.add_permits(1);
+    eventually(LIMIT, async || rig.letters().await.len() == 3).await;
+    assert_eq!(rig.letter_ids().await, ["h0", "m0", "m1"]);
 }

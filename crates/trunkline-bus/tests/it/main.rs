@@ -15,8 +15,10 @@
 
 mod dead_letters;
 mod faults;
+mod foreign;
 mod lanes;
 mod lifecycle;
+mod members;
 mod memory;
 mod order;
 mod poisoned;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use trunkline_bus::memory::{Memory, MemoryLimits, MemoryLot};
 use trunkline_bus::{
-    DeadLetter, DeadLetterQuery, ParkingLot, Start, Subscribe, Subscription, TopicSpec, Transport,
+    Change, DeadLetter, DeadLetterQuery, ParkingLot, Start, Subscribe, Subscription, TopicSpec,
+    Transport,
 };
-use trunkline_core::{Env, ErrorKind, Retry, Timestamp};
+use trunkline_core::{ByteString, Env, ErrorKind, Retry, Timestamp};
 use trunkline_testkit::{numbered, topic};
 
 async fn join(memory: &Memory, group: Option<&str>, start: Start) -> Box<dyn Subscription> {
@@ -185,13 +186,76 @@ fn letter(id: &str, group: &str, key: &str, number: usize) -> DeadLetter {
         key: key.into(),
         envelope: numbered("t", key, number),
         original: None,
-        error: None,
+        error: Some("refused".into()),
         code: None,
         attempts: 1,
         replays: 0,
         parked_at: Timestamp::UNIX_EPOCH,
         failed_at: None,
     }
+}
+
+/// One that only waits behind another.
+fn behind(id: &str, key: &str, number: usize) -> DeadLetter {
+    DeadLetter {
+        error: None,
+        ..letter(id, "g", key, number)
+    }
+}
+
+#[tokio::test]
+async fn a_lot_keeps_nothing_behind_nothing() {
+    let lot = MemoryLot::new(100);
+    let free = lot.park(&[behind("0", "a", 0), behind("1", "b", 0)]).await;
+    assert_eq!(free.unwrap(), ["a", "b"]);
+    assert!(lot.parked_keys("g", None).await.unwrap().is_empty());
+    let mixed = [
+        letter("2", "g", "a", 1),
+        behind("3", "a", 2),
+        behind("4", "b", 1),
+        letter("5", "g", "b", 2),
+        behind("6", "b", 3),
+    ];
+    assert_eq!(lot.park(&mixed).await.unwrap(), ["b"]);
+    let all = lot.list(&DeadLetterQuery::default()).await.unwrap();
+    let ids: Vec<_> = all.iter().map(|letter| &*letter.id).collect();
+    assert_eq!(
+        ids,
+        ["2", "3", "5"],
+        "behind what was refused nothing is kept"
+    );
+    // The same again is there, and is no news.
+    assert!(lot.park(&mixed[..2]).await.unwrap().is_empty());
+    assert_eq!(lot.parked_keys("h", None).await.unwrap().len(), 0);
+    let among = ["b".into(), "z".into()];
+    assert_eq!(lot.parked_keys("g", Some(&among)).await.unwrap(), ["b"]);
+}
+
+#[tokio::test]
+async fn a_lot_tells_of_changes_and_is_reserved_by_one() {
+    let lot = MemoryLot::new(100);
+    let mut changes = lot.changes();
+    lot.park(&[letter("0", "g", "a", 0), behind("1", "a", 1)])
+        .await
+        .unwrap();
+    lot.remove("0").await.unwrap();
+    lot.remove("1").await.unwrap();
+    let (group, key): (ByteString, ByteString) = ("g".into(), "a".into());
+    let (other_group, other_key) = (group.clone(), key.clone());
+    assert_eq!(changes.heard(), Some(Change::Parked { group, key }));
+    let freed = Change::Freed {
+        group: other_group,
+        key: other_key,
+    };
+    assert_eq!(changes.heard(), Some(freed), "once, when the last is gone");
+    assert_eq!(changes.heard(), None);
+
+    let first = lot.reserve("g").await.unwrap();
+    assert!(first.is_some());
+    assert!(lot.reserve("g").await.unwrap().is_none());
+    assert!(lot.reserve("h").await.unwrap().is_some());
+    drop(first);
+    assert!(lot.reserve("g").await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -205,7 +269,7 @@ async fn a_lot_keeps_order_filters_and_pages() {
     lot.park(&[letter("4", "other", "b", 0)]).await.unwrap();
     let full = lot.park(&[letter("5", "g", "c", 0)]).await.unwrap_err();
     assert_eq!(full.kind(), ErrorKind::Overloaded);
-    assert_eq!(lot.parked_keys("g").await.unwrap(), ["a"]);
+    assert_eq!(lot.parked_keys("g", None).await.unwrap(), ["a"]);
     let query = DeadLetterQuery {
         group: Some("g".into()),
         limit: 2,

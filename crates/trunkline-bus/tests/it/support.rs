@@ -9,8 +9,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use trunkline_bus::memory::{Memory, MemoryLot};
 use trunkline_bus::{
-    Consumer, ConsumerConfig, ConsumerPorts, DeadLetter, DeadLetterQuery, Handler, Outcome,
-    ParkingLot, Transport, lanes,
+    Changes, Consumer, ConsumerConfig, ConsumerPorts, DeadLetter, DeadLetterQuery, Handler,
+    Outcome, ParkingLot, Reservation, Transport, lanes,
 };
 use trunkline_core::{ByteString, Env, Envelope, Error, Priority, Result};
 use trunkline_telemetry::Telemetry;
@@ -222,7 +222,7 @@ impl FullLot {
 }
 
 impl ParkingLot for FullLot {
-    fn park<'a>(&'a self, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<()>> {
+    fn park<'a>(&'a self, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<Vec<ByteString>>> {
         let fails = |left: usize| left.checked_sub(1);
         if self
             .failures
@@ -235,8 +235,12 @@ impl ParkingLot for FullLot {
         self.inner.park(letters)
     }
 
-    fn parked_keys<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Vec<ByteString>>> {
-        self.inner.parked_keys(group)
+    fn parked_keys<'a>(
+        &'a self,
+        group: &'a str,
+        among: Option<&'a [ByteString]>,
+    ) -> BoxFuture<'a, Result<Vec<ByteString>>> {
+        self.inner.parked_keys(group, among)
     }
 
     fn list<'a>(&'a self, query: &'a DeadLetterQuery) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
@@ -249,5 +253,16 @@ impl ParkingLot for FullLot {
 
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
         self.inner.remove(id)
+    }
+
+    fn changes(&self) -> Changes {
+        self.inner.changes()
+    }
+
+    fn reserve<'a>(
+        &'a self,
+        group: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Box<dyn Reservation>>>> {
+        self.inner.reserve(group)
     }
 }

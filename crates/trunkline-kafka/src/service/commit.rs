@@ -18,20 +18,24 @@ pub(super) struct Commit {
 }
 
 impl Service {
-    /// Waits until all positions are committed, or can't be.
+    /// Waits until the positions of what has ended are committed, or can't be.
     pub(super) async fn settle_positions(&mut self) {
         let until = Instant::now() + self.config.limit;
         self.commit_from = Instant::now();
         self.commit();
-        while self.commit.is_some()
-            && Instant::now() < until
-            && !self.client.reader().assignment_lost()
-        {
+        while self.is_owing() && Instant::now() < until && !self.client.reader().assignment_lost() {
             self.step(Some(until)).await;
-            self.commit_from = Instant::now();
         }
         // The next member gets again what was not committed.
         self.ended.clear();
+    }
+
+    /// Whether a position of a partition that has ended is not committed. A coordinator that is about to tell
+    /// shares takes none for a moment.
+    fn is_owing(&self) -> bool {
+        self.ended
+            .iter()
+            .any(|partition| partition.uncommitted().is_some())
     }
 
     /// Takes in the outcome of the commit that was on its way.

@@ -134,7 +134,7 @@ async fn products_that_are_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn prices_beyond_every_border() {
     let shop = TestStore::start().await;
-    let network = shop.store.running().network();
+    let network = shop.here().running().network();
     let channel = network.channel("answers", "product-service");
     let product = Client::new(channel, Context::root(&Env::system()));
     let path = format!("/internal/products/{TEA_SET}");

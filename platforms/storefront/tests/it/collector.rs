@@ -54,18 +54,42 @@ fn service(spans: &ResourceSpans) -> String {
     }
 }
 
+/// A collector that runs, and what it has got.
+pub(crate) struct Collector {
+    pub(crate) url: String,
+    traces: Traces,
+    _serves: JoinSet<std::io::Result<()>>,
+}
+
+impl Collector {
+    pub(crate) async fn start() -> Self {
+        let traces = Traces::default();
+        let router = Router::new()
+            .route("/v1/traces", post(take))
+            .with_state(Arc::clone(&traces));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut serves = JoinSet::new();
+        serves.spawn(async move { axum::serve(listener, router).await });
+        Self {
+            url,
+            traces,
+            _serves: serves,
+        }
+    }
+
+    /// The spans of a trace.
+    pub(crate) fn hops(&self, trace: u128) -> Vec<Hop> {
+        let traces = self.traces.lock().unwrap();
+        let hops = traces.get(&trace.to_be_bytes()[..]);
+        hops.cloned().unwrap_or_default()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_sees_one_order_as_one_whole_trace() {
-    let traces = Traces::default();
-    let router = Router::new()
-        .route("/v1/traces", post(take))
-        .with_state(Arc::clone(&traces));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut collector = JoinSet::new();
-    collector.spawn(async move { axum::serve(listener, router).await });
-
-    let telemetry = format!("[telemetry]\notlp = \"http://{address}\"\n");
+    let collector = Collector::start().await;
+    let telemetry = format!("[telemetry]\notlp = \"{}\"\n", collector.url);
     let shop = TestStore::start_with(&format!("{CONFIG}{telemetry}")).await;
     let ann = shop.user("ann");
     let accepted = ann.order("k", TEA_SET, 2).await.expect(202);
@@ -74,7 +98,7 @@ async fn a_collector_sees_one_order_as_one_whole_trace() {
     // What waits to be exported is sent when the store stops.
     shop.stop().await;
 
-    let traces = traces.lock().unwrap();
+    let traces = collector.traces.lock().unwrap();
     let orders: Vec<_> = traces
         .iter()
         .filter(|(_, hops)| hops.iter().any(|hop| hop.name == "POST /api/v1/orders"))

@@ -11,10 +11,13 @@
 
 mod accounts;
 mod answers;
+mod apart;
 mod bad_input;
 mod browsing;
 mod collector;
 mod crash;
+mod engines;
+mod flows;
 mod full_disk;
 mod http;
 mod mail;

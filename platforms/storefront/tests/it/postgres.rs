@@ -2,60 +2,31 @@
 
 use trunkline_testkit::postgres::Postgres;
 
+use crate::flows::flows;
+use crate::orders;
 use crate::store::{CONFIG, TestStore};
-use crate::{browsing, orders, story};
 
 /// The configuration of a store whose services have a schema each on a server that these tests start.
-fn on_postgres(config: &str) -> String {
+pub(crate) fn on_postgres(config: &str) -> String {
     let url = Postgres::shared().schema_url("shop");
     format!("store = \"{url}_{{service}}\"\n{config}")
 }
 
-async fn store() -> TestStore {
-    TestStore::start_with(&on_postgres(CONFIG)).await
+async fn store(config: &str) -> TestStore {
+    TestStore::start_with(&on_postgres(config)).await
 }
 
+flows!(store);
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_goes_from_the_cart_to_its_confirmation() {
-    let shop = store().await;
+async fn each_service_has_a_schema_of_its_own() {
+    let shop = store(CONFIG).await;
     let schemas = schemas_of(&shop);
     assert!(
         schemas.iter().any(|name| name.ends_with("_order-service")),
         "{schemas:?}"
     );
-    orders::order_from_the_cart(shop).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn order_creation_flow() {
-    story::create(store().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn payment_failure_flow() {
-    story::fail(store().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reservation_expires_with_its_order() {
-    orders::expire(TestStore::start_with(&on_postgres(orders::IMPATIENT)).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_key_is_the_same_order() {
-    orders::same_key(store().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_at_once_sell_every_piece_once() {
-    orders::sell_out(store().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn lists_search_and_statistics_follow() {
-    browsing::pages(store().await).await;
-    browsing::search(store().await).await;
-    browsing::count(store().await).await;
+    shop.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
-//! A store of a test's own: in this process, on free ports, with its data in a folder that goes away.
+//! A store of a test's own: in this process or in several, on free ports, with its data in a folder that goes away.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,9 @@ use tempfile::TempDir;
 use trunkline::telemetry::Ring;
 use trunkline_testkit::eventually;
 
+use crate::apart::Apart;
 use crate::http::{Answer, Caller};
+use crate::trace::Hop;
 
 /// The seed's own example product: 29.99, plenty in stock.
 pub(crate) const TEA_SET: &str = "550e8400-e29b-41d4-a716-446655440004";
@@ -21,12 +24,18 @@ const SPANS_MAX: usize = 50_000;
 
 /// A running store, and how to talk to it.
 pub(crate) struct TestStore {
-    pub(crate) store: Store,
+    pub(crate) runs: Runs,
     pub(crate) gateway: Caller,
     pub(crate) admin: Caller,
     pub(crate) folder: TempDir,
-    /// The newest spans.
-    pub(crate) spans: Arc<Ring>,
+}
+
+/// Where a store runs.
+pub(crate) enum Runs {
+    /// In this process. With the newest spans.
+    Here(Box<Store>, Arc<Ring>),
+    /// Each of its services in a process of its own.
+    Apart(Apart),
 }
 
 /// Short times, so that nothing in a test waits long.
@@ -67,22 +76,49 @@ impl TestStore {
         let config = settings.load().unwrap();
         let store = Store::start_platform(settings, config, |platform| platform.span_sink(sink));
         let store = store.await.unwrap();
-        let gateway = Caller::new(store.gateway_url());
-        let admin = Caller::new(store.admin_url());
         Self {
-            store,
-            gateway,
-            admin,
+            gateway: Caller::new(store.gateway_url()),
+            admin: Caller::new(store.admin_url()),
+            runs: Runs::Here(Box::new(store), spans),
             folder,
-            spans,
+        }
+    }
+
+    /// Starts a store of eleven processes, on a bus that the configuration names.
+    pub(crate) async fn start_apart(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let apart = Apart::start(folder.path(), config).await;
+        let [gateway, admin] = apart.addresses.clone();
+        Self {
+            gateway: Caller::new(gateway),
+            admin: Caller::new(admin),
+            runs: Runs::Apart(apart),
+            folder,
+        }
+    }
+
+    /// The store, where it runs in this process.
+    pub(crate) fn here(&self) -> &Store {
+        match &self.runs {
+            Runs::Here(store, _) => store,
+            Runs::Apart(_) => panic!("the store runs in other processes"),
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn provider_url(&self) -> String {
+        match &self.runs {
+            Runs::Here(store, _) => store.provider_url().to_owned(),
+            Runs::Apart(apart) => apart.provider.clone(),
         }
     }
 
     /// A token of this user.
     pub(crate) fn token(&self, name: &str) -> String {
-        self.store
-            .token(name, &[], Duration::from_secs(60))
-            .unwrap()
+        storefront::token(&self.data(), name, &[], Duration::from_secs(60)).unwrap()
     }
 
     /// A caller with a token of this user.
@@ -97,19 +133,37 @@ impl TestStore {
     /// A caller with a token of an admin.
     pub(crate) fn boss(&self) -> Caller {
         let roles = ["admin".to_owned()];
-        let token = self.store.token("boss", &roles, Duration::from_secs(60));
+        let token = storefront::token(&self.data(), "boss", &roles, Duration::from_secs(60));
         self.gateway.bearing(&token.unwrap())
     }
 
     /// Stops it, and gives back its folder.
     pub(crate) async fn stop(self) -> TempDir {
-        self.store.shutdown().await;
-        self.folder
+        self.stop_for_spans().await.0
+    }
+
+    /// Stops it, so that every span has ended, and gives back its folder, and the hops of a trace.
+    pub(crate) async fn stop_for_spans(self) -> (TempDir, impl Fn(u128) -> Vec<Hop>) {
+        let mut collector = None;
+        let mut ring = None;
+        match self.runs {
+            Runs::Here(store, spans) => {
+                store.shutdown().await;
+                ring = Some(spans);
+            }
+            Runs::Apart(apart) => collector = Some(apart.stop().await),
+        }
+        let hops = move |trace| match (&ring, &collector) {
+            (Some(ring), _) => ring.spans(trace).iter().map(Hop::of).collect(),
+            (None, Some(collector)) => collector.hops(trace),
+            (None, None) => Vec::new(),
+        };
+        (self.folder, hops)
     }
 
     /// What the ledger of the payment provider says of an order.
     pub(crate) async fn charges(&self, order_id: &str) -> Vec<Value> {
-        let provider = Caller::new(self.store.provider_url());
+        let provider = Caller::new(self.provider_url());
         let ledger = provider.get("/v1/charges").await.expect(200);
         let charges = ledger.as_array().unwrap().iter();
         charges

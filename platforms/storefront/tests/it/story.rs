@@ -3,13 +3,11 @@
 //! Each test follows one of its sequence diagrams from the first request to the last effect, and looks at
 //! the end state of every service, the events in their order, and the one trace of it all.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 use trunkline_testkit::eventually;
 
 use crate::store::{SOON, TEA_SET, TestStore, User, address, types};
-use crate::trace::{Hop, draw, way};
+use crate::trace::{draw, way};
 
 /// The events of an order, as they happened, each with the one that caused it.
 fn told(events: &[Value]) -> Vec<(&str, &str, Option<&str>)> {
@@ -30,19 +28,11 @@ fn told(events: &[Value]) -> Vec<(&str, &str, Option<&str>)> {
 
 /// Stops the store, so that every span has ended, and draws those of an event's trace.
 async fn trace_of(shop: TestStore, event: &Value) -> String {
-    let spans = Arc::clone(&shop.spans);
-    shop.stop().await;
     let traceparent = event["traceparent"].as_str().unwrap();
     let trace = traceparent.split('-').nth(1).unwrap();
-    let spans = spans.spans(u128::from_str_radix(trace, 16).unwrap());
-    let hops = spans.iter().map(|span| Hop {
-        began: span.began.as_nanosecond().unsigned_abs(),
-        id: span.context.span_id,
-        parent: span.parent.map_or(0, |parent| parent.span_id),
-        service: span.service.to_string(),
-        name: span.name.to_string(),
-    });
-    draw(hops.collect())
+    let trace = u128::from_str_radix(trace, 16).unwrap();
+    let (_folder, hops) = shop.stop_for_spans().await;
+    draw(hops(trace))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use trunkline::telemetry::SpanRecord;
+
 /// A span as the tests see it, whoever recorded it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Hop {
@@ -11,6 +13,19 @@ pub(crate) struct Hop {
     pub(crate) parent: u64,
     pub(crate) service: String,
     pub(crate) name: String,
+}
+
+impl Hop {
+    /// A span that was recorded in this process.
+    pub(crate) fn of(span: &SpanRecord) -> Self {
+        Self {
+            began: span.began.as_nanosecond().unsigned_abs(),
+            id: span.context.span_id,
+            parent: span.parent.map_or(0, |parent| parent.span_id),
+            service: span.service.to_string(),
+            name: span.name.to_string(),
+        }
+    }
 }
 
 /// Checks that a trace is whole (each span's parent was recorded, and one span has none), and draws it:
