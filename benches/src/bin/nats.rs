@@ -56,17 +56,34 @@ async fn main() -> Outcome<()> {
         nats.declare(&[topic("t", 1)]).await?;
         let batch = events(setup.window);
         let mut keep = |what, figure| figures.entry(what).or_default().push(figure);
-        keep("bare publish", measure(setup.events, bare_publish(&bare, &name, setup)).await?);
-        keep("trunkline publish", measure(setup.events, publish(&nats, &batch, setup)).await?);
-        for (what, policy) in [("bare consume", AckPolicy::Explicit), ("bare consume, ack all", AckPolicy::All)] {
-            keep(what, measure(setup.events, bare_consume(&bare, &name, setup, policy)).await?);
+        keep(
+            "bare publish",
+            measure(setup.events, bare_publish(&bare, &name, setup)).await?,
+        );
+        keep(
+            "trunkline publish",
+            measure(setup.events, publish(&nats, &batch, setup)).await?,
+        );
+        for (what, policy) in [
+            ("bare consume", AckPolicy::Explicit),
+            ("bare consume, ack all", AckPolicy::All),
+        ] {
+            keep(
+                what,
+                measure(setup.events, bare_consume(&bare, &name, setup, policy)).await?,
+            );
         }
-        keep("trunkline consume", measure(setup.events, consume(&nats, setup)).await?);
+        keep(
+            "trunkline consume",
+            measure(setup.events, consume(&nats, setup)).await?,
+        );
         nats.close().await?;
         bare.delete_stream(&name).await?;
     }
-    let figures: BTreeMap<&str, Figure> =
-        figures.into_iter().map(|(what, all)| (what, median(all))).collect();
+    let figures: BTreeMap<&str, Figure> = figures
+        .into_iter()
+        .map(|(what, all)| (what, median(all)))
+        .collect();
     for (bare, ours) in [
         ("bare publish", "trunkline publish"),
         ("bare consume", "trunkline consume"),
@@ -78,7 +95,12 @@ async fn main() -> Outcome<()> {
         println!(
             "{{\"bench\":\"{ours} against {bare}\",\"bare_per_s\":{:.0},\"per_s\":{:.0},\"ratio\":{:.2},\
              \"bare_cpu_s\":{:.2},\"cpu_s\":{:.2},\"cpu_ratio\":{:.2}}}",
-            base.rate, own.rate, own.rate / base.rate, base.cpu, own.cpu, own.cpu / base.cpu
+            base.rate,
+            own.rate,
+            own.rate / base.rate,
+            base.cpu,
+            own.cpu,
+            own.cpu / base.cpu
         );
     }
     Ok(())
@@ -88,7 +110,8 @@ fn setup() -> Setup {
     let words: Vec<String> = std::env::args().collect();
     let value = |name: &str, default: usize| {
         let at = words.iter().position(|word| word == name);
-        at.and_then(|at| words.get(at + 1)?.parse().ok()).unwrap_or(default)
+        at.and_then(|at| words.get(at + 1)?.parse().ok())
+            .unwrap_or(default)
     };
     Setup {
         events: value("--events", 50_000),
@@ -99,7 +122,9 @@ fn setup() -> Setup {
 
 fn events(count: usize) -> Vec<Envelope> {
     let data = format!("{{\"text\":\"{}\"}}", "x".repeat(288));
-    (0..count).map(|n| event("t", "k", &format!("id-{n}"), data.clone())).collect()
+    (0..count)
+        .map(|n| event("t", "k", &format!("id-{n}"), data.clone()))
+        .collect()
 }
 
 /// A batch whose events were not sent before.
@@ -126,7 +151,12 @@ async fn measure(events: usize, work: impl Future<Output = Outcome<()>>) -> Outc
 fn cpu() -> Outcome<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let (_, rest) = stat.rsplit_once(')').ok_or("no stat")?;
-    let ticks: Vec<u64> = rest.split_whitespace().skip(11).take(2).flat_map(str::parse).collect();
+    let ticks: Vec<u64> = rest
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .flat_map(str::parse)
+        .collect();
     Ok(ticks.iter().sum::<u64>() as f64 / 100.0)
 }
 
@@ -134,7 +164,10 @@ fn median(mut all: Vec<Figure>) -> Figure {
     all.sort_by(|x, y| x.rate.total_cmp(&y.rate));
     let rate = all[all.len() / 2].rate;
     all.sort_by(|x, y| x.cpu.total_cmp(&y.cpu));
-    Figure { rate, cpu: all[all.len() / 2].cpu }
+    Figure {
+        rate,
+        cpu: all[all.len() / 2].cpu,
+    }
 }
 
 async fn bare_publish(bare: &jetstream::Context, stream: &str, setup: Setup) -> Outcome<()> {
@@ -149,7 +182,10 @@ async fn bare_publish(bare: &jetstream::Context, stream: &str, setup: Setup) -> 
             headers.insert("ce-datacontenttype", "application/json");
             headers.insert("Nats-Msg-Id", &*event.id);
             let subject = format!("{stream}.0");
-            sent.push(bare.publish_with_headers(subject, headers, event.data).await?);
+            sent.push(
+                bare.publish_with_headers(subject, headers, event.data)
+                    .await?,
+            );
         }
         for confirmation in sent {
             confirmation.await?;
@@ -165,7 +201,12 @@ async fn publish(nats: &Nats, batch: &[Envelope], setup: Setup) -> Outcome<()> {
     Ok(())
 }
 
-async fn bare_consume(bare: &jetstream::Context, stream: &str, setup: Setup, ack_policy: AckPolicy) -> Outcome<()> {
+async fn bare_consume(
+    bare: &jetstream::Context,
+    stream: &str,
+    setup: Setup,
+    ack_policy: AckPolicy,
+) -> Outcome<()> {
     let config = pull::Config {
         durable_name: Some(format!("{ack_policy:?}")),
         ack_policy,
@@ -173,7 +214,11 @@ async fn bare_consume(bare: &jetstream::Context, stream: &str, setup: Setup, ack
         ..pull::Config::default()
     };
     let consumer = bare.create_consumer_on_stream(config, stream).await?;
-    let mut messages = consumer.stream().max_messages_per_batch(setup.window).messages().await?;
+    let mut messages = consumer
+        .stream()
+        .max_messages_per_batch(setup.window)
+        .messages()
+        .await?;
     for n in 1..=setup.events {
         let message = messages.next().await.ok_or("the stream ended")??;
         std::hint::black_box(&message.payload);

@@ -146,9 +146,21 @@ impl Server {
         self.wait("to be ready", || self.is_ready());
     }
 
-    /// Stops it from running (`SIGSTOP`).
+    /// Stops it from running (`SIGSTOP`), and waits until all its threads stand still.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        self.wait("to stand still", || self.is_stopped().unwrap_or(false));
+    }
+
+    fn is_stopped(&self) -> Option<bool> {
+        let pid = self.pid()?.as_raw_nonzero();
+        let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        let stopped = threads.all(|thread| {
+            let stat =
+                thread.and_then(|thread| std::fs::read_to_string(thread.path().join("stat")));
+            stat.is_ok_and(|stat| stat.contains(") T "))
+        });
+        Some(stopped)
     }
 
     /// Lets it run again.
