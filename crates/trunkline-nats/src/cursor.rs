@@ -307,9 +307,10 @@ impl Cursor {
         self.floor.as_ref()
     }
 
-    /// Of those that the server waits for, the reply subjects of whom it has not heard for this long.
+    /// Of those that the server waits for, the reply subjects of whom it has not heard for this long. It waits
+    /// for all behind the oldest that is not settled, settled or not.
     pub(crate) fn silent(&mut self, for_so_long: Duration, now: Instant) -> Vec<Subject> {
-        let kept = |slot: &&mut Slot| matches!(slot.state, State::Out { .. } | State::Held(_));
+        let kept = |slot: &&mut Slot| !matches!(slot.state, State::Away);
         let slots = self.slots.iter_mut().filter(kept);
         let silent = slots.filter(|slot| now.duration_since(slot.told) >= for_so_long);
         silent

@@ -1,5 +1,7 @@
 //! What a subscription, its receipts and its keeper share.
 
+mod settle;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +15,10 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use trunkline_bus::{Delivery, Receipt, Settlement, Settler, unreadable};
+use trunkline_bus::{Delivery, Receipt, unreadable};
 use trunkline_core::{Error, Form, Result};
 
-use crate::cursor::{Arrived, Cursor, Place, Settled, Taken};
+use crate::cursor::{Arrived, Cursor, Place, Taken};
 use crate::{error, wire};
 
 /// A consumer that a member reads: a partition of a group's topic, or a whole topic without a group.
@@ -189,16 +191,14 @@ impl Member {
         (floors, std::mem::take(&mut state.away))
     }
 
-    /// When the next returned delivery is due.
+    /// When to look again, if nothing comes before: a returned delivery is due, or a lease has run out.
     pub(crate) fn due(&self) -> Option<Instant> {
         let state = self.state.lock();
-        if state.out >= self.terms.in_flight_max {
-            return None;
-        }
-        state
-            .sources
-            .values()
-            .filter_map(|source| source.cursor.due())
+        let full = state.out >= self.terms.in_flight_max;
+        let sources = state.sources.values().filter(|_| !full);
+        let returned = sources.filter_map(|source| source.cursor.due());
+        returned
+            .chain(state.valid_until.iter().flatten().copied())
             .min()
     }
 
@@ -276,6 +276,9 @@ impl State {
         taken: &mut Vec<(u64, usize, Taken)>,
     ) -> Result<()> {
         let now = Instant::now();
+        if self.valid_until.iter().flatten().any(|until| *until <= now) {
+            return Err(error::ended("its lease could not be kept"));
+        }
         let (before, from) = {
             let mut numbers: Vec<u64> = self.sources.keys().copied().collect();
             let at = numbers.partition_point(|number| *number < self.first);
@@ -291,8 +294,7 @@ impl State {
             let Some(source) = self.sources.get_mut(&number) else {
                 continue;
             };
-            let until = self.valid_until.get(source.topic).copied().flatten();
-            if source.moving.is_some() || until.is_some_and(|until| until <= now) {
+            if source.moving.is_some() {
                 continue;
             }
             source.take(cx, (room, span_max), now, |topic, one| {
@@ -350,46 +352,6 @@ impl Source {
                 Arrived::Known => {}
                 Arrived::Gap => return Err(error::ended("a delivery was lost on its way")),
             }
-        }
-    }
-}
-
-impl Settler for Member {
-    fn begin(&self, token: u64) -> bool {
-        let mut state = self.state.lock();
-        let Some((source, until)) = state.source(token) else {
-            return false;
-        };
-        let valid = until.is_none_or(|until| Instant::now() < until);
-        valid && source.cursor.begin(token & ((1 << INDEX_BITS) - 1))
-    }
-
-    fn settle(&self, token: u64, how: Settlement) {
-        let mut state = self.state.lock();
-        let full = state.out >= self.terms.in_flight_max;
-        let Some((source, _)) = state.source(token) else {
-            return;
-        };
-        let stalled = source.cursor.span() >= self.terms.span_max;
-        let index = token & ((1 << INDEX_BITS) - 1);
-        let settled = source.cursor.settle(index, how, Instant::now());
-        let untold = self.terms.acks && source.cursor.untold().is_some();
-        let let_go = source.moving.is_some() && source.cursor.begun() == 0;
-        let wake = full || stalled || settled == Settled::Held;
-        match (settled, how) {
-            (Settled::Not, _) => return,
-            (Settled::Away(reply), Settlement::Retry(pause)) => state.away.push((reply, pause)),
-            _ => {}
-        }
-        state.out -= 1;
-        let tell = untold || let_go || !state.away.is_empty() || !matches!(state.end, End::No);
-        let tell = tell && !std::mem::replace(&mut state.told, true);
-        drop(state);
-        if wake {
-            self.wake.notify_one();
-        }
-        if tell {
-            self.work.notify_one();
         }
     }
 }

@@ -98,10 +98,8 @@ async fn join(
     let changes = changes.map_err(|e| error::lost().with_source(e))?;
     let mut held = Vec::new();
     for topic in topics {
-        let moves = match first(link, topic, start).await? {
-            Some(from) => Some(vec![from; usize::from(topic.partitions())]),
-            None => None,
-        };
+        let moves = first(link, topic, start).await?;
+        let moves = moves.map(|from| vec![from; usize::from(topic.partitions())]);
         held.push(Held {
             name: topic.name.clone(),
             stream: topic.stream.clone(),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytestring::ByteString;
+use redis::io::tcp::TcpSettings;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use trunkline_core::{Error, ErrorKind, Form, Result};
 
@@ -76,6 +77,8 @@ impl RedisConfig {
             let host = place.rsplit('@').next().unwrap_or_default();
             invalid(expected, host)
         })?;
+        let settings = TcpSettings::default().set_nodelay(true);
+        let server = server.set_tcp_settings(settings);
         let mut config = Self {
             server,
             mode,

@@ -34,7 +34,8 @@
 //! `last-delivered-id` except those that are pending. So `XINFO GROUPS` and `XPENDING` tell the truth, with
 //! lag. What is settled in order only moves the position; what is overtaken or returned becomes pending,
 //! with its count. Settlements are collected for 2 ms and written by a script that checks the lease first:
-//! whoever lost a partition can change nothing in it.
+//! whoever lost a partition can change nothing in it. Redis knows no lag of a group that begins in the
+//! middle of a stream: it is estimated from the times in the ids until the group has come to the end once.
 //!
 //! **Sharing.** A member of a group keeps a lease on each of its partitions, renews it four times per
 //! `takeover_ms`, takes free ones up to its fair share and gives back what is beyond when nothing of it has

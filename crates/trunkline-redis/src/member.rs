@@ -136,9 +136,9 @@ impl Member {
         let room = state.in_flight_max.saturating_sub(state.out).min(max);
         let mut deliveries = Vec::new();
         let mut taken = Vec::new();
-        let count = state.cursors.len();
+        let (turn, count) = (state.turn, state.cursors.len());
         for step in 0..count {
-            let index = (state.turn + step) % count;
+            let index = (turn + step) % count;
             let room = room - deliveries.len();
             let Some(cursor) = state.cursors.get_mut(index).filter(|_| room > 0) else {
                 break;

@@ -15,7 +15,7 @@ use crate::id::Id;
 use crate::link::Connection;
 use crate::member::{End, Member};
 use crate::transport::Shared;
-use crate::{assign, error, fetch, value};
+use crate::{assign, error, fetch, script, value};
 
 /// What one read may bring, about: how many entries are asked for follows from the size of the last.
 const READ_BYTES: usize = 4 << 20;
@@ -25,7 +25,8 @@ const LEAVE_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Pump {
     shared: Arc<Shared>,
     member: Arc<Member>,
-    /// The streams that tell of changes in the group and of the member's own work, and what was read.
+    /// The streams that tell of changes in the group, last the member's own that ends its wait; and what
+    /// was read of them.
     signals: Vec<(ByteString, Id)>,
     connection: Option<Connection>,
     reading: Option<Reading>,
@@ -220,14 +221,19 @@ impl Pump {
             let Some((last, _)) = entries.last() else {
                 continue;
             };
-            let signal = self.signals.iter_mut().find(|(signal, _)| *signal == key);
-            if let Some((_, seen)) = signal {
-                *seen = *last;
-                // Somebody joined, left or gave something back: look who has what now.
-                self.next_beat = Instant::now();
-                continue;
+            match self.signals.iter().position(|(signal, _)| *signal == key) {
+                None => self.fill(&reading.cursors, &key, entries),
+                Some(at) => {
+                    let is_own = at + 1 == self.signals.len();
+                    if let Some((_, seen)) = self.signals.get_mut(at) {
+                        *seen = *last;
+                    }
+                    if !is_own {
+                        // Somebody joined, left or gave something back: look who has what now.
+                        self.next_beat = Instant::now();
+                    }
+                }
             }
-            self.fill(&reading.cursors, &key, entries);
         }
         self.member.ready.notify_one();
         Ok(())
@@ -297,9 +303,7 @@ async fn leave(shared: &Shared, member: &Member) {
 
 /// Ends the read that is under way.
 async fn wake(shared: &Shared, member: &Member) -> Result<()> {
-    let mut cmd = Cmd::new();
-    cmd.arg("XADD").arg(&*shared.keys.wake(&member.name));
-    cmd.arg(&["MAXLEN", "1", "*", "wake", ""]);
+    let cmd = script::eval(script::WAKE, &[shared.keys.wake(&member.name)]);
     let doing = "a wait could not be ended";
     shared.link.call(doing, &cmd).await.map(drop)
 }

@@ -7,10 +7,23 @@ use redis::Cmd;
 /// serves all members, and none is left behind.
 pub(crate) const CONSUMER: &str = "trunkline";
 
-pub(crate) const BEAT: &str = concat!(include_str!("lua/open.lua"), include_str!("lua/beat.lua"));
-pub(crate) const RELEASE: &str = include_str!("lua/release.lua");
-pub(crate) const COMMIT: &str = include_str!("lua/commit.lua");
-pub(crate) const MOVE: &str = concat!(include_str!("lua/open.lua"), include_str!("lua/move.lua"));
+/// What members need to go on with runs also when the server's memory is full: it is how it gets less full.
+macro_rules! vital {
+    ($($part:literal),+) => {
+        concat!("#!lua flags=allow-oom\n", $(include_str!($part)),+)
+    };
+}
+
+pub(crate) const BEAT: &str = vital!("lua/open.lua", "lua/beat.lua");
+pub(crate) const RELEASE: &str = vital!("lua/release.lua");
+pub(crate) const COMMIT: &str = vital!("lua/commit.lua");
+pub(crate) const MOVE: &str = vital!("lua/open.lua", "lua/move.lua");
+/// Ends the wait of the member whose stream this is.
+pub(crate) const WAKE: &str = concat!(
+    "#!lua flags=allow-oom\n",
+    "return redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', 'wake', '')"
+);
+
 pub(crate) const LAG: &str = concat!(include_str!("lua/open.lua"), include_str!("lua/lag.lua"));
 pub(crate) const TRIM: &str = concat!(include_str!("lua/open.lua"), include_str!("lua/trim.lua"));
 pub(crate) const DECLARE: &str = include_str!("lua/declare.lua");

@@ -37,9 +37,7 @@ struct Behind {
 fn place(server: &str, parameters: &str) -> Place {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    Place(format!(
-        "{server}?prefix=case{number}:&takeover_ms=2000&{parameters}"
-    ))
+    Place(format!("{server}?prefix=case{number}:&{parameters}"))
 }
 
 fn fragile() -> Fragile {
@@ -51,7 +49,7 @@ fn fragile() -> Fragile {
         Behind { server, proxy }
     });
     let url = format!("redis://{}", behind.proxy.address());
-    Fragile(place(&url, "timeout_ms=2000"), behind)
+    Fragile(place(&url, "timeout_ms=2000&takeover_ms=3000"), behind)
 }
 
 impl Engine for Place {

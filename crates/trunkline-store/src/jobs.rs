@@ -24,12 +24,16 @@ const FINISH: &str = "UPDATE trunkline_job SET next_run = $1, last_run = $2, las
 const FAIL: &str = "UPDATE trunkline_job SET next_run = $1, last_error = $2, \
     failures = failures + 1, owner = NULL, claimed_until = NULL WHERE name = $3 AND fence = $4";
 
-/// The jobs of one service.
+/// How soon a run that another process holds is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// The jobs of one service, whichever of its replicas runs them.
 ///
 /// # Guarantees
 /// A run that is due is never forgotten: its row stays due until the run is finished or has failed. At
 /// any time one process holds a job; should its lease end before it does, another may begin, and the
-/// first can no longer finish.
+/// first can no longer finish. Whether a lease has ended is told by the clock of whoever asks: clocks
+/// that differ by less than the lease has left when its run ends change nothing.
 #[derive(Debug, Clone)]
 pub struct Jobs {
     store: Store,
@@ -95,18 +99,21 @@ impl Jobs {
         timestamp(&row, 0).map_err(sql_error)
     }
 
-    /// When the next of these jobs can be claimed; none when none of them exists.
+    /// When to try to claim the next of these jobs; none when none of them exists. A run that somebody
+    /// else holds may end before its lease, so that is looked at again within ten seconds.
     ///
     /// # Errors
     /// As [`Store::read`].
     pub async fn next_due(&self, names: &[&str]) -> Result<Option<Timestamp>> {
         let jobs = self.list().await?;
+        let now = self.store.env().now();
+        let soon = now.checked_add(LOOK_AGAIN).unwrap_or(now);
         Ok(jobs
             .iter()
             .filter(|job| names.contains(&job.name.as_str()))
             .map(|job| {
                 job.claimed_until
-                    .map_or(job.next_run, |until| until.max(job.next_run))
+                    .map_or(job.next_run, |until| until.min(soon).max(job.next_run))
             })
             .min())
     }

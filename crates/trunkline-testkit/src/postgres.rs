@@ -1,6 +1,6 @@
 //! A real PostgreSQL server for tests, from Debian's package.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,22 +9,28 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustix::process::geteuid;
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 /// How long a server may take to start.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// Starts the server, waits for the end of its input, which comes when the test ends however it ends,
-/// and then stops the server and removes its folder.
+/// How often is looked whether it has.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Starts the server, starts it again at each line of its input, waits for the end of that, which comes
+/// when the test ends however it ends, and then stops the server and removes its folder.
 const WATCHDOG: &str = r#"
 folder=$1; bin=$2; shift 2
 cd / || exit 1
+start() {
+    "$@" "$bin/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= \
+        -c max_connections=300 -c shared_buffers=64MB >>"$folder/server.log" 2>&1 </dev/null &
+    server=$!
+}
 "$@" "$bin/initdb" -D "$folder/data" -U postgres -A trust -E UTF8 --locale=C -N \
-    >"$folder/initdb.log" 2>&1 &&
-"$@" "$bin/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= \
-    -c max_connections=300 -c shared_buffers=64MB >"$folder/server.log" 2>&1 &
-server=$!
-cat >/dev/null
+    >"$folder/initdb.log" 2>&1 </dev/null && start "$@"
+while read -r _; do wait $server; start "$@"; done
 kill -INT $(cat "$folder/data/postmaster.pid" 2>/dev/null | head -n 1) $server 2>/dev/null
 wait $server
 rm -rf "$folder"
@@ -36,7 +42,7 @@ rm -rf "$folder"
 pub struct Postgres {
     folder: PathBuf,
     bin: PathBuf,
-    watchdog: Option<ChildStdin>,
+    watchdog: Mutex<Option<ChildStdin>>,
     schemas: AtomicUsize,
 }
 
@@ -94,7 +100,7 @@ impl Postgres {
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()?;
-        let watchdog = watchdog.stdin.take();
+        let watchdog = Mutex::new(watchdog.stdin.take());
         Ok(Self {
             folder,
             bin,
@@ -104,13 +110,12 @@ impl Postgres {
     }
 
     fn wait_until_ready(&self) {
-        let step = Duration::from_millis(20);
-        for _ in 0..START_MAX.as_millis() / step.as_millis() {
+        for _ in 0..START_MAX.as_millis() / STEP.as_millis() {
             let ready = self.command("pg_isready").arg("-q").status();
             if ready.is_ok_and(|status| status.success()) {
                 return;
             }
-            std::thread::sleep(step);
+            std::thread::sleep(STEP);
         }
         let log = |name| std::fs::read_to_string(self.folder.join(name)).unwrap_or_default();
         panic!(
@@ -146,6 +151,43 @@ impl Postgres {
         command
     }
 
+    /// Kills the server and all its processes (`SIGKILL`), and waits until they are gone. What it had
+    /// promised to keep is on disk.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&self) {
+        let file = self.folder.join("data/postmaster.pid");
+        let text = std::fs::read_to_string(file).expect("a server that runs has this file");
+        let main = text.lines().next().and_then(|line| line.parse().ok());
+        let main: u32 = main.expect("its first line is the server's process");
+        let children = std::fs::read_to_string(format!("/proc/{main}/task/{main}/children"));
+        let children = children.unwrap_or_default();
+        // The server itself first, or it would start the others anew.
+        send_kill(main);
+        let mut all: Vec<u32> = children.split(' ').filter_map(|n| n.parse().ok()).collect();
+        all.iter().for_each(|child| send_kill(*child));
+        all.push(main);
+        for _ in 0..START_MAX.as_millis() / STEP.as_millis() {
+            if !all.iter().any(|process| is_alive(*process)) {
+                return;
+            }
+            std::thread::sleep(STEP);
+        }
+        panic!("PostgreSQL outlived SIGKILL");
+    }
+
+    /// Starts the server that was killed, on the same data, and waits until it answers.
+    ///
+    /// # Panics
+    /// Loudly, when it does not start.
+    pub fn restart(&self) {
+        if let Some(watchdog) = self.watchdog.lock().as_mut() {
+            watchdog.write_all(b"\n").expect("the watchdog listens");
+        }
+        self.wait_until_ready();
+    }
+
     /// The folder of the server's data, socket and logs.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -155,7 +197,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         // The end of its input is what the watchdog waits for.
-        drop(self.watchdog.take());
+        drop(self.watchdog.lock().take());
         let step = Duration::from_millis(20);
         for _ in 0..500 {
             if !self.folder.exists() {
@@ -164,6 +206,18 @@ impl Drop for Postgres {
             std::thread::sleep(step);
         }
     }
+}
+
+fn send_kill(process: u32) {
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    // One that is gone already is as good as killed.
+    let _gone = pid.map(|pid| kill_process(pid, Signal::KILL));
+}
+
+/// Whether a process runs; one that is dead and only not waited for does not.
+fn is_alive(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 /// The newest installed version's programs.
@@ -209,6 +263,12 @@ mod tests {
             .unwrap();
         assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), "on");
         assert_ne!(server.schema_url("a"), server.schema_url("a"));
+        for _ in 0..2 {
+            server.kill();
+            let ready = server.command("pg_isready").arg("-q").status().unwrap();
+            assert!(!ready.success(), "it is gone");
+            server.restart();
+        }
         drop(server);
         assert!(!folder.exists(), "it is removed when dropped");
     }

@@ -148,6 +148,7 @@ fn the_server_hears_of_what_takes_long() {
     cursor.settle(2, Retry(HOLD), now);
     let every = Duration::from_secs(10);
     assert!(cursor.silent(every, now + every / 2).is_empty());
-    assert_eq!(cursor.silent(every, now + every * 2).len(), 2);
+    // Those that are settled behind one that is not are among them.
+    assert_eq!(cursor.silent(every, now + every * 2).len(), 3);
     assert!(cursor.silent(every, now + every * 2).is_empty());
 }

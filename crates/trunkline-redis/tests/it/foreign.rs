@@ -14,6 +14,7 @@ async fn what_no_trunkline_wrote_is_delivered_with_its_reason_and_reading_goes_o
     let stream = format!("{prefix}{{t}}:0");
     let client = redis::Client::open(Server::shared().url()).unwrap();
     let mut raw = client.get_multiplexed_async_connection().await.unwrap();
+    raw.set_response_timeout(COMES);
     let large = vec![b'{'; 10 << 20];
     let entries: [&[(&str, &[u8])]; 7] = [
         &[("temperature", b"21")],

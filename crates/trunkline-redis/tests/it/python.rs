@@ -1,9 +1,6 @@
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::OnceLock;
-
 use trunkline_bus::Transport;
 use trunkline_testkit::numbered;
+use trunkline_testkit::python::program;
 use trunkline_testkit::redis::Server;
 
 use super::*;
@@ -54,38 +51,14 @@ r.publish(channel, json.dumps({
 }))
 "#;
 
-/// An interpreter with redis-py, made once in the target folder.
-fn python() -> Command {
-    static VENV: OnceLock<PathBuf> = OnceLock::new();
-    let venv = VENV.get_or_init(|| {
-        let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("redis-py");
-        if !venv.join("done").exists() {
-            run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-            let pip = venv.join("bin/pip");
-            run(Command::new(pip).args(["install", "--quiet", "redis"]));
-            std::fs::write(venv.join("done"), "").unwrap();
-        }
-        venv
-    });
-    Command::new(venv.join("bin/python"))
-}
-
-fn run(command: &mut Command) {
-    let output = command
-        .output()
-        .expect("Python is installed: apt-get install python3-venv");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-}
-
 #[tokio::test]
 async fn a_python_client_reads_what_trunkline_writes_and_the_other_way_round() {
     let (bus, prefix) = fresh().await;
     declare(&bus, "t", 1, &["g"]).await;
     bus.publish(&[numbered("t", "k", 7)]).await.unwrap();
     let stream = format!("{prefix}{{t}}:0");
-    let mut command = python();
-    command.args(["-c", READ_AND_WRITE, &Server::shared().url(), &stream]);
+    let mut command = program(READ_AND_WRITE);
+    command.args([&Server::shared().url(), &stream]);
     let output = tokio::task::spawn_blocking(move || command.output())
         .await
         .unwrap()
@@ -127,8 +100,8 @@ async fn a_python_client_listens_and_tells() {
     declare(&bus, "t", 1, &[]).await;
     let mut reader = bus.subscribe(&spec("t", None)).await.unwrap();
     let channel = format!("{prefix}{{t}}");
-    let mut command = python();
-    command.args(["-c", LISTEN, &Server::shared().url(), &channel]);
+    let mut command = program(LISTEN);
+    command.args([&Server::shared().url(), &channel]);
     command.stdout(std::process::Stdio::piped());
     let mut child = trunkline_testkit::Child::spawn(&mut command).unwrap();
     let mut lines = BufReader::new(child.process().stdout.take().unwrap()).lines();

@@ -57,6 +57,12 @@ pub(super) async fn open(config: &Config, env: &Env) -> Result<Arc<dyn Transport
             let kafka = trunkline_kafka::connect(config, env.clone()).await?;
             Ok(Arc::new(kafka))
         }
+        #[cfg(feature = "nats")]
+        "nats" | "tls" => {
+            use trunkline_nats::{Nats, NatsConfig};
+            let config = NatsConfig::from_url(&url)?;
+            Ok(Arc::new(Nats::connect(config, env.clone()).await?))
+        }
         _ => Err(unknown(scheme)),
     }
 }
@@ -66,7 +72,7 @@ const ENGINES: [(&str, bool); 4] = [
     ("redis", cfg!(feature = "redis")),
     ("amqp", false),
     ("kafka", cfg!(feature = "kafka")),
-    ("nats", false),
+    ("nats", cfg!(feature = "nats")),
 ];
 
 #[cold]

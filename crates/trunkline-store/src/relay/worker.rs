@@ -55,6 +55,8 @@ pub(super) struct Worker {
     pause: Duration,
     batch_max: i64,
     suspect: Option<(i64, u32)>,
+    /// It lost the lead, perhaps with commits of this process that nobody else was told of.
+    untold: bool,
 }
 
 impl Worker {
@@ -77,6 +79,7 @@ impl Worker {
             pause: PAUSE_MIN,
             batch_max: BATCH,
             suspect: None,
+            untold: false,
         }
     }
 
@@ -89,9 +92,14 @@ impl Worker {
                     self.state.leading.store(true, Ordering::Release);
                     let led = self.lead(leader).await;
                     self.state.leading.store(false, Ordering::Release);
+                    self.untold = true;
                     led
                 }
-                Ok(None) => self.stand_by().await,
+                Ok(None) => {
+                    // Whatever failed when it led is the leader's concern now.
+                    self.state.went_well();
+                    self.stand_by().await
+                }
                 Err(error) => Err(error),
             };
             if let Err(error) = led {
@@ -104,6 +112,10 @@ impl Worker {
     /// Passes commits on to whoever leads, until it is time to try again.
     async fn stand_by(&mut self) -> Result<()> {
         let until = tokio::time::Instant::now() + STANDBY;
+        if self.untold {
+            Leader::tell(&self.store).await?;
+            self.untold = false;
+        }
         loop {
             tokio::select! {
                 biased;
@@ -119,6 +131,8 @@ impl Worker {
         self.held_keys = held::keys(&mut leader.conn).await?;
         self.state.held_changed.store(true, Ordering::Release);
         self.next_due = outbox::next_due(&mut leader.conn).await?;
+        // The store is there; what the bus says is seen when there is something to send.
+        self.state.went_well();
         loop {
             if self.state.stop.is_cancelled() {
                 return self.save().await;

@@ -24,6 +24,7 @@ mod moody;
 mod parking;
 mod places;
 mod relay;
+mod replicas;
 mod restore;
 mod storm;
 mod trail;

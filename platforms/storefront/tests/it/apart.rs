@@ -67,25 +67,6 @@ impl Apart {
         started
     }
 
-    /// The process of a part of the store, if it runs now.
-    pub(crate) fn process_of(&self, part: &str) -> Option<i32> {
-        let parent = format!(" {} ", self.store.id());
-        let processes = std::fs::read_dir("/proc").unwrap();
-        let ids = processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-        let mut found = ids.filter(|id: &i32| {
-            let read =
-                |name| std::fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
-            let stat = read("stat");
-            // After the name in parentheses: the state, and the parent.
-            let is_child = stat.rsplit(')').next().is_some_and(|rest| {
-                let rest = rest.get(2..).unwrap_or_default();
-                rest.starts_with(&parent)
-            });
-            is_child && read("cmdline").contains(&format!("\0run\0{part}\0"))
-        });
-        found.next()
-    }
-
     /// Asks it to end, as Ctrl-C does, and waits for all of it.
     pub(crate) async fn stop(mut self) -> Collector {
         self.store.terminate().unwrap();
@@ -98,4 +79,22 @@ impl Apart {
 
 fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_storefront"))
+}
+
+/// The process of a part of a store whose parts `parent` has started, if it runs now.
+pub(crate) fn process_of(parent: u32, part: &str) -> Option<i32> {
+    let parent = format!(" {parent} ");
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let ids = processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let mut found = ids.filter(|id: &i32| {
+        let read = |name| std::fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
+        let stat = read("stat");
+        // After the name in parentheses: the state, and the parent.
+        let is_child = stat.rsplit(')').next().is_some_and(|rest| {
+            let rest = rest.get(2..).unwrap_or_default();
+            rest.starts_with(&parent)
+        });
+        is_child && read("cmdline").contains(&format!("\0run\0{part}\0"))
+    });
+    found.next()
 }

@@ -4,6 +4,8 @@
 //! order until they have an answer, always with the same key.
 
 mod customers;
+#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
+mod engines;
 mod process;
 mod proof;
 

@@ -1,8 +1,8 @@
 //! The same services on every engine, in one process and in eleven: only the configuration differs.
 
 /// The URL of a place on a server that no other test has, without the parameters that `more` adds.
-#[cfg(any(feature = "kafka", feature = "redis"))]
-fn place(server: &str, more: &str) -> String {
+#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
+pub(crate) fn place(server: &str, more: &str) -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static PLACES: AtomicU32 = AtomicU32::new(0);
     let number = PLACES.fetch_add(1, Ordering::Relaxed);
@@ -57,6 +57,12 @@ engine!(
     "redis",
     trunkline_testkit::redis::Server,
     "&takeover_ms=2000"
+);
+engine!(
+    nats,
+    "nats",
+    trunkline_testkit::nats::Server,
+    "&lease_ms=2000"
 );
 engine!(
     kafka,

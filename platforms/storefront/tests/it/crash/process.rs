@@ -9,6 +9,7 @@ use hyper::Method;
 use tempfile::TempDir;
 use trunkline_testkit::{Child, eventually, free_port};
 
+use crate::apart::process_of;
 use crate::http::Caller;
 
 const CONFIG: &str = "\
@@ -27,6 +28,8 @@ pub(crate) struct World {
     pub(crate) admin: Caller,
     pub(crate) provider: Caller,
     addresses: [String; 3],
+    /// Each service in a process of its own.
+    apart: bool,
     store: Option<Child>,
     _sandbox: Child,
 }
@@ -34,12 +37,21 @@ pub(crate) struct World {
 impl World {
     /// Starts the provider; the store has yet to be started.
     pub(crate) fn new() -> Self {
+        Self::with(CONFIG, false)
+    }
+
+    /// The same of a store whose services run in processes of their own, on this bus.
+    pub(crate) fn apart(bus: &str) -> Self {
+        Self::with(&format!("{bus}{CONFIG}"), true)
+    }
+
+    fn with(config: &str, apart: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let addresses = [(); 3].map(|()| format!("127.0.0.1:{}", free_port().unwrap()));
         let [gateway, admin, provider] = addresses
             .clone()
             .map(|at| Caller::new(format!("http://{at}")));
-        std::fs::write(folder.path().join("store.toml"), CONFIG).unwrap();
+        std::fs::write(folder.path().join("store.toml"), config).unwrap();
         let mut sandbox = command();
         sandbox.args([
             "sandbox",
@@ -59,6 +71,7 @@ impl World {
             admin,
             provider,
             addresses,
+            apart,
             store: None,
             _sandbox: sandbox,
         }
@@ -75,6 +88,10 @@ impl World {
             .open(self.folder.path().join("store.log"))
             .unwrap();
         let mut store = command();
+        store.arg("up");
+        if self.apart {
+            store.args(["--processes", "--quiet"]);
+        }
         store.arg("--data").arg(self.data());
         store.args([
             "--gateway",
@@ -100,6 +117,24 @@ impl World {
         );
     }
 
+    /// Kills one of its processes, if it runs at the moment; another takes its place.
+    pub(crate) fn kill_part(&self, part: &str) {
+        let Some(id) = process_of(self.store.as_ref().unwrap().id(), part) else {
+            return;
+        };
+        let killed = Command::new("sh")
+            .args(["-c", "kill -9 $0"])
+            .arg(id.to_string())
+            .status();
+        // It may have ended meanwhile.
+        assert!(killed.is_ok());
+    }
+
+    /// What the store has written.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("store.log")).unwrap_or_default()
+    }
+
     /// Waits until the store takes requests.
     pub(crate) async fn ready(&self) {
         eventually(Duration::from_secs(30), async || {
@@ -108,6 +143,15 @@ impl World {
                 .try_send(Method::GET, "/health/ready", None)
                 .await;
             ready.is_ok_and(|answer| answer.status == 200)
+        })
+        .await;
+    }
+
+    /// Waits until every service of the store is well.
+    pub(crate) async fn well(&self) {
+        eventually(Duration::from_secs(60), async || {
+            let health = self.admin.try_send(Method::GET, "/health", None).await;
+            health.is_ok_and(|answer| answer.status == 200)
         })
         .await;
     }
