@@ -12,8 +12,9 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask <command>
 
-  test   everything that has to pass: the servers, format, lints, documentation, tests, tidy
-  tidy   the structure alone: sizes, dependency arrows, what the documents name
+  test     everything that has to pass: the servers, format, lints, documentation, tests, tidy
+  engines  finds or installs the servers that the tests start
+  tidy     the structure alone: sizes, dependency arrows, what the documents name
 ";
 
 fn main() -> ExitCode {
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let commands: Vec<String> = std::env::args().skip(1).collect();
     let done = match commands.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => run::test(root),
+        ["engines"] => run::engines(root),
         ["tidy"] => run::tidy(root),
         ["help" | "--help" | "-h"] => {
             eprint!("{HELP}");

@@ -107,6 +107,17 @@ impl Scope {
     }
 }
 
+/// Makes sure of every server, and says of each what became of it.
+pub(crate) fn engines(root: &Path) -> Result<bool> {
+    postgres::ensure()?;
+    for engine in &engines::ALL {
+        if let Found::LeftOut(why) = engine.ensure(root, "")? {
+            eprintln!("{} can't be had: {why}", engine.name);
+        }
+    }
+    Ok(true)
+}
+
 /// Checks the structure of the repository.
 pub(crate) fn tidy(root: &Path) -> Result<bool> {
     let problems = tidy::check(root)?;

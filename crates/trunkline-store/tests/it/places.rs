@@ -161,22 +161,25 @@ async fn broken_connections_are_replaced() {
     store.migrate(NOTES).await.unwrap();
     for _ in 0..3 {
         let (mut tx, mut reader) = (store.begin().await.unwrap(), store.read().await.unwrap());
-        sqlx::query("SELECT 1").execute(tx.conn()).await.unwrap();
-        sqlx::query("SELECT 1")
+        sqlx::query("SELECT 730145")
+            .execute(tx.conn())
+            .await
+            .unwrap();
+        sqlx::query("SELECT 730145")
             .execute(reader.conn())
             .await
             .unwrap();
         let cut = "SELECT CAST(pg_terminate_backend(pid) AS TEXT) FROM pg_stat_activity \
                    WHERE pid <> pg_backend_pid() AND query LIKE '%' || $1 || '%'";
-        // Every connection of this store was last asked for its schema or for 1.
+        // Every connection of this store was last asked for this number, and no other of the server.
         let other = Place::new(Engine::Postgres).open().await;
         let mut admin = other.read().await.unwrap();
         sqlx::query(cut)
-            .bind("SELECT 1")
+            .bind("SELECT 730145")
             .execute(admin.conn())
             .await
             .unwrap();
-        let lost = sqlx::query("SELECT 1")
+        let lost = sqlx::query("SELECT 730145")
             .execute(tx.conn())
             .await
             .unwrap_err();
@@ -189,7 +192,10 @@ async fn broken_connections_are_replaced() {
             .begin()
             .await
             .expect("a new connection takes its place");
-        sqlx::query("SELECT 1").execute(tx.conn()).await.unwrap();
+        sqlx::query("SELECT 730145")
+            .execute(tx.conn())
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         eventually(LIMIT, async || store.check().await.is_ok()).await;
     }
