@@ -3,6 +3,7 @@
 mod kafka;
 mod nats;
 mod python;
+mod rabbitmq;
 mod redis;
 
 use std::path::Path;
@@ -16,10 +17,14 @@ pub(crate) struct Engine {
     ensure: fn(&Path) -> Result<()>,
 }
 
-pub(crate) const ALL: [Engine; 3] = [
+pub(crate) const ALL: [Engine; 4] = [
     Engine {
         name: "redis",
         ensure: redis::ensure,
+    },
+    Engine {
+        name: "rabbitmq",
+        ensure: rabbitmq::ensure,
     },
     Engine {
         name: "nats",

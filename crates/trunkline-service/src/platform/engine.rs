@@ -63,6 +63,12 @@ pub(super) async fn open(config: &Config, env: &Env) -> Result<Arc<dyn Transport
             let config = NatsConfig::from_url(&url)?;
             Ok(Arc::new(Nats::connect(config, env.clone()).await?))
         }
+        #[cfg(feature = "rabbitmq")]
+        "amqp" | "amqps" => {
+            use trunkline_rabbitmq::{RabbitConfig, RabbitMq};
+            let config = RabbitConfig::from_url(&url)?;
+            Ok(Arc::new(RabbitMq::connect(config, env.clone()).await?))
+        }
         _ => Err(unknown(scheme)),
     }
 }
@@ -70,7 +76,7 @@ pub(super) async fn open(config: &Config, env: &Env) -> Result<Arc<dyn Transport
 /// The engines beyond this process, and whether this program has each.
 const ENGINES: [(&str, bool); 4] = [
     ("redis", cfg!(feature = "redis")),
-    ("amqp", false),
+    ("amqp", cfg!(feature = "rabbitmq")),
     ("kafka", cfg!(feature = "kafka")),
     ("nats", cfg!(feature = "nats")),
 ];

@@ -4,7 +4,12 @@
 //! order until they have an answer, always with the same key.
 
 mod customers;
-#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "nats",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 mod engines;
 mod process;
 mod proof;

@@ -1,7 +1,12 @@
 //! The same services on every engine, in one process and in eleven: only the configuration differs.
 
 /// The URL of a place on a server that no other test has, without the parameters that `more` adds.
-#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "nats",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) fn place(server: &str, more: &str) -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static PLACES: AtomicU32 = AtomicU32::new(0);
@@ -57,6 +62,12 @@ engine!(
     "redis",
     trunkline_testkit::redis::Server,
     "&takeover_ms=2000"
+);
+engine!(
+    rabbitmq,
+    "rabbitmq",
+    trunkline_testkit::rabbitmq::Server,
+    ""
 );
 engine!(
     nats,

@@ -85,6 +85,12 @@ engine!(
     "&takeover_ms=3000"
 );
 engine!(
+    rabbitmq,
+    "rabbitmq",
+    trunkline_testkit::rabbitmq::Server,
+    ""
+);
+engine!(
     nats,
     "nats",
     trunkline_testkit::nats::Server,
