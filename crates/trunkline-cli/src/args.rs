@@ -50,7 +50,34 @@ pub(crate) enum Command {
     /// Whether all is well; exit code 1 where it is not.
     Health,
     /// What services there are, and who calls, publishes and handles what.
-    Topology,
+    #[command(args_conflicts_with_subcommands = true)]
+    Topology {
+        #[command(subcommand)]
+        command: Option<Topology>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Topology {
+    /// Makes the topics, or exchanges, queues and bindings, that a YAML file declares. What is there in another shape
+    /// is told and left alone: exit code 1. A second run changes nothing.
+    Apply(Apply),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Apply {
+    /// The file: Kafka's `topics` and `consumer_groups`, or RabbitMQ's `exchanges` and `queues`.
+    #[arg(long)]
+    pub(crate) file: PathBuf,
+    /// The engine: kafka://host:9092 or amqp://user:password@host:5672/vhost.
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// Only tell what would be made.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How many brokers keep each topic, whatever the file says: 1 on a cluster of one.
+    #[arg(long)]
+    pub(crate) replication: Option<u16>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,6 @@
 //! What each command asks, and how its answer is shown.
 
+mod apply;
 mod dead_letters;
 mod events;
 mod flows;
@@ -10,7 +11,7 @@ use std::io::{self, Write};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::args::{Command, Outbox, Subscriptions};
+use crate::args::{Command, Outbox, Subscriptions, Topology};
 use crate::client::{Client, segment};
 use crate::table::{Table, cell, cells, items};
 
@@ -92,7 +93,10 @@ pub(crate) async fn run(client: &Client, command: Command, as_json: bool) -> Don
         Command::Subscriptions(command) => subscriptions(client, command, as_json).await,
         Command::Outbox(command) => outbox(client, command, as_json).await,
         Command::Health => health(client, as_json).await,
-        Command::Topology => print(&client.get("/api/v1/topology", &[]).await?),
+        Command::Topology {
+            command: Some(Topology::Apply(apply)),
+        } => apply::run(apply).await,
+        Command::Topology { command: None } => print(&client.get("/api/v1/topology", &[]).await?),
     }
 }
 
