@@ -14,7 +14,7 @@ pub(crate) const GATEWAY: &str = "gateway";
 pub(super) const KEYS: [&str; 2] = ["url", "listen"];
 
 impl Config {
-    /// Whether a service, or [`GATEWAY`], runs in this process.
+    /// Whether a service, or `gateway`, runs in this process.
     pub fn runs(&self, name: &str) -> bool {
         if self.run.is_empty() {
             return name == GATEWAY || self.text_of(name, "url").ok().flatten().is_none();
