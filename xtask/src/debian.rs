@@ -1,5 +1,7 @@
 //! Programs from Debian's packages.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,7 +15,12 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.exists())
 }
 
-/// Installs packages, without those that they only recommend; `what_for` says who wants them.
+/// While it says 101, Debian's packages start no service.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+const NO_SERVICE: &str = "#!/bin/sh\nexit 101\n";
+
+/// Installs packages, without those that they only recommend, and without starting their services: the tests start
+/// servers of their own. `what_for` says who wants them.
 pub(crate) fn install(packages: &[&str], what_for: &str) -> Result<()> {
     let told = || {
         format!(
@@ -27,7 +34,44 @@ pub(crate) fn install(packages: &[&str], what_for: &str) -> Result<()> {
     eprintln!("installing Debian's {}", packages.join(", "));
     apt(&["update"]).with_context(told)?;
     let install = ["install", "--yes", "--no-install-recommends"];
-    apt(&[&install, packages].concat()).with_context(told)
+    let policy = Policy::forbid(Path::new(POLICY))?;
+    let installed = apt(&[&install, packages].concat());
+    policy.put_back()?;
+    installed.with_context(told)
+}
+
+/// What stood in the place of the policy, until it is put back.
+struct Policy {
+    path: PathBuf,
+    before: Option<(Vec<u8>, fs::Permissions)>,
+}
+
+impl Policy {
+    /// Forbids services to start.
+    fn forbid(path: &Path) -> Result<Self> {
+        let before = match fs::read(path) {
+            Ok(text) => Some((text, fs::metadata(path)?.permissions())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).context("reading policy-rc.d"),
+        };
+        let policy = Self {
+            path: path.to_owned(),
+            before,
+        };
+        fs::write(path, NO_SERVICE).context("writing policy-rc.d")?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+        Ok(policy)
+    }
+
+    fn put_back(self) -> Result<()> {
+        match self.before {
+            None => fs::remove_file(&self.path).context("removing policy-rc.d"),
+            Some((text, permissions)) => {
+                fs::write(&self.path, text).context("putting policy-rc.d back")?;
+                Ok(fs::set_permissions(&self.path, permissions)?)
+            }
+        }
+    }
 }
 
 fn is_root() -> Result<bool> {
@@ -46,4 +90,27 @@ fn apt(args: &[&str]) -> Result<()> {
         bail!("apt-get {} failed: {status}", args.join(" "));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_put_back_as_it_was() {
+        let folder = std::env::temp_dir().join(format!("trunkline-policy-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("policy-rc.d");
+        let policy = Policy::forbid(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), NO_SERVICE);
+        policy.put_back().unwrap();
+        assert!(!path.exists());
+        fs::write(&path, "mine").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        Policy::forbid(&path).unwrap().put_back().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

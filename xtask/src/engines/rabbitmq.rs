@@ -1,11 +1,10 @@
-//! RabbitMQ for the tests: found, or installed without its service.
+//! RabbitMQ for the tests: found, or installed.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+
+use crate::debian;
 
 /// Where packages put the server's scripts; the tests look at the same places.
 const SCRIPTS: [&str; 3] = [
@@ -13,116 +12,24 @@ const SCRIPTS: [&str; 3] = [
     "/opt/rabbitmq/sbin/rabbitmq-server",
     "/usr/local/sbin/rabbitmq-server",
 ];
-/// While it says 101, Debian's packages start no service.
-const POLICY: &str = "/usr/sbin/policy-rc.d";
-const NO_SERVICE: &str = "#!/bin/sh\nexit 101\n";
 
 /// Makes sure that there is a server to start. The tests start their own, each on ports of its own.
 pub(crate) fn ensure(_root: &Path) -> Result<()> {
-    let missing = "the tests need RabbitMQ, in Debian the package `rabbitmq-server`";
-    if let Some(script) = found() {
-        eprintln!("found {script}");
+    let what_for = "the tests need RabbitMQ";
+    if found() {
         return Ok(());
     }
-    if !is_root()? || !Path::new("/usr/bin/apt-get").exists() {
-        bail!("{missing}: it is in none of {SCRIPTS:?}, and only root can install it with apt-get");
-    }
-    eprintln!("installing Debian's package `rabbitmq-server` without its service");
-    apt(&["update"]).context(missing)?;
-    let policy = Policy::forbid(Path::new(POLICY))?;
-    let installed = apt(&[
-        "install",
-        "--yes",
-        "--no-install-recommends",
-        "rabbitmq-server",
-    ]);
-    policy.put_back()?;
-    installed.context(missing)?;
-    match found() {
-        Some(_) => Ok(()),
-        None => {
-            bail!("{missing}: the package was installed, and still it is in none of {SCRIPTS:?}")
-        }
-    }
-}
-
-fn found() -> Option<&'static str> {
-    SCRIPTS
-        .into_iter()
-        .find(|script| Path::new(script).exists())
-}
-
-/// What stood in the place of the policy, until it is put back.
-struct Policy {
-    path: PathBuf,
-    before: Option<(Vec<u8>, fs::Permissions)>,
-}
-
-impl Policy {
-    /// Forbids services to start.
-    fn forbid(path: &Path) -> Result<Self> {
-        let before = match fs::read(path) {
-            Ok(text) => Some((text, fs::metadata(path)?.permissions())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).context("reading policy-rc.d"),
-        };
-        let policy = Self {
-            path: path.to_owned(),
-            before,
-        };
-        fs::write(path, NO_SERVICE).context("writing policy-rc.d")?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
-        Ok(policy)
-    }
-
-    fn put_back(self) -> Result<()> {
-        match self.before {
-            None => fs::remove_file(&self.path).context("removing policy-rc.d"),
-            Some((text, permissions)) => {
-                fs::write(&self.path, text).context("putting policy-rc.d back")?;
-                Ok(fs::set_permissions(&self.path, permissions)?)
-            }
-        }
-    }
-}
-
-fn is_root() -> Result<bool> {
-    let id = Command::new("id").arg("-u").output().context("id -u")?;
-    Ok(id.stdout.trim_ascii() == b"0")
-}
-
-fn apt(args: &[&str]) -> Result<()> {
-    let status = Command::new("apt-get")
-        .args(args)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .status()
-        .context("apt-get")?;
-    if !status.success() {
-        bail!("apt-get {} failed: {status}", args.join(" "));
+    debian::install(&["rabbitmq-server"], what_for)?;
+    if !found() {
+        bail!("{what_for}: the package was installed, and still it is in none of {SCRIPTS:?}");
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_policy_is_put_back_as_it_was() {
-        let folder = std::env::temp_dir().join(format!("trunkline-policy-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("policy-rc.d");
-        let policy = Policy::forbid(&path).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), NO_SERVICE);
-        policy.put_back().unwrap();
-        assert!(!path.exists());
-        fs::write(&path, "mine").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        Policy::forbid(&path).unwrap().put_back().unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o640);
-        fs::remove_dir_all(&folder).unwrap();
-    }
+fn found() -> bool {
+    let mut scripts = SCRIPTS.into_iter();
+    let script = scripts.find(|script| Path::new(script).exists());
+    script
+        .inspect(|script| eprintln!("found {script}"))
+        .is_some()
 }

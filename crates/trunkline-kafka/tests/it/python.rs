@@ -1,11 +1,10 @@
 //! A client in another language, without Trunkline.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use trunkline_bus::{Start, Transport as _};
 use trunkline_testkit::kafka::Server;
-use trunkline_testkit::{numbered, topic};
+use trunkline_testkit::{numbered, python, topic};
 
 use crate::support::{open, prefix, spec, take};
 
@@ -37,24 +36,6 @@ class Latin(str):
 producer.send(topic, key=b"k", value=b"{}", headers=[(Latin("name"), b"1")]).get(timeout=20)
 "#;
 
-/// Python with the client, from the environment that `cargo xtask test` makes.
-fn python() -> PathBuf {
-    let program = std::env::current_exe().expect("a program knows where it is");
-    let target = program
-        .ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").exists());
-    let python = target
-        .expect("a target folder")
-        .join("engines/python/bin/python");
-    let told = "there is no {}: `cargo xtask test` makes it, with kafka-python";
-    assert!(
-        python.exists(),
-        "{}",
-        told.replace("{}", &python.display().to_string())
-    );
-    python
-}
-
 #[tokio::test]
 async fn a_python_client_reads_ours_and_we_read_its() {
     let prefix = prefix();
@@ -65,7 +46,7 @@ async fn a_python_client_reads_ours_and_we_read_its() {
         .parse()
         .ok();
     kafka.publish(std::slice::from_ref(&ours)).await.unwrap();
-    let run = Command::new(python())
+    let run = Command::new(python::venv())
         .args([
             "-c",
             CLIENT,
