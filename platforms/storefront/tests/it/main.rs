@@ -8,6 +8,20 @@
     unreachable_pub,
     reason = "tests fail loudly, and their helpers are no interface"
 )]
+#![cfg_attr(
+    not(any(
+        feature = "kafka",
+        feature = "nats",
+        feature = "rabbitmq",
+        feature = "redis"
+    )),
+    allow(
+        dead_code,
+        unused_macros,
+        unused_imports,
+        reason = "no engine beyond this process was built"
+    )
+)]
 
 mod accounts;
 mod answers;
