@@ -49,12 +49,25 @@ pub(crate) enum Command {
     Outbox(Outbox),
     /// Whether all is well; exit code 1 where it is not.
     Health,
+    /// Runs Trunkline's conformance suite over an engine of yours: what it keeps of what the bus promises. The topics that
+    /// it makes stay on the server. Exit code 101 where a case fails.
+    Conform(Conform),
     /// What services there are, and who calls, publishes and handles what.
     #[command(args_conflicts_with_subcommands = true)]
     Topology {
         #[command(subcommand)]
         command: Option<Topology>,
     },
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Conform {
+    /// The engine: redis://, amqp://, kafka:// or nats://.
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// Only the cases whose names contain this.
+    #[arg(value_name = "CASE")]
+    pub(crate) case: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

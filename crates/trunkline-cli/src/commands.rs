@@ -93,6 +93,8 @@ pub(crate) async fn run(client: &Client, command: Command, as_json: bool) -> Don
         Command::Subscriptions(command) => subscriptions(client, command, as_json).await,
         Command::Outbox(command) => outbox(client, command, as_json).await,
         Command::Health => health(client, as_json).await,
+        // It needs no platform, and no runtime around it.
+        Command::Conform(_) => Ok(()),
         Command::Topology {
             command: Some(Topology::Apply(apply)),
         } => apply::run(apply).await,

@@ -7,6 +7,7 @@
 mod args;
 mod client;
 mod commands;
+mod conform;
 mod table;
 
 use std::io;
@@ -14,12 +15,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::Args;
+use crate::args::{Args, Command};
 use crate::client::Client;
 use crate::commands::Failure;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Command::Conform(engine) = args.command {
+        // Each case has a runtime of its own.
+        return conform::run(engine);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

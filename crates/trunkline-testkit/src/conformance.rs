@@ -128,7 +128,7 @@ pub fn conformance<E: Engine>(
     name: &str,
     fresh: impl Fn() -> E + Send + Sync + 'static,
 ) -> ExitCode {
-    suite(name, arc(fresh), None)
+    suite(name, arc(fresh), None, &Arguments::from_args())
 }
 
 /// The same for a transport with a server: `breakable` makes places on one whose server the cases may break, one case
@@ -138,7 +138,22 @@ pub fn conformance_with_faults<E: Engine, B: Engine>(
     fresh: impl Fn() -> E + Send + Sync + 'static,
     breakable: impl Fn() -> B + Send + Sync + 'static,
 ) -> ExitCode {
-    suite(name, arc(fresh), Some(arc(breakable)))
+    let arguments = Arguments::from_args();
+    suite(name, arc(fresh), Some(arc(breakable)), &arguments)
+}
+
+/// The same as [`conformance`] for a program of its own: the cases whose names contain `filter`, two at a time.
+pub fn conform<E: Engine>(
+    name: &str,
+    fresh: impl Fn() -> E + Send + Sync + 'static,
+    filter: Option<String>,
+) -> ExitCode {
+    let arguments = Arguments {
+        filter,
+        test_threads: Some(2),
+        ..Arguments::default()
+    };
+    suite(name, arc(fresh), None, &arguments)
 }
 
 /// Makes places.
@@ -148,8 +163,7 @@ fn arc<E: Engine>(fresh: impl Fn() -> E + Send + Sync + 'static) -> Fresh {
     Arc::new(move || Arc::new(fresh()))
 }
 
-fn suite(name: &str, fresh: Fresh, breakable: Option<Fresh>) -> ExitCode {
-    let arguments = Arguments::from_args();
+fn suite(name: &str, fresh: Fresh, breakable: Option<Fresh>, arguments: &Arguments) -> ExitCode {
     let capabilities = match runtime().block_on(async { capabilities(&*fresh()).await }) {
         Ok(capabilities) => capabilities,
         Err(error) => {
@@ -175,7 +189,7 @@ fn suite(name: &str, fresh: Fresh, breakable: Option<Fresh>) -> ExitCode {
             faults.map(|case| trial(name, case, &capabilities, fresh.clone(), FAULT_LIMIT)),
         );
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    libtest_mimic::run(arguments, trials).exit_code()
 }
 
 /// A place whose server nobody else breaks meanwhile.

@@ -49,7 +49,12 @@ const MAP: &[(&str, &[&[&str]])] = &[
     ),
     ("testkit", &[CORE, &["bus", "store"]]),
     // To a platform it speaks HTTP, and knows nothing of what answers; files of topics it applies to engines.
-    ("cli", &[&["core", "kafka", "rabbitmq"]]),
+    (
+        "cli",
+        &[&[
+            "bus", "core", "kafka", "nats", "rabbitmq", "redis", "testkit",
+        ]],
+    ),
 ];
 
 pub(super) fn check(files: &[File]) -> Result<Vec<String>> {

@@ -11,6 +11,7 @@
 
 mod apply;
 mod commands;
+mod conform;
 mod failures;
 mod kit;
 mod platform;
