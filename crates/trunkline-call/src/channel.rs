@@ -1,24 +1,21 @@
 //! A channel: one service calls another.
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response};
 use metrics::{Counter, Histogram, counter, histogram};
 use tokio::time::Instant;
 use tower::Service;
-use trunkline_core::{ByteString, Error, Result, Retry};
+use trunkline_core::{ByteString, Error, Result};
 use trunkline_telemetry::{Span, SpanKind};
 
+use crate::dispatch::dispatch;
 use crate::guard::{Guarded, deadline_exceeded, until};
 use crate::headers;
-use crate::network::Place;
 use crate::{Body, Network, Responses};
 
 /// How long a call may take when nobody says otherwise.
@@ -123,7 +120,7 @@ impl Channel {
     pub(crate) async fn run(self, mut request: Request<Body>) -> Result<Response<Body>> {
         let began = Instant::now();
         let (mut span, deadline) = self.prepare(&mut request);
-        let answer = until(deadline, self.dispatch(request)).await;
+        let answer = until(deadline, dispatch(&self.network, &self.target, request)).await;
         let answer = answer.unwrap_or_else(|| Err(deadline_exceeded()));
         let meters = self.meters();
         meters.seconds.record(began.elapsed());
@@ -144,71 +141,6 @@ impl Channel {
             }
         }
     }
-
-    async fn dispatch(&self, mut request: Request<Body>) -> Result<Response<Body>> {
-        let Some(target) = self.network.find(&self.target) else {
-            return Err(Error::unavailable(
-                "service_unreachable",
-                "the service runs neither in this process nor at a known address",
-            ));
-        };
-        match target.place {
-            Place::Local(mut router) => {
-                request.extensions_mut().clear();
-                let call = AssertUnwindSafe(router.call(request)).catch_unwind();
-                match call.await {
-                    Ok(Ok(response)) => Ok(response),
-                    Ok(Err(never)) => match never {},
-                    Err(_) => Err(Error::internal("the service panicked")),
-                }
-            }
-            Place::Remote {
-                scheme,
-                authority,
-                outside,
-            } => {
-                if outside {
-                    headers::strip_inner(request.headers_mut());
-                }
-                *request.uri_mut() = absolute(request.uri(), scheme, authority)?;
-                *request.version_mut() = http::Version::HTTP_11;
-                let sent = self.network.http().request(request).await;
-                sent.map(|response| response.map(Body::new))
-                    .map_err(unreached)
-            }
-        }
-    }
-}
-
-fn absolute(uri: &Uri, scheme: Scheme, authority: Authority) -> Result<Uri> {
-    let path = uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or(PathAndQuery::from_static("/"));
-    Uri::builder()
-        .scheme(scheme)
-        .authority(authority)
-        .path_and_query(path)
-        .build()
-        .map_err(|error| {
-            Error::invalid("path_invalid", "expected a path for the call").with_source(error)
-        })
-}
-
-fn unreached(error: hyper_util::client::legacy::Error) -> Error {
-    let retry = if error.is_connect() {
-        Retry::Transient
-    } else {
-        Retry::Unknown
-    };
-    let message = if error.is_connect() {
-        "the service can't be connected to"
-    } else {
-        "the connection to the service broke"
-    };
-    Error::unavailable("service_unreachable", message)
-        .with_retry(retry)
-        .with_source(error)
 }
 
 impl Service<Request<Body>> for Channel {

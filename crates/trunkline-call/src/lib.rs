@@ -6,6 +6,7 @@
 
 mod channel;
 mod client;
+mod dispatch;
 mod guard;
 pub mod headers;
 mod network;
