@@ -2,6 +2,7 @@
 
 mod debian;
 mod engines;
+mod guide;
 mod postgres;
 mod run;
 mod tidy;
@@ -14,6 +15,7 @@ cargo xtask <command>
 
   test     everything that has to pass: the servers, format, lints, documentation, tests, tidy
   engines  finds or installs the servers that the tests start
+  guide    writes into the guide what the last run of the tests observed of the engines
   tidy     the structure alone: sizes, dependency arrows, what the documents name
 ";
 
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let done = match commands.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => run::test(root),
         ["engines"] => run::engines(root),
+        ["guide"] => guide::write(root),
         ["tidy"] => run::tidy(root),
         ["help" | "--help" | "-h"] => {
             eprint!("{HELP}");

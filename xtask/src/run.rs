@@ -1,7 +1,7 @@
 //! The steps of the one test command, and what they came to.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::engines::Found;
-use crate::{engines, postgres, tidy};
+use crate::{engines, guide, postgres, tidy};
 
 /// One step and how it ended.
 struct Step {
@@ -57,6 +57,7 @@ pub(crate) fn test(root: &Path) -> Result<bool> {
         )
     });
     step(&mut steps, "tests", || tests(root, &scope, &mut count));
+    step(&mut steps, "guide", || guide::check(root));
     eprintln!();
     for step in &steps {
         let word = if step.passed { "ok" } else { "FAILED" };
@@ -165,7 +166,13 @@ fn cargo(root: &Path, args: &[impl AsRef<OsStr>]) -> Result<bool> {
 /// Runs all tests, passes on what they say and counts.
 fn tests(root: &Path, scope: &Scope, count: &mut Count) -> Result<bool> {
     let args = scope.arguments(&["test", "--no-fail-fast", "--locked"], &[]);
+    let observed = guide::folder(root);
+    match std::fs::remove_dir_all(&observed) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
     let mut child = command(root, &args)
+        .env(guide::FOLDER, observed)
         .stdout(Stdio::piped())
         .spawn()
         .context("cargo test")?;

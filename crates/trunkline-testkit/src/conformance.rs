@@ -30,6 +30,7 @@ mod durable;
 mod faults;
 mod groups;
 mod load;
+mod observed;
 mod replay;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ use trunkline_bus::{Capabilities, Transport};
 use trunkline_core::{Env, Result};
 
 pub use self::bench::Bench;
+use self::observed::Observed;
 
 /// How long a case may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -171,10 +173,13 @@ fn suite(name: &str, fresh: Fresh, breakable: Option<Fresh>, arguments: &Argumen
             return ExitCode::FAILURE;
         }
     };
-    let mut trials: Vec<Trial> = all()
-        .into_iter()
-        .map(|case| trial(name, case, &capabilities, fresh.clone(), LIMIT))
-        .collect();
+    let run = Run {
+        transport: name,
+        capabilities,
+        observed: Observed::default(),
+    };
+    let cases = all().into_iter();
+    let mut trials: Vec<Trial> = cases.map(|case| run.trial(case, &fresh, LIMIT)).collect();
     if let Some(breakable) = breakable {
         let alone = Arc::new(Mutex::new(()));
         let fresh: Fresh = Arc::new(move || {
@@ -185,11 +190,57 @@ fn suite(name: &str, fresh: Fresh, breakable: Option<Fresh>, arguments: &Argumen
             Arc::new(place)
         });
         let faults = faults::all().into_iter();
-        trials.extend(
-            faults.map(|case| trial(name, case, &capabilities, fresh.clone(), FAULT_LIMIT)),
-        );
+        trials.extend(faults.map(|case| run.trial(case, &fresh, FAULT_LIMIT)));
     }
-    libtest_mimic::run(arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(arguments, trials);
+    if let Some(folder) = std::env::var_os(observed::FOLDER)
+        && conclusion.num_filtered_out == 0
+        && !arguments.list
+    {
+        let written = run
+            .observed
+            .write(folder.as_ref(), name, &capabilities, &all());
+        if let Err(error) = written {
+            eprintln!("what was observed of {name} can't be written: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    conclusion.exit_code()
+}
+
+/// A run of the suite.
+struct Run<'a> {
+    transport: &'a str,
+    capabilities: Capabilities,
+    observed: Observed,
+}
+
+impl Run<'_> {
+    fn trial(&self, case: Case, fresh: &Fresh, limit: Duration) -> Trial {
+        let has = |need: &Need| (need.has)(&self.capabilities);
+        let needs = case.needs.as_ref();
+        let excluded = needs.is_some_and(|need| has(need) != need.wanted);
+        let name = match needs {
+            Some(need) if excluded && need.wanted => format!("{} (lacks {})", case.name, need.name),
+            Some(need) if excluded => format!("{} (has {})", case.name, need.name),
+            _ => case.name.to_owned(),
+        };
+        let (fresh, observed) = (fresh.clone(), self.observed.clone());
+        let body = move || -> Result<(), Failed> {
+            let runtime = runtime();
+            // A place may have to wait for its turn: before the limit begins.
+            let place = fresh();
+            runtime.block_on(async move {
+                let bench = Bench::open(place).await;
+                let work = tokio::time::timeout(limit, (case.run)(bench));
+                work.await
+                    .map_err(|_| Failed::from(format!("not done within {limit:?}")))
+            })?;
+            observed.passed(case.name);
+            Ok(())
+        };
+        Trial::test(format!("{}::{name}", self.transport), body).with_ignored_flag(excluded)
+    }
 }
 
 /// A place whose server nobody else breaks meanwhile.
@@ -277,37 +328,6 @@ async fn capabilities(engine: &dyn Engine) -> Result<Capabilities> {
     let capabilities = transport.capabilities();
     transport.close().await?;
     Ok(capabilities)
-}
-
-fn trial(
-    transport: &str,
-    case: Case,
-    capabilities: &Capabilities,
-    fresh: Fresh,
-    limit: Duration,
-) -> Trial {
-    let excluded = case
-        .needs
-        .as_ref()
-        .is_some_and(|need| (need.has)(capabilities) != need.wanted);
-    let name = match &case.needs {
-        Some(need) if excluded && need.wanted => format!("{} (lacks {})", case.name, need.name),
-        Some(need) if excluded => format!("{} (has {})", case.name, need.name),
-        _ => case.name.to_owned(),
-    };
-    let run = case.run;
-    let body = move || -> Result<(), Failed> {
-        let runtime = runtime();
-        // A place may have to wait for its turn: before the limit begins.
-        let place = fresh();
-        runtime.block_on(async move {
-            let bench = Bench::open(place).await;
-            let work = tokio::time::timeout(limit, run(bench));
-            work.await
-                .map_err(|_| Failed::from(format!("not done within {limit:?}")))
-        })
-    };
-    Trial::test(format!("{transport}::{name}"), body).with_ignored_flag(excluded)
 }
 
 fn runtime() -> tokio::runtime::Runtime {
