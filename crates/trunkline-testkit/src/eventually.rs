@@ -11,7 +11,23 @@ use tokio::time::Instant;
 /// # Panics
 /// When `limit` is over.
 #[track_caller]
-pub fn eventually<F>(limit: Duration, mut holds: F) -> impl Future<Output = ()>
+pub fn eventually<F>(limit: Duration, holds: F) -> impl Future<Output = ()>
+where
+    F: AsyncFnMut() -> bool,
+{
+    eventually_or(limit, holds, String::new)
+}
+
+/// The same, and when `limit` is over the panic tells what `why` says, such as the log of a process that was waited for.
+///
+/// # Panics
+/// When `limit` is over.
+#[track_caller]
+pub fn eventually_or<F>(
+    limit: Duration,
+    mut holds: F,
+    why: impl FnOnce() -> String,
+) -> impl Future<Output = ()>
 where
     F: AsyncFnMut() -> bool,
 {
@@ -19,7 +35,9 @@ where
     async move {
         let until = Instant::now() + limit;
         while !holds().await {
-            assert!(Instant::now() < until, "not within {limit:?}: {place}");
+            if Instant::now() >= until {
+                panic!("not within {limit:?}: {place}\n{}", why());
+            }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }

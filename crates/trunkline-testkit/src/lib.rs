@@ -16,7 +16,7 @@ pub mod redis;
 mod sample;
 pub mod smtp;
 
-pub use eventually::eventually;
+pub use eventually::{eventually, eventually_or};
 pub use faulty::{Faulty, Plan};
 pub use history::{Expected, History, Violation};
 pub use ports::free_port;

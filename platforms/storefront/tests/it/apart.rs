@@ -1,4 +1,4 @@
-//! A store whose services run in processes of their own, as `storefront up --processes` starts them.
+//! A store whose services run in processes of their own, as `storefront up --processes` and `storefront run` start them.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,74 +6,156 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hyper::Method;
-use trunkline_testkit::{Child, eventually, free_port};
+use storefront::{
+    analytics, auth, cart, inventory, notification, order, payment, product, search, user,
+};
+use trunkline_testkit::{Child, eventually_or, free_port};
 
 use crate::collector::Collector;
 use crate::http::Caller;
 
 /// Eleven processes begin, on a machine that does other things too.
-const UP: Duration = Duration::from_secs(60);
+const UP: Duration = Duration::from_secs(180);
+
+/// Services that share a process in a store of two, and those of the other; the gateway leads.
+const ORDERS: &[&str] = &[order::NAME, payment::NAME, inventory::NAME];
+const REST: &[&str] = &[
+    "gateway",
+    user::NAME,
+    auth::NAME,
+    product::NAME,
+    cart::NAME,
+    notification::NAME,
+    search::NAME,
+    analytics::NAME,
+];
 
 pub(crate) struct Apart {
     /// The gateway's URL, and the admin API's.
     pub(crate) addresses: [String; 2],
     pub(crate) provider: String,
-    store: Child,
+    /// In the order in which they end.
+    stores: Vec<Child>,
     _sandbox: Child,
     collector: Collector,
 }
 
 impl Apart {
+    /// Each service in a process of its own, under one that keeps them running.
     pub(crate) async fn start(folder: &Path, config: &str) -> Self {
+        Self::start_with(folder, config, |place| {
+            let mut store = command();
+            store.args(["up", "--processes"]);
+            place.lead(&mut store);
+            place.pay(&mut store);
+            vec![store]
+        })
+        .await
+    }
+
+    /// Two processes, each with some of the services.
+    pub(crate) async fn start_two(folder: &Path, config: &str) -> Self {
+        let services = ORDERS.iter().chain(&REST[1..]);
+        let urls: Vec<(String, String)> = services
+            .map(|name| {
+                let name = name.to_ascii_uppercase().replace('-', "_");
+                let url = format!("http://127.0.0.1:{}", free_port().unwrap());
+                (format!("TRUNKLINE__SERVICE__{name}__URL"), url)
+            })
+            .collect();
+        Self::start_with(folder, config, |place| {
+            let process = |services: &[&str]| {
+                let mut store = command();
+                store.arg("run").args(services).envs(urls.clone());
+                store
+            };
+            let (mut rest, mut orders) = (process(REST), process(ORDERS));
+            place.lead(&mut rest);
+            place.pay(&mut orders);
+            orders.env("TRUNKLINE__ADMIN__ADDRESS", "127.0.0.1:0");
+            vec![rest, orders]
+        })
+        .await
+    }
+
+    async fn start_with(
+        folder: &Path,
+        config: &str,
+        commands: impl FnOnce(&Place) -> Vec<Command>,
+    ) -> Self {
         let collector = Collector::start().await;
         let file = folder.join("trunkline.toml");
         let telemetry = format!("[telemetry]\notlp = \"{}\"\n", collector.url);
         std::fs::write(&file, format!("{config}{telemetry}")).unwrap();
-        let places = [(); 3].map(|()| format!("127.0.0.1:{}", free_port().unwrap()));
-        let [gateway, admin, provider] = &places;
+        let place = Place::new();
         let mut sandbox = command();
-        sandbox.args(["sandbox", "--late-ms", "800", "--listen", provider]);
+        sandbox.args(["sandbox", "--late-ms", "800", "--listen", &place.provider]);
         sandbox.stdout(Stdio::null());
         let sandbox = Child::spawn(&mut sandbox).unwrap();
-        let log = File::create(folder.join("store.log")).unwrap();
-        let mut store = command();
-        store.args([
-            "up",
-            "--processes",
-            "--quiet",
-            "--gateway",
-            gateway,
-            "--admin",
-            admin,
-        ]);
-        store.args(["--provider", &format!("http://{provider}")]);
-        store.arg("--data").arg(folder.join("data"));
-        store.arg("--config").arg(&file);
-        store.stdout(log.try_clone().unwrap()).stderr(log);
-        let store = Child::spawn(&mut store).unwrap();
+        let log = folder.join("store.log");
+        let stores = commands(&place).into_iter().map(|mut store| {
+            store.arg("--quiet").arg("--config").arg(&file);
+            store.arg("--data").arg(folder.join("data"));
+            let log = File::options().create(true).append(true).open(&log);
+            let log = log.unwrap();
+            store.stdout(log.try_clone().unwrap()).stderr(log);
+            Child::spawn(&mut store).unwrap()
+        });
         let started = Self {
-            addresses: [gateway, admin].map(|place| format!("http://{place}")),
-            provider: format!("http://{provider}"),
-            store,
+            stores: stores.collect(),
+            addresses: [&place.gateway, &place.admin].map(|at| format!("http://{at}")),
+            provider: format!("http://{}", place.provider),
             _sandbox: sandbox,
             collector,
         };
         let admin = Caller::new(started.addresses[1].clone());
-        eventually(UP, async || {
+        let healthy = async || {
             let health = admin.try_send(Method::GET, "/health", None).await;
             health.is_ok_and(|answer| answer.status == 200)
-        })
-        .await;
+        };
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        eventually_or(UP, healthy, said).await;
         started
     }
 
     /// Asks it to end, as Ctrl-C does, and waits for all of it.
-    pub(crate) async fn stop(mut self) -> Collector {
-        self.store.terminate().unwrap();
-        let ended = tokio::task::spawn_blocking(move || self.store.process().wait().unwrap());
-        let status = ended.await.unwrap();
-        assert!(status.success(), "the store did not end well: {status}");
+    pub(crate) async fn stop(self) -> Collector {
+        for mut store in self.stores {
+            store.terminate().unwrap();
+            let ended = tokio::task::spawn_blocking(move || store.process().wait().unwrap());
+            let status = ended.await.unwrap();
+            assert!(status.success(), "the store did not end well: {status}");
+        }
         self.collector
+    }
+}
+
+/// Where a store and its payment provider listen.
+struct Place {
+    gateway: String,
+    admin: String,
+    provider: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        let [gateway, admin, provider] =
+            [(); 3].map(|()| format!("127.0.0.1:{}", free_port().unwrap()));
+        Self {
+            gateway,
+            admin,
+            provider,
+        }
+    }
+
+    /// What the process with the gateway is told.
+    fn lead(&self, store: &mut Command) {
+        store.args(["--gateway", &self.gateway, "--admin", &self.admin]);
+    }
+
+    /// What the process that takes payments is told.
+    fn pay(&self, store: &mut Command) {
+        store.args(["--provider", &format!("http://{}", self.provider)]);
     }
 }
 

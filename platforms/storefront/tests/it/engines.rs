@@ -1,4 +1,14 @@
-//! The same services on every engine, in one process and in eleven: only the configuration differs.
+//! The same services on every engine, in one process, in two and in eleven: only the configuration differs.
+
+mod memory {
+    use crate::store::TestStore;
+
+    async fn store(config: &str) -> TestStore {
+        TestStore::start_with(&format!("bus = \"memory:\"\n{config}")).await
+    }
+
+    crate::flows::flows!(store);
+}
 
 /// The URL of a place on a server that no other test has, without the parameters that `more` adds.
 #[cfg(any(
@@ -51,6 +61,18 @@ macro_rules! engine {
                 #[tokio::test(flavor = "multi_thread")]
                 async fn payment_failure_flow() {
                     story::fail(store(CONFIG).await).await;
+                }
+            }
+
+            mod in_two {
+                use crate::postgres::on_postgres;
+                use crate::store::{CONFIG, TestStore};
+                use crate::story;
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn order_creation_flow() {
+                    let config = format!("{}{}", super::bus(), on_postgres(CONFIG));
+                    story::create(TestStore::start_two(&config).await).await;
                 }
             }
         }

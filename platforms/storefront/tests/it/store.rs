@@ -88,6 +88,17 @@ impl TestStore {
     pub(crate) async fn start_apart(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let apart = Apart::start(folder.path(), config).await;
+        Self::of(apart, folder)
+    }
+
+    /// Starts a store of two processes: orders, payments and stock in one, the rest in the other.
+    pub(crate) async fn start_two(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let apart = Apart::start_two(folder.path(), config).await;
+        Self::of(apart, folder)
+    }
+
+    fn of(apart: Apart, folder: TempDir) -> Self {
         let [gateway, admin] = apart.addresses.clone();
         Self {
             gateway: Caller::new(gateway),

@@ -1,12 +1,13 @@
 //! Customers who do not give up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use trunkline_testkit::eventually;
 
 use super::process::World;
 use crate::http::Caller;
@@ -14,6 +15,8 @@ use crate::store::address;
 
 /// What customers buy: plenty of each is in stock.
 pub(crate) const GOODS_COUNT: usize = 6;
+/// Long enough for a few orders on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// A pause between two orders of one customer.
 const PAUSE: Duration = Duration::from_millis(60);
 
@@ -43,6 +46,7 @@ pub(crate) struct Order {
 pub(crate) struct Shopping {
     tasks: JoinSet<Vec<String>>,
     closing: Arc<AtomicBool>,
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Customers {
@@ -74,10 +78,12 @@ impl Customers {
     /// Sends everybody shopping.
     pub(crate) fn shop(&self, world: &World) -> Shopping {
         let closing = Arc::new(AtomicBool::new(false));
+        let count = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
         for customer in self.users.clone() {
             let caller = world.gateway.bearing(&customer.token);
             let (goods, closing) = (self.goods.clone(), Arc::clone(&closing));
+            let count = Arc::clone(&count);
             tasks.spawn(async move {
                 let mut accepted = Vec::new();
                 for number in 0.. {
@@ -86,13 +92,20 @@ impl Customers {
                     }
                     let key = format!("{}-{number}", customer.name);
                     let caller = caller.with("idempotency-key", key);
-                    accepted.extend(order(&caller, &goods, number).await);
+                    if let Some(id) = order(&caller, &goods, number).await {
+                        accepted.push(id);
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
                 accepted
             });
         }
-        Shopping { tasks, closing }
+        Shopping {
+            tasks,
+            closing,
+            accepted: count,
+        }
     }
 
     /// Every order that the store knows of these customers.
@@ -116,6 +129,14 @@ impl Customers {
 }
 
 impl Shopping {
+    /// Waits until so many orders were accepted: what is killed has to work in between, however slow the machine is.
+    pub(crate) async fn reaches(&self, count: usize) {
+        eventually(PATIENCE, async || {
+            self.accepted.load(Ordering::Relaxed) >= count
+        })
+        .await;
+    }
+
     /// Lets everybody finish the order at hand; the ids of all accepted orders.
     pub(crate) async fn close(self) -> Vec<String> {
         self.closing.store(true, Ordering::Relaxed);

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use hyper::Method;
 use tempfile::TempDir;
-use trunkline_testkit::{Child, eventually, free_port};
+use trunkline_testkit::{Child, eventually_or, free_port};
 
 use crate::apart::process_of;
 use crate::http::Caller;
+
+/// All of it begins, on a machine that does other things too.
+const UP: Duration = Duration::from_secs(180);
 
 const CONFIG: &str = "\
 [service.inventory-service]
@@ -137,23 +140,20 @@ impl World {
 
     /// Waits until the store takes requests.
     pub(crate) async fn ready(&self) {
-        eventually(Duration::from_secs(30), async || {
-            let ready = self
-                .admin
-                .try_send(Method::GET, "/health/ready", None)
-                .await;
-            ready.is_ok_and(|answer| answer.status == 200)
-        })
-        .await;
+        self.says("/health/ready").await;
     }
 
     /// Waits until every service of the store is well.
     pub(crate) async fn well(&self) {
-        eventually(Duration::from_secs(60), async || {
-            let health = self.admin.try_send(Method::GET, "/health", None).await;
+        self.says("/health").await;
+    }
+
+    async fn says(&self, path: &str) {
+        let well = async || {
+            let health = self.admin.try_send(Method::GET, path, None).await;
             health.is_ok_and(|answer| answer.status == 200)
-        })
-        .await;
+        };
+        eventually_or(UP, well, || self.log()).await;
     }
 
     /// A token of this user, as anybody at the store's machine can have one made.
