@@ -7,20 +7,31 @@ use trunkline::{ByteString, Envelope, Timestamp};
 
 /// Flows whose beginning is remembered.
 const FLOWS_MAX: usize = 1_000;
+/// Events that are remembered: one that comes again is not told again.
+const TOLD_MAX: usize = 1_000;
 
 /// Turns events of orders into lines, one each.
 #[derive(Debug, Default)]
 pub struct Watch {
     /// When the first event of each flow happened, oldest first.
     begun: VecDeque<(ByteString, Timestamp)>,
+    /// The ids of what was told, oldest first.
+    told: VecDeque<ByteString>,
 }
 
 impl Watch {
-    /// The line of an event; none if it is not one of an order.
+    /// The line of an event; none if it is not one of an order, or was told before.
     pub fn line(&mut self, event: &Envelope) -> Option<String> {
         let data: Value = serde_json::from_slice(&event.data).ok()?;
         let order_id = order_of(&data)?;
         let story = story(&event.event_type, &data)?;
+        if self.told.contains(&event.id) {
+            return None;
+        }
+        if self.told.len() == TOLD_MAX {
+            self.told.pop_front();
+        }
+        self.told.push_back(event.id.clone());
         let begun = self.begun(event);
         let millis = event.time.duration_since(begun).as_millis();
         let time = event.time.strftime("%H:%M:%S");
@@ -122,6 +133,17 @@ mod tests {
             ..Context::root(&env)
         };
         watch.line(&Envelope::of(data, "test", &context, &env).unwrap())
+    }
+
+    #[test]
+    fn an_event_that_comes_again_is_told_once() {
+        let env = Env::system();
+        let order_id = "01890a5d-ac96-774b-bcce-b302099a8057".to_owned();
+        let data = OrderConfirmed { order_id };
+        let event = Envelope::of(&data, "test", &Context::root(&env), &env).unwrap();
+        let mut watch = Watch::default();
+        assert!(watch.line(&event).is_some());
+        assert_eq!(watch.line(&event), None);
     }
 
     #[test]
