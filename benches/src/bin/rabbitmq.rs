@@ -2,11 +2,12 @@
 //!
 //! `rabbitmq [--events 50000] [--rounds 5] [--window 1000]` publishes so many persistent events in batches of a window, each
 //! batch pipelined and then confirmed; and consumes them with acknowledgement. The bare client sends and takes
-//! the same messages, headers included. Prints a line of JSON for each of both: events a second, and the
-//! client's CPU seconds per 100,000 events; medians over the rounds, and Trunkline's ratio to the bare client.
+//! the same messages, headers included, from a queue with a single active consumer as a group's is (`--plain` takes that
+//! from the bare client's), each `--idle 0` seconds after it was filled. Consuming is measured from the first message on. Prints a line of JSON for each round and
+//! each of both: events a second, and CPU seconds per 100,000 events, the client's and the server's; then the medians,
+//! and the median of the rounds' ratios.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use amqprs::callbacks::ChannelCallback;
 use amqprs::channel::{
@@ -16,6 +17,7 @@ use amqprs::channel::{
 use amqprs::connection::{Connection, OpenConnectionArguments};
 use amqprs::{Ack, BasicProperties, Cancel, CloseChannel, FieldTable, FieldValue, Nack, Return};
 use tokio::sync::watch;
+use trunkline_benches::{cpu_seconds, median, rounded};
 use trunkline_bus::{Start, Subscribe, TopicSpec, Transport};
 use trunkline_core::{Env, Envelope, cloudevents};
 use trunkline_rabbitmq::{RabbitConfig, RabbitMq};
@@ -29,13 +31,16 @@ struct Setup {
     events: usize,
     rounds: usize,
     window: usize,
+    plain: bool,
+    idle: Duration,
 }
 
-/// Events a second, and CPU seconds per 100,000 of them.
+/// Events a second, and CPU seconds per 100,000 of them: the client's and the server's.
 #[derive(Clone, Copy)]
 struct Figure {
     rate: f64,
     cpu: f64,
+    server: f64,
 }
 
 #[tokio::main]
@@ -44,10 +49,12 @@ async fn main() -> Outcome<()> {
     let server = Server::start();
     let arguments = OpenConnectionArguments::new("127.0.0.1", server.port(), "guest", "guest");
     let bare = Connection::open(&arguments).await?;
-    let mut figures: BTreeMap<&str, Vec<Figure>> = BTreeMap::new();
+    let pid = std::fs::read_to_string(server.folder().join("pid"))?;
+    let clock = Clock(pid.trim().to_owned());
+    let mut figures: [Vec<Figure>; 4] = Default::default();
     for round in 0..setup.rounds {
         let queue = format!("bare{round}");
-        prepare(&bare, &queue).await?;
+        prepare(&bare, &queue, setup).await?;
         let config = RabbitConfig::from_url(&format!("{}?prefix=t{round}.", server.url()))?;
         let rabbit = RabbitMq::connect(config, Env::system()).await?;
         let declared = TopicSpec {
@@ -56,48 +63,63 @@ async fn main() -> Outcome<()> {
         };
         rabbit.declare(&[declared]).await?;
         let batch = events(setup.window);
-        let mut keep = |what, figure| figures.entry(what).or_default().push(figure);
-        keep(
-            "bare publish",
-            measure(setup.events, bare_publish(&bare, &queue, setup)).await?,
-        );
-        keep(
-            "trunkline publish",
-            measure(setup.events, publish(&rabbit, &batch, setup)).await?,
-        );
-        keep(
-            "bare consume",
-            measure(setup.events, bare_consume(&bare, &queue, setup)).await?,
-        );
-        keep(
-            "trunkline consume",
-            measure(setup.events, consume(&rabbit, setup)).await?,
-        );
+        let span = clock.start();
+        bare_publish(&bare, &queue, setup).await?;
+        let bare_published = span.stop(setup.events);
+        // At once, or after the same pause: a queue that has idled for some seconds is cheaper to read.
+        let bare_consumed = bare_consume(&bare, &queue, setup, &clock).await?;
+        let span = clock.start();
+        publish(&rabbit, &batch, setup).await?;
+        let published = span.stop(setup.events);
+        let consumed = consume(&rabbit, setup, &clock).await?;
         rabbit.close().await?;
+        let round = [bare_published, published, bare_consumed, consumed];
+        for (all, figure) in figures.iter_mut().zip(round) {
+            all.push(figure);
+        }
+        report("publish, one round", &[bare_published], &[published]);
+        report("consume, one round", &[bare_consumed], &[consumed]);
     }
-    let figures: BTreeMap<&str, Figure> = figures
-        .into_iter()
-        .map(|(what, all)| (what, median(all)))
-        .collect();
-    for (bare, ours) in [
-        ("bare publish", "trunkline publish"),
-        ("bare consume", "trunkline consume"),
-    ] {
-        let (Some(base), Some(own)) = (figures.get(bare), figures.get(ours)) else {
-            continue;
-        };
-        println!(
-            "{{\"bench\":\"{ours} against {bare}\",\"bare_per_s\":{:.0},\"per_s\":{:.0},\"ratio\":{:.2},\
-             \"bare_cpu_s\":{:.2},\"cpu_s\":{:.2},\"cpu_ratio\":{:.2}}}",
-            base.rate,
-            own.rate,
-            own.rate / base.rate,
-            base.cpu,
-            own.cpu,
-            own.cpu / base.cpu
-        );
-    }
+    let [bare_published, published, bare_consumed, consumed] = &figures;
+    report("publish", bare_published, published);
+    report("consume", bare_consumed, consumed);
     Ok(())
+}
+
+fn report(what: &str, bare: &[Figure], ours: &[Figure]) {
+    let middle = |all: &[Figure], of: fn(&Figure) -> f64| {
+        median(&mut all.iter().map(of).collect::<Vec<_>>())
+    };
+    let ratio = |of: fn(&Figure) -> f64| {
+        let both = bare.iter().zip(ours);
+        rounded(
+            median(
+                &mut both
+                    .map(|(bare, ours)| of(ours) / of(bare))
+                    .collect::<Vec<_>>(),
+            ),
+            2,
+        )
+    };
+    let [rate, cpu, server] = [
+        |figure: &Figure| figure.rate,
+        |figure: &Figure| figure.cpu,
+        |figure: &Figure| figure.server,
+    ];
+    println!(
+        "{}",
+        serde_json::json!({
+            "bench": what,
+            "bare_per_s": middle(bare, rate).round(),
+            "per_s": middle(ours, rate).round(),
+            "ratio": ratio(rate),
+            "bare_cpu_s": rounded(middle(bare, cpu), 2),
+            "cpu_s": rounded(middle(ours, cpu), 2),
+            "cpu_ratio": ratio(cpu),
+            "bare_server_cpu_s": rounded(middle(bare, server), 2),
+            "server_cpu_s": rounded(middle(ours, server), 2),
+        })
+    );
 }
 
 fn setup() -> Setup {
@@ -111,6 +133,8 @@ fn setup() -> Setup {
         events: value("--events", 50_000),
         rounds: value("--rounds", 5),
         window: value("--window", 1_000),
+        idle: Duration::from_secs(u64::try_from(value("--idle", 0)).unwrap_or(0)),
+        plain: words.iter().any(|word| word == "--plain"),
     }
 }
 
@@ -130,48 +154,48 @@ fn fresh(batch: &[Envelope], from: usize) -> Vec<Envelope> {
     batch.iter().enumerate().map(numbered).collect()
 }
 
-async fn measure(events: usize, work: impl Future<Output = Outcome<()>>) -> Outcome<Figure> {
-    let (began, cpu) = (Instant::now(), cpu()?);
-    work.await?;
-    let (took, used) = (began.elapsed().as_secs_f64(), self::cpu()? - cpu);
-    let events = events as f64;
-    Ok(Figure {
-        rate: events / took,
-        cpu: used / events * 100_000.0,
-    })
+/// Looks at the time and at the CPU time of this process and of the server's.
+struct Clock(String);
+
+struct Lap<'a>(&'a Clock, Instant, [f64; 2]);
+
+impl Clock {
+    fn start(&self) -> Lap<'_> {
+        Lap(self, Instant::now(), self.cpu())
+    }
+
+    fn cpu(&self) -> [f64; 2] {
+        [cpu_seconds("self"), cpu_seconds(&self.0)]
+    }
 }
 
-/// This process's CPU time in seconds; ticks are hundredths.
-fn cpu() -> Outcome<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let (_, rest) = stat.rsplit_once(')').ok_or("no stat")?;
-    let ticks: Vec<u64> = rest
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .flat_map(str::parse)
-        .collect();
-    Ok(ticks.iter().sum::<u64>() as f64 / 100.0)
-}
-
-fn median(mut all: Vec<Figure>) -> Figure {
-    all.sort_by(|x, y| x.rate.total_cmp(&y.rate));
-    let rate = all[all.len() / 2].rate;
-    all.sort_by(|x, y| x.cpu.total_cmp(&y.cpu));
-    Figure {
-        rate,
-        cpu: all[all.len() / 2].cpu,
+impl Lap<'_> {
+    fn stop(self, events: usize) -> Figure {
+        let Self(clock, began, [cpu, server]) = self;
+        let took = began.elapsed().as_secs_f64();
+        let [cpu_now, server_now] = clock.cpu();
+        let events = events as f64;
+        Figure {
+            rate: events / took,
+            cpu: (cpu_now - cpu) / events * 100_000.0,
+            server: (server_now - server) / events * 100_000.0,
+        }
     }
 }
 
 /// A durable queue behind a topic exchange, as a group has it.
-async fn prepare(bare: &Connection, name: &str) -> Outcome<()> {
+async fn prepare(bare: &Connection, name: &str, setup: Setup) -> Outcome<()> {
     let channel = bare.open_channel(None).await?;
     let exchange = ExchangeDeclareArguments::new(name, "topic")
         .durable(true)
         .finish();
     channel.exchange_declare(exchange).await?;
-    let queue = QueueDeclareArguments::durable_client_named(name);
+    let mut queue = QueueDeclareArguments::durable_client_named(name);
+    if !setup.plain {
+        let mut arguments = FieldTable::new();
+        arguments.insert("x-single-active-consumer".try_into()?, FieldValue::t(true));
+        queue.arguments(arguments);
+    }
     channel.queue_declare(queue).await?;
     channel
         .queue_bind(QueueBindArguments::new(name, name, "0.#"))
@@ -254,7 +278,13 @@ async fn publish(rabbit: &RabbitMq, batch: &[Envelope], setup: Setup) -> Outcome
     Ok(())
 }
 
-async fn bare_consume(bare: &Connection, queue: &str, setup: Setup) -> Outcome<()> {
+async fn bare_consume(
+    bare: &Connection,
+    queue: &str,
+    setup: Setup,
+    clock: &Clock,
+) -> Outcome<Figure> {
+    tokio::time::sleep(setup.idle).await;
     let channel = bare.open_channel(None).await?;
     let prefetch = u16::try_from(setup.window)?;
     channel
@@ -263,8 +293,10 @@ async fn bare_consume(bare: &Connection, queue: &str, setup: Setup) -> Outcome<(
     let (_, mut messages) = channel
         .basic_consume_rx(BasicConsumeArguments::new(queue, "bare"))
         .await?;
+    let mut lap = None;
     for _ in 0..setup.events {
         let message = messages.recv().await.ok_or("the queue ended")?;
+        lap.get_or_insert_with(|| clock.start());
         std::hint::black_box(&message.content);
         let tag = message.deliver.ok_or("no delivery")?.delivery_tag();
         channel
@@ -275,10 +307,13 @@ async fn bare_consume(bare: &Connection, queue: &str, setup: Setup) -> Outcome<(
     channel
         .basic_qos(BasicQosArguments::new(0, prefetch, false))
         .await?;
-    Ok(channel.close().await?)
+    let figure = lap.ok_or("no events")?.stop(setup.events);
+    channel.close().await?;
+    Ok(figure)
 }
 
-async fn consume(rabbit: &RabbitMq, setup: Setup) -> Outcome<()> {
+async fn consume(rabbit: &RabbitMq, setup: Setup, clock: &Clock) -> Outcome<Figure> {
+    tokio::time::sleep(setup.idle).await;
     let spec = Subscribe {
         topics: vec!["t".into()],
         group: Some("g".into()),
@@ -286,13 +321,16 @@ async fn consume(rabbit: &RabbitMq, setup: Setup) -> Outcome<()> {
         in_flight_max: setup.window,
     };
     let mut member = rabbit.subscribe(&spec).await?;
-    let mut taken = 0;
+    let (mut lap, mut taken) = (None, 0);
     while taken < setup.events {
-        for delivery in member.next(256).await? {
+        let deliveries = member.next(256).await?;
+        lap.get_or_insert_with(|| clock.start());
+        for delivery in deliveries {
             std::hint::black_box(&delivery.envelope.data);
             delivery.receipt.ack();
             taken += 1;
         }
     }
-    Ok(member.flush().await?)
+    member.flush().await?;
+    Ok(lap.ok_or("no events")?.stop(setup.events))
 }

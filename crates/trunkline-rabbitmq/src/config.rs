@@ -23,7 +23,8 @@ pub struct RabbitConfig {
     pub prefix: ByteString,
     /// In which form events are written. Every form is read.
     pub form: Form,
-    /// How long to wait for the server's answer, connecting included. 10 s by default.
+    /// How long to wait for the server's answer, connecting included; for the next one where several are awaited.
+    /// 10 s by default.
     pub timeout: Duration,
     /// How often both sides show that they live, in whole seconds; 5 s by default. Within twice this time the
     /// partitions of a member that died without a word are another's, and a server that is silent is given up.

@@ -14,7 +14,8 @@
 //!
 //! # What is what on the server
 //! - A topic is a durable topic exchange `{prefix}{topic}`. Its number of partitions is told by the queue
-//!   `{prefix}{topic}/shape`, whose bound and length it is.
+//!   `{prefix}{topic}/shape`, whose bound and length it is; it is filled when the queues of the first declaration's
+//!   groups are there.
 //! - An event goes to its exchange with the routing key `{partition}.{type}`, such as `3.order.created`; the partition is
 //!   [`trunkline_bus::partition_of`] its key. A lane is a topic of its own.
 //! - A group has a durable queue `{prefix}{group}/{topic}/{partition}` for each partition, bound with `{partition}.#`.

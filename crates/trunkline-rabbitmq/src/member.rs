@@ -14,6 +14,10 @@ use crate::error;
 use crate::event::Reader;
 use crate::lane::{Held, Lane, Share};
 
+/// So long may a settled delivery wait to be acknowledged with others: one frame for many costs both sides less CPU.
+const ACK_DELAY: Duration = Duration::from_millis(2);
+/// The most that waits for it.
+const ACKS_MAX: usize = 256;
 /// A token has the lane above these bits, and the offset in them.
 const OFFSET_BITS: u32 = 48;
 
@@ -32,11 +36,20 @@ pub(crate) struct State {
     pub(crate) lanes: Vec<Lane>,
     in_flight_max: usize,
     pub(crate) out: usize,
+    acks: Acks,
     /// The lane that is asked first.
     turn: usize,
     /// When it is to be found out again how many members there are.
     pub(crate) ask_at: Instant,
     end: Option<End>,
+}
+
+/// What was settled and waits to be acknowledged.
+struct Acks {
+    count: usize,
+    /// It does not wait for more than so many: the server has others to send meanwhile.
+    max: usize,
+    due: Option<Instant>,
 }
 
 /// Why nothing more is delivered.
@@ -65,6 +78,11 @@ impl Member {
                 lanes,
                 in_flight_max,
                 out: 0,
+                acks: Acks {
+                    count: 0,
+                    max: (in_flight_max / 4).clamp(1, ACKS_MAX),
+                    due: None,
+                },
                 turn: 0,
                 ask_at: Instant::now() + rebalance,
                 end: None,
@@ -160,8 +178,35 @@ impl Member {
 
     /// Acknowledges what was settled.
     pub(crate) fn acknowledge(&self) {
+        self.state.lock().acknowledge();
+    }
+
+    /// Acknowledges what was settled if it has waited for long enough, or enough has; otherwise says until when it waits.
+    pub(crate) fn acknowledge_due(&self) -> Option<Instant> {
         let mut state = self.state.lock();
-        state.lanes.iter_mut().for_each(Lane::acknowledge);
+        let due = state.acks.due?;
+        if state.acks.count < state.acks.max && Instant::now() < due {
+            return Some(due);
+        }
+        state.acknowledge();
+        None
+    }
+}
+
+impl State {
+    fn acknowledge(&mut self) {
+        self.acks.count = 0;
+        self.acks.due = None;
+        self.lanes.iter_mut().for_each(Lane::acknowledge);
+    }
+}
+
+impl Acks {
+    /// One more waits; says whether the pump has to know.
+    fn add(&mut self, now: Instant) -> bool {
+        self.count += 1;
+        self.due.get_or_insert(now + ACK_DELAY);
+        self.count == 1 || self.count == self.max
     }
 }
 
@@ -200,17 +245,27 @@ impl Settler for Member {
         if state.end.is_some() {
             return;
         }
-        let lane = state.lanes.get_mut(lane);
-        if !lane.is_some_and(|lane| lane.settle(offset, how, Instant::now())) {
+        let now = Instant::now();
+        let Some(lane) = state.lanes.get_mut(lane) else {
+            return;
+        };
+        if !lane.settle(offset, how, now) {
             return;
         }
+        let leaves = lane.share == Share::Leaving;
+        let is_work = match how {
+            Settlement::Ack => state.acks.add(now),
+            Settlement::Retry(_) => true,
+        };
         let was_full = state.out >= state.in_flight_max;
         state.out -= 1;
         drop(state);
         if was_full || how == Settlement::Retry(Duration::ZERO) {
             self.ready.notify_one();
         }
-        self.work.notify_one();
+        if is_work || leaves {
+            self.work.notify_one();
+        }
     }
 }
 
@@ -263,3 +318,6 @@ impl Events for LaneEvents {
         self.member.end(End::Failed(error));
     }
 }
+
+#[cfg(test)]
+mod tests;

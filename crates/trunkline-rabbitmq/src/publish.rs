@@ -66,27 +66,42 @@ impl Events for Confirms {
 }
 
 impl Confirms {
-    /// Waits until everything up to `tag` is settled.
+    /// Waits until everything up to `tag` is settled, as long as some of it is settled within each `limit`.
     pub(crate) async fn wait(&self, tag: u64, limit: Duration) -> Result<()> {
-        let settled = async {
-            loop {
-                // Asked for before the look, so that what comes meanwhile is not missed.
-                let moved = self.moved.notified();
-                {
-                    let state = self.state.lock();
-                    if state.upto >= tag {
-                        return Ok(());
-                    }
-                    if let Some(error) = &state.ended {
-                        return Err(error::again(error));
-                    }
-                }
-                moved.await;
+        let mut settled = self.settled(tag);
+        loop {
+            if let Ok(waited) = timeout(limit, self.settle(tag)).await {
+                return waited;
             }
-        };
-        timeout(limit, settled)
-            .await
-            .map_err(|_| error::late("waiting for confirmations"))?
+            let before = std::mem::replace(&mut settled, self.settled(tag));
+            if settled == before {
+                return Err(error::late("waiting for confirmations"));
+            }
+        }
+    }
+
+    async fn settle(&self, tag: u64) -> Result<()> {
+        loop {
+            // Asked for before the look, so that what comes meanwhile is not missed.
+            let moved = self.moved.notified();
+            {
+                let state = self.state.lock();
+                if state.upto >= tag {
+                    return Ok(());
+                }
+                if let Some(error) = &state.ended {
+                    return Err(error::again(error));
+                }
+            }
+            moved.await;
+        }
+    }
+
+    /// How many messages up to `tag` are settled.
+    fn settled(&self, tag: u64) -> u64 {
+        let state = self.state.lock();
+        let beyond = state.beyond.range(..=tag).count() as u64;
+        state.upto.min(tag) + beyond
     }
 
     /// How many messages from `first` on, without a gap, the server has taken; at most `count`.
@@ -172,6 +187,7 @@ async fn open<'a>(shared: &Shared, slot: &'a mut Option<Session>) -> Result<&'a 
 
 /// Publishes a batch.
 pub(crate) async fn publish(shared: &Shared, batch: &[Envelope]) -> Result<(), PublishError> {
+    look_ahead(shared, batch).await;
     let sent = send_all(shared, batch).await;
     let sent = sent.map_err(|error| PublishError { accepted: 0, error })?;
     // Others may send while this one waits.
@@ -196,6 +212,27 @@ pub(crate) async fn publish(shared: &Shared, batch: &[Envelope]) -> Result<(), P
         _ => return Ok(()),
     };
     Err(PublishError { accepted, error })
+}
+
+/// Waits for topics that another is just making before it is this batch's turn: others need not wait with it. What can't
+/// be found is told when the event's turn comes.
+async fn look_ahead(shared: &Shared, batch: &[Envelope]) {
+    let mut last = None;
+    for event in batch {
+        if last.replace(&event.topic) == Some(&event.topic)
+            || shared.topics.known(&event.topic).is_some()
+        {
+            continue;
+        }
+        let Ok(connection) = shared.publisher.connection(shared).await else {
+            return;
+        };
+        let patience = shared.config.timeout;
+        let found = shared.topics.find(&connection, &event.topic, patience);
+        if found.await.is_err() {
+            return;
+        }
+    }
 }
 
 /// What was sent of a batch.
@@ -233,7 +270,8 @@ async fn send_all(shared: &Shared, batch: &[Envelope]) -> Result<Sent> {
 
 async fn send(shared: &Shared, session: &Session, event: &Envelope) -> Result<()> {
     let topics = &shared.topics;
-    let partitions = topics.find(&session.connection, &event.topic).await?;
+    let finding = topics.find(&session.connection, &event.topic, Duration::ZERO);
+    let partitions = finding.await?;
     let written = event::write(shared.config.form, event, shared.config.event_bytes_max)?;
     let partition = partition_of(event.order_key(), partitions);
     let key = format!("{partition}.{}", event.event_type);

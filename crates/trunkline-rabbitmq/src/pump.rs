@@ -16,28 +16,29 @@ pub(crate) struct Pump {
     pub(crate) prefetch: u16,
 }
 
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Pump {
     /// Works until the subscription ends, and takes leave.
     pub(crate) async fn run(self) {
         let member = self.member.clone();
         while !member.has_ended() {
-            member.acknowledge();
             if let Err(error) = self.share().await {
                 member.end(End::Failed(error));
                 break;
             }
-            match self.next_due() {
-                None => member.work.notified().await,
-                Some(due) => {
-                    tokio::select! {
-                        biased;
-                        () = member.work.notified() => {}
-                        () = sleep_until(due) => member.ready.notify_one(),
-                    }
-                }
+            let acks = member.acknowledge_due();
+            tokio::select! {
+                biased;
+                () = member.work.notified() => {}
+                () = until(self.next_due()) => member.ready.notify_one(),
+                () = until(acks) => {}
             }
-            // What is settled in one go is acknowledged in one go.
-            tokio::task::yield_now().await;
         }
         member.acknowledge();
         self.connection.close().await;

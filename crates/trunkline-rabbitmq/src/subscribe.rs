@@ -104,13 +104,15 @@ async fn group_lanes(
     spec: &Subscribe,
 ) -> Result<Vec<Lane>> {
     let mut lanes: Vec<Lane> = Vec::new();
+    let topics = &shared.topics;
+    let channel = connection.channel(Arc::new(Quiet)).await?;
     for topic in &spec.topics {
         if lanes.iter().any(|lane| lane.topic == *topic) {
             continue;
         }
-        let partitions = shared.topics.find(connection, topic).await?;
-        let channel = connection.channel(Arc::new(Quiet)).await?;
-        let topics = &shared.topics;
+        let partitions = topics
+            .find(connection, topic, shared.config.timeout)
+            .await?;
         let declared = topics
             .declare_group(&channel, group, topic, partitions)
             .await;
@@ -137,7 +139,8 @@ async fn reader_lanes(
         if lanes.iter().any(|lane| lane.topic == *topic) {
             continue;
         }
-        shared.topics.find(connection, topic).await?;
+        let patience = shared.config.timeout;
+        shared.topics.find(connection, topic, patience).await?;
         let channel = connection.channel(Arc::new(Quiet)).await?;
         let queue = Queue {
             exclusive: true,

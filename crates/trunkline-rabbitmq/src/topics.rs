@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use futures::future::{join_all, try_join_all};
+use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use trunkline_bus::TopicSpec;
 use trunkline_core::{Error, ErrorKind, Result};
 
@@ -17,9 +17,12 @@ use crate::publish::Confirms;
 
 /// The longest name of an exchange or a queue.
 const NAME_BYTES_MAX: usize = 255;
-/// How often a shape is looked at that somebody else is just writing.
-const LOOKS_MAX: u32 = 20;
-/// The pause before the next look.
+/// How many topics are declared side by side, each on a channel of its own. The server makes one thing after the other
+/// for a channel and waits for its disk each time; what several channels ask for shares the wait.
+const DECLARED_AT_ONCE: usize = 8;
+/// How many questions about a group's queues are sent ahead of their answers.
+const ASKED_AT_ONCE: usize = 64;
+/// The pause before a topic is looked at again whose first declaration has not ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// The topics that are known to exist.
@@ -67,7 +70,8 @@ impl Topics {
         self.known.lock().clear();
     }
 
-    /// Makes topics and the queues of their groups exist.
+    /// Makes topics and the queues of their groups exist. Others may do the same at once, and any of them may die
+    /// half-way: everything is declared and bound each time, for what is there costs the server no write.
     pub(crate) async fn declare(&self, connection: &Connection, specs: &[TopicSpec]) -> Result<()> {
         for spec in specs {
             spec.check()?;
@@ -75,11 +79,12 @@ impl Topics {
                 self.check_group(group, &spec.name, spec.partitions)?;
             }
         }
-        for spec in specs {
-            let declared = self.declare_one(connection, spec).await;
-            declared.map_err(|error| error.with("topic", &spec.name))?;
-        }
-        Ok(())
+        let all: Vec<_> = specs
+            .iter()
+            .map(|spec| self.declare_one(connection, spec))
+            .collect();
+        let declared = stream::iter(all).buffered(DECLARED_AT_ONCE);
+        declared.try_collect().await
     }
 
     /// Whether a group's queues can be named.
@@ -93,16 +98,24 @@ impl Topics {
     }
 
     async fn declare_one(&self, connection: &Connection, spec: &TopicSpec) -> Result<()> {
+        let declared = self.declare_whole(connection, spec).await;
+        declared.map_err(|error| error.with("topic", &spec.name))
+    }
+
+    async fn declare_whole(&self, connection: &Connection, spec: &TopicSpec) -> Result<()> {
         let confirms = Arc::new(Confirms::default());
         let channel = connection.channel(confirms.clone()).await?;
-        let exchange = self.exchange(&spec.name);
-        channel
-            .exchange(&exchange, "topic", true, &no_arguments())
-            .await?;
-        let declared = channel
-            .queue(&self.marker(&spec.name, spec.partitions))
-            .await;
-        let shape = declared.map_err(|error| match error.kind() {
+        let name = self.exchange(&spec.name);
+        let marker = self.marker(&spec.name, spec.partitions);
+        let arguments = no_arguments();
+        // The server works in this order and stops at the first that it refuses: a topic of another shape stays as it is.
+        let (exchange, shape, groups) = futures::join!(
+            channel.exchange(&name, "topic", true, &arguments),
+            channel.queue(&marker),
+            self.declare_groups(&channel, spec),
+        );
+        exchange?;
+        let shape = shape.map_err(|error| match error.kind() {
             ErrorKind::Conflict => {
                 let message = "the topic exists with another number of partitions";
                 Error::conflict("topic_conflict", message)
@@ -111,6 +124,8 @@ impl Topics {
             }
             _ => error,
         })?;
+        groups?;
+        // Last: who finds the topic without having declared it finds the queues of its groups, too.
         let missing = u32::from(spec.partitions).saturating_sub(shape.ready);
         if missing > 0 {
             channel.confirm().await?;
@@ -121,17 +136,20 @@ impl Topics {
             // What is refused is refused because another has written it meanwhile.
             confirms.wait(missing.into(), connection.wire.limit).await?;
         }
-        let queues = spec.groups.iter();
-        try_join_all(
-            queues.map(|group| self.declare_group(&channel, group, &spec.name, spec.partitions)),
-        )
-        .await?;
         let mut known = self.known.lock();
         known.insert(spec.name.clone(), spec.partitions);
         Ok(())
     }
 
-    /// Makes a group's queues exist; says how many messages and how many consumers they have.
+    async fn declare_groups(&self, channel: &Channel, spec: &TopicSpec) -> Result<()> {
+        for group in &spec.groups {
+            self.declare_group(channel, group, &spec.name, spec.partitions)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a group's queues exist; says how many consumers they have.
     pub(crate) async fn declare_group(
         &self,
         channel: &Channel,
@@ -141,12 +159,9 @@ impl Topics {
     ) -> Result<u32> {
         self.check_group(group, topic, partitions)?;
         let exchange = self.exchange(topic);
-        let names: Vec<_> = (0..partitions)
-            .map(|partition| (partition, self.queue(group, topic, partition)))
-            .collect();
-        let made = names.iter().map(async |(partition, name)| {
+        let made = (0..partitions).map(async |partition| {
             let queue = Queue {
-                name: name.clone(),
+                name: self.queue(group, topic, partition),
                 durable: true,
                 arguments: vec![
                     ("x-queue-type".to_owned(), Value::text("classic")),
@@ -158,14 +173,14 @@ impl Topics {
             let arguments = no_arguments();
             // Both are sent before either is awaited.
             let declaring = channel.queue(&queue);
-            let binding = channel.bind(name, &exchange, &key, &arguments);
+            let binding = channel.bind(&queue.name, &exchange, &key, &arguments);
             let (declared, bound) = futures::join!(declaring, binding);
             let declared = declared?;
             bound.map(|()| declared.consumers)
         });
-        // All answers are awaited: the first that failed closed the channel for all.
-        let made: Result<Vec<u32>> = join_all(made).await.into_iter().collect();
-        Ok(made?.into_iter().sum())
+        let made = stream::iter(made).buffered(ASKED_AT_ONCE / 2);
+        let add = async |sum, consumers| Ok(sum + consumers);
+        made.try_fold(0, add).await
     }
 
     /// The queue that tells how many partitions a topic has: it is full with as many messages. A queue's arguments can
@@ -183,29 +198,38 @@ impl Topics {
         }
     }
 
-    /// How many partitions a topic has.
+    /// How many partitions a topic has. Waits no longer than `patience` while another makes it.
     ///
     /// # Errors
     /// `NotFound` if it was not declared.
-    pub(crate) async fn find(&self, connection: &Connection, topic: &ByteString) -> Result<u16> {
+    pub(crate) async fn find(
+        &self,
+        connection: &Connection,
+        topic: &ByteString,
+        patience: Duration,
+    ) -> Result<u16> {
         if let Some(partitions) = self.known(topic) {
             return Ok(partitions);
         }
         if self.shape(topic).len() > NAME_BYTES_MAX {
             return Err(error::not_declared(topic));
         }
-        for _ in 0..LOOKS_MAX {
+        let begun = Instant::now();
+        loop {
             if let Some(partitions) = self.look(connection, topic).await? {
                 self.known.lock().insert(topic.clone(), partitions);
                 return Ok(partitions);
             }
+            if begun.elapsed() >= patience {
+                let message = "the topic's declaration was begun and not ended; declare it again";
+                let error = Error::unavailable("topic_half_declared", message);
+                return Err(error.with("topic", topic));
+            }
             sleep(LOOK_AGAIN).await;
         }
-        let message = "the topic's declaration was begun and not ended; declare it again";
-        Err(Error::unavailable("topic_half_declared", message).with("topic", topic))
     }
 
-    /// None while somebody else is writing it.
+    /// None while its declaration has not ended.
     async fn look(&self, connection: &Connection, topic: &str) -> Result<Option<u16>> {
         // What is not there closes the channel.
         let channel = connection.channel(Arc::new(Quiet)).await?;

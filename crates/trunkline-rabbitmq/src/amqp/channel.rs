@@ -75,6 +75,7 @@ impl Channel {
                 events: Some(events),
                 orphaned: false,
                 replies: Default::default(),
+                answered: 0,
             };
             channels.used.insert(id);
             channels.open.insert(id, slot);
@@ -94,7 +95,8 @@ impl Channel {
         Ok(channel)
     }
 
-    /// Asks and waits for the answer, within the connection's limit. What is asked first is sent first, also when the
+    /// Asks and waits for the answer, as long as one comes on this channel within each limit of the connection: many may
+    /// have been asked before, and a slow server answers them in turn. What is asked first is sent first, also when the
     /// answers are awaited together.
     async fn call(
         &self,
@@ -103,20 +105,34 @@ impl Channel {
         fill: impl FnOnce(&mut BytesMut),
     ) -> Result<Bytes> {
         self.wire.check()?;
-        let (reply, answer) = oneshot::channel();
-        {
+        let (reply, mut answer) = oneshot::channel();
+        let mut answered = {
             let mut channels = self.wire.channels.lock();
             let slot = channels.open.get_mut(&self.id);
             let slot = slot.ok_or_else(|| Error::unavailable("rabbitmq_channel_closed", doing))?;
             slot.replies.push_back(reply);
             self.wire
                 .send(|out| codec::method(out, self.id, method, fill));
+            slot.answered
+        };
+        loop {
+            match timeout(self.wire.limit, &mut answer).await {
+                Ok(Ok(answer)) => return answer.map_err(|error| error.with("doing", doing)),
+                Ok(Err(_)) => return Err(Error::unavailable("rabbitmq_channel_closed", doing)),
+                Err(_) => {}
+            }
+            let before = std::mem::replace(&mut answered, self.answered());
+            if answered == before {
+                return Err(error::late(doing));
+            }
         }
-        match timeout(self.wire.limit, answer).await {
-            Ok(Ok(answer)) => answer.map_err(|error| error.with("doing", doing)),
-            Ok(Err(_)) => Err(Error::unavailable("rabbitmq_channel_closed", doing)),
-            Err(_) => Err(error::late(doing)),
-        }
+    }
+
+    /// How many answers have come.
+    fn answered(&self) -> u64 {
+        let channels = self.wire.channels.lock();
+        let slot = channels.open.get(&self.id);
+        slot.map_or(0, |slot| slot.answered)
     }
 
     /// Declares an exchange.
@@ -371,3 +387,6 @@ fn close(out: &mut BytesMut) {
 fn pairs(arguments: &Arguments) -> impl Iterator<Item = (&str, &Value)> {
     arguments.iter().map(|(name, value)| (&**name, value))
 }
+
+#[cfg(test)]
+mod tests;

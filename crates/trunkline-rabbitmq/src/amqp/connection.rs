@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +14,8 @@ use tokio::time::timeout;
 use trunkline_core::{Error, Result};
 
 use super::codec::{self, put_short};
-use super::{Channel, handshake, io, method};
+use super::handshake::{self, Tuned};
+use super::{Channel, io, method};
 use crate::config::RabbitConfig;
 use crate::error;
 
@@ -68,7 +70,9 @@ pub(crate) struct Wire {
     pub(super) blocked: Mutex<Option<String>>,
     pub(super) frame_max: usize,
     pub(super) heartbeat: Duration,
-    /// How long an answer may take.
+    /// How many bytes were written.
+    pub(super) written: AtomicU64,
+    /// How long an answer may take, or the next of several.
     pub(crate) limit: Duration,
 }
 
@@ -87,6 +91,8 @@ pub(super) struct Slot {
     pub(super) orphaned: bool,
     /// Who waits for answers; they come in the order of the questions.
     pub(super) replies: VecDeque<oneshot::Sender<Result<Bytes>>>,
+    /// How many answers have come.
+    pub(super) answered: u64,
 }
 
 impl Connection {
@@ -97,21 +103,7 @@ impl Connection {
         let opened = opened.map_err(|_| error::late("connecting"));
         let opened = opened.and_then(|opened| opened);
         let (stream, tuned, rest) = opened.map_err(|error| error.with("server", config.place()))?;
-        let wire = Arc::new(Wire {
-            out: Mutex::new(BytesMut::with_capacity(1 << 16)),
-            work: Notify::new(),
-            room: Notify::new(),
-            channels: Mutex::new(Channels {
-                open: BTreeMap::new(),
-                used: BTreeSet::new(),
-                max: tuned.channel_max,
-            }),
-            ended: watch::Sender::new(None),
-            blocked: Mutex::new(None),
-            frame_max: tuned.frame_max,
-            heartbeat: tuned.heartbeat,
-            limit: config.timeout,
-        });
+        let wire = Arc::new(Wire::new(&tuned, config.timeout));
         let (read, write) = stream.into_split();
         let mut tasks = JoinSet::new();
         tasks.spawn(io::read(wire.clone(), read, rest));
@@ -174,28 +166,55 @@ impl fmt::Debug for Connection {
 }
 
 impl Wire {
+    pub(super) fn new(tuned: &Tuned, limit: Duration) -> Self {
+        Self {
+            out: Mutex::new(BytesMut::with_capacity(1 << 16)),
+            work: Notify::new(),
+            room: Notify::new(),
+            channels: Mutex::new(Channels {
+                open: BTreeMap::new(),
+                used: BTreeSet::new(),
+                max: tuned.channel_max,
+            }),
+            ended: watch::Sender::new(None),
+            blocked: Mutex::new(None),
+            frame_max: tuned.frame_max,
+            heartbeat: tuned.heartbeat,
+            written: AtomicU64::new(0),
+            limit,
+        }
+    }
+
     /// Writes something whole into what is to be sent.
     pub(crate) fn send(&self, fill: impl FnOnce(&mut BytesMut)) {
         fill(&mut self.out.lock());
         self.work.notify_one();
     }
 
-    /// Waits until there is room for more to be sent.
+    /// Waits until there is room for more to be sent, as long as the socket takes something within each limit.
     pub(crate) async fn room(&self) -> Result<()> {
-        let enough = async {
-            loop {
-                // Asked for before the look, so that what is written meanwhile is not missed.
-                let room = self.room.notified();
-                self.check()?;
-                if self.out.lock().len() < OUT_BYTES_MAX {
-                    return Ok(());
-                }
-                room.await;
+        let mut written = self.written.load(Ordering::Relaxed);
+        loop {
+            if let Ok(enough) = timeout(self.limit, self.enough()).await {
+                return enough;
             }
-        };
-        timeout(self.limit, enough)
-            .await
-            .map_err(|_| error::late("sending"))?
+            let now = self.written.load(Ordering::Relaxed);
+            if std::mem::replace(&mut written, now) == now {
+                return Err(error::late("sending"));
+            }
+        }
+    }
+
+    async fn enough(&self) -> Result<()> {
+        loop {
+            // Asked for before the look, so that what is written meanwhile is not missed.
+            let room = self.room.notified();
+            self.check()?;
+            if self.out.lock().len() < OUT_BYTES_MAX {
+                return Ok(());
+            }
+            room.await;
+        }
     }
 
     /// Why it ended, if it did.
@@ -229,6 +248,12 @@ impl Wire {
 }
 
 impl Slot {
+    /// Who waits for the answer that has come.
+    pub(super) fn next_reply(&mut self) -> Option<oneshot::Sender<Result<Bytes>>> {
+        self.answered += 1;
+        self.replies.pop_front()
+    }
+
     pub(super) fn end(self, why: &Error) {
         for reply in self.replies {
             // Who no longer waits need not know.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{Error as IoError, ErrorKind as IoKind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +14,7 @@ use trunkline_core::{Error, Result};
 use super::codec::{
     self, FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FRAME_OVERHEAD, Fields, Frame,
 };
-use super::connection::{Delivered, OUT_BYTES_MAX, Wire};
+use super::connection::{Delivered, OUT_BYTES_MAX, Slot, Wire};
 use super::method;
 use crate::error;
 
@@ -35,8 +36,17 @@ pub(super) async fn write(wire: Arc<Wire>, mut socket: OwnedWriteHalf) {
         }
         std::mem::swap(&mut batch, &mut *wire.out.lock());
         wire.room.notify_waiters();
-        if let Err(error) = socket.write_all(&batch).await {
-            wire.end(error::lost(error));
+        let mut rest = &*batch;
+        while !rest.is_empty() {
+            match socket.write_buf(&mut rest).await {
+                Ok(0) => wire.end(error::lost(IoKind::WriteZero.into())),
+                Ok(count) => {
+                    wire.written.fetch_add(count as u64, Ordering::Relaxed);
+                    continue;
+                }
+                Err(error) => wire.end(error::lost(error)),
+            }
+            break;
         }
         batch.clear();
         if batch.capacity() > 2 * OUT_BYTES_MAX {
@@ -206,7 +216,7 @@ impl Reader {
             _ => {
                 let mut channels = self.wire.channels.lock();
                 let slot = channels.open.get_mut(&channel);
-                let reply = slot.and_then(|slot| slot.replies.pop_front());
+                let reply = slot.and_then(Slot::next_reply);
                 drop(channels);
                 if let Some(reply) = reply {
                     drop(reply.send(Ok(fields.0)));

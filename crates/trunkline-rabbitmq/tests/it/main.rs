@@ -10,6 +10,7 @@
 )]
 
 mod alarm;
+mod declaring;
 mod foreign;
 mod refused;
 mod topology;

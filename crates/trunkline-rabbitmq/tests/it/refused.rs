@@ -47,7 +47,7 @@ async fn nobody_there_is_unavailable() {
     assert_eq!(error.code(), "rabbitmq_unreachable");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_queue_ends_its_subscription_and_comes_back_with_the_next() {
     let server = Server::shared();
     let rabbit = crate::open(&server.url(), "prefix=deleted.").await;

@@ -36,7 +36,7 @@ queues:
         routing_key: payment.*
 ";
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_is_planned_and_applied_once_and_a_conflict_is_left_as_it_is() {
     let server = Server::shared();
     server.control(&["add_vhost", "topology"]);
