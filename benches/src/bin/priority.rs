@@ -225,7 +225,7 @@ struct Worker {
 
 impl Handler for Worker {
     fn handle<'a>(&'a self, batch: &'a [Envelope], _: u32) -> BoxFuture<'a, Vec<Outcome>> {
-        async {
+        async move {
             let mut outcomes = Vec::new();
             for event in batch {
                 let high = event.topic.ends_with(".high");
