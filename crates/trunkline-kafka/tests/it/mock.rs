@@ -86,7 +86,12 @@ async fn one_event_that_is_too_large_for_a_broker_does_not_refuse_its_whole_batc
 
 #[tokio::test]
 async fn a_producer_whose_queue_is_full_is_waited_for() {
-    let (_mock, kafka) = cluster("").await;
+    let (mock, kafka) = cluster("").await;
+    // Slow enough that 64 MiB are waiting before much has left.
+    for broker in 1..=3 {
+        let trip = Duration::from_millis(100);
+        mock.broker_round_trip_time(broker, trip).unwrap();
+    }
     let large = |n: usize| event("t", "k", &format!("k/{n}"), vec![b'x'; 1_000_000]);
     let batch: Vec<_> = (0..80).map(large).collect();
     kafka.publish(&batch).await.expect("it is taken bit by bit");
