@@ -1,13 +1,21 @@
 //! Trunkline's transport against the bare client, over the same server: publish, and consume with ack.
 //!
-//! `kafka [--messages 100000] [--window 1000] [--rounds 5] [--bytes 300]`
+//! `kafka [--messages 100000] [--window 1000] [--rounds 5] [--bytes 300] [--linger-us 200]`
 //!
-//! Both send the same records, with the same headers and settings, `window` of them at a time, and both have each
-//! message on its own when they acknowledge it. Rounds alternate; CPU is this process's, not the server's.
+//! Both send the same records to the same four partitions, with the same nine headers and the same settings
+//! (idempotent, `acks=all`), `window` of them at a time, and wait until each is confirmed. The bare client's texts are
+//! made before the time is taken; what it hands to its library is made within. Both read ahead as much and have each
+//! message on its own, with its headers, when they acknowledge it; the bare client does not read what the headers say.
+//! Its positions are committed as often. Rounds alternate; CPU is this process's, not the server's.
+//!
+//! To profile, `--side bare|trunkline` leaves the other side out, and each round publishes and consumes as often as
+//! `--publishes 1` and `--consumes 1` say.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::future::OptionFuture;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
@@ -151,6 +159,7 @@ async fn consume_bare(brokers: &str, full: &str, group: &str, size: Size) -> Fig
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "100")
         .set("fetch.wait.max.ms", "100")
+        .set("fetch.queue.backoff.ms", "20")
         .set("queued.max.messages.kbytes", "16384")
         .create()
         .expect("a consumer");
@@ -174,10 +183,43 @@ async fn consume_bare(brokers: &str, full: &str, group: &str, size: Size) -> Fig
     figures(&span.expect("something came"), size.messages)
 }
 
+/// One round: each side in turn, the bare one first or last; what is left out has no figures.
+async fn turns(
+    sides: Sides,
+    bare_first: bool,
+    bare: impl Future<Output = Figures>,
+    trunkline: impl Future<Output = Figures>,
+) -> (Figures, Figures) {
+    let bare = sides.bare.then_some(bare);
+    let trunkline = sides.trunkline.then_some(trunkline);
+    let (bare, trunkline) = if bare_first {
+        let bare = OptionFuture::from(bare).await;
+        (bare, OptionFuture::from(trunkline).await)
+    } else {
+        let trunkline = OptionFuture::from(trunkline).await;
+        (OptionFuture::from(bare).await, trunkline)
+    };
+    (bare.unwrap_or(NONE), trunkline.unwrap_or(NONE))
+}
+
+#[derive(Clone, Copy)]
+struct Sides {
+    bare: bool,
+    trunkline: bool,
+}
+
+const NONE: Figures = Figures {
+    rate: f64::NAN,
+    cpu: f64::NAN,
+};
+
 fn report(what: &str, size: Size, rounds: &[(Figures, Figures)]) {
     let middle = |pick: fn(&(Figures, Figures)) -> f64| {
         let mut all: Vec<f64> = rounds.iter().map(pick).collect();
         median(&mut all)
+    };
+    let each = |pick: fn(&(Figures, Figures)) -> f64| -> Vec<f64> {
+        rounds.iter().map(|round| rounded(pick(round), 2)).collect()
     };
     let line = json!({
         "what": what,
@@ -187,11 +229,27 @@ fn report(what: &str, size: Size, rounds: &[(Figures, Figures)]) {
         "bare_per_s": rounded(middle(|round| round.0.rate), 0),
         "trunkline_per_s": rounded(middle(|round| round.1.rate), 0),
         "throughput_ratio": rounded(middle(|round| round.1.rate / round.0.rate), 2),
+        "throughput_ratios": each(|round| round.1.rate / round.0.rate),
         "bare_cpu_s_per_100k": rounded(middle(|round| round.0.cpu), 3),
         "trunkline_cpu_s_per_100k": rounded(middle(|round| round.1.cpu), 3),
         "cpu_ratio": rounded(middle(|round| round.1.cpu / round.0.cpu), 2),
+        "cpu_ratios": each(|round| round.1.cpu / round.0.cpu),
     });
     println!("{line}");
+}
+
+fn bare_producer(brokers: &str, linger: Duration) -> FutureProducer {
+    ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random")
+        .set("linger.ms", (linger.as_secs_f64() * 1e3).to_string())
+        .create()
+        .expect("a producer")
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[tokio::main]
@@ -205,6 +263,11 @@ async fn main() {
         window,
         bytes: number("bytes", 300),
     };
+    let side = args.text("side", "both");
+    let sides = Sides {
+        bare: side != "trunkline",
+        trunkline: side != "bare",
+    };
     let server = tokio::task::spawn_blocking(Server::start)
         .await
         .expect("a server");
@@ -213,21 +276,17 @@ async fn main() {
         let prefix = format!("round-{round}.");
         let full = format!("{prefix}{TOPIC}");
         let url = format!("{}?prefix={prefix}", server.url());
-        let config = KafkaConfig::from_url(&url).expect("a configuration");
-        let linger = format!("0.{:03}", config.linger.as_micros());
+        let mut config = KafkaConfig::from_url(&url).expect("a configuration");
+        let linger = args.number("linger-us", micros(config.linger));
+        config.linger = Duration::from_micros(linger);
+        let brokers = server.brokers();
+        let producer = bare_producer(&brokers, config.linger);
         let kafka: Arc<dyn Transport> =
             Arc::new(connect(config, Env::system()).await.expect("it connects"));
         kafka
             .declare(&[topic(TOPIC, PARTITIONS)])
             .await
             .expect("a topic");
-        let producer: FutureProducer = ClientConfig::new()
-            .set("bootstrap.servers", server.brokers())
-            .set("enable.idempotence", "true")
-            .set("partitioner", "murmur2_random")
-            .set("linger.ms", linger)
-            .create()
-            .expect("a producer");
         // Connections and the first batches are not what is measured.
         let warm = Size {
             messages: 2 * size.window,
@@ -235,23 +294,18 @@ async fn main() {
         };
         publish_trunkline(&*kafka, warm).await;
         publish_bare(&producer, &full, warm).await;
-        let (bare, trunkline) = if round % 2 == 0 {
-            let bare = publish_bare(&producer, &full, size).await;
-            (bare, publish_trunkline(&*kafka, size).await)
-        } else {
-            let trunkline = publish_trunkline(&*kafka, size).await;
-            (publish_bare(&producer, &full, size).await, trunkline)
-        };
-        publishing.push((bare, trunkline));
-        let brokers = server.brokers();
-        let (bare, trunkline) = if round % 2 == 0 {
-            let bare = consume_bare(&brokers, &full, "bare", size).await;
-            (bare, consume_trunkline(&*kafka, "ours", size).await)
-        } else {
-            let trunkline = consume_trunkline(&*kafka, "ours", size).await;
-            (consume_bare(&brokers, &full, "bare", size).await, trunkline)
-        };
-        consuming.push((bare, trunkline));
+        for turn in 0..number("publishes", 1) {
+            let bare = publish_bare(&producer, &full, size);
+            let trunkline = publish_trunkline(&*kafka, size);
+            publishing.push(turns(sides, (round + turn) % 2 == 0, bare, trunkline).await);
+        }
+        for turn in 0..number("consumes", 1) {
+            let group = format!("ours-{turn}");
+            let trunkline = consume_trunkline(&*kafka, &group, size);
+            let group = format!("bare-{turn}");
+            let bare = consume_bare(&brokers, &full, &group, size);
+            consuming.push(turns(sides, (round + turn) % 2 == 0, bare, trunkline).await);
+        }
         kafka.close().await.expect("it closes");
     }
     report("publish", size, &publishing);

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::dialect::{
-    Arrival, CLOUD_EVENTS, Draft, Rule, Slot, attribute_text, is_attribute_name, slot_text,
+    Arrival, CLOUD_EVENTS, Draft, Rule, Slot, Value, attribute_text, is_attribute_name, slot_value,
 };
 use crate::{Envelope, Error, Result};
 
@@ -40,24 +40,40 @@ pub const STRUCTURED: &str = "application/cloudevents+json";
 /// Every value is a text, as binary mode has it: an extension that was a number or a truth value
 /// comes back as a text. [`Dialect`](crate::Dialect) takes that for no change.
 pub fn attributes(event: &Envelope) -> Vec<(ByteString, ByteString)> {
-    let mut written = Vec::with_capacity(14 + event.extensions.len());
-    for field in CLOUD_EVENTS
-        .fields
-        .iter()
-        .filter(|field| field.slot != Slot::ContentType)
-    {
-        if let Some(value) = slot_text(field.slot, field.rule, event) {
-            written.push((ByteString::from_static(field.name), value));
-        }
+    let mut written = Vec::with_capacity(CLOUD_EVENTS.fields.len() + event.extensions.len());
+    for (name, value) in fields(event) {
+        written.push((ByteString::from_static(name), value.into_text()));
     }
-    let own = written.len();
-    for (name, value) in &event.extensions {
-        let taken = written.iter().take(own).any(|(given, _)| given == name);
-        if is_attribute_name(name) && !taken {
-            written.push((name.clone(), attribute_text(value)));
-        }
+    for (name, value) in extensions(event) {
+        written.push((name.clone(), attribute_text(value)));
     }
     written
+}
+
+/// The same attributes in the same order, told to `tell` one by one: for those who copy them anyway.
+pub fn each_attribute(event: &Envelope, mut tell: impl FnMut(&str, &str)) {
+    for (name, value) in fields(event) {
+        value.with_text(|text| tell(name, text));
+    }
+    for (name, value) in extensions(event) {
+        tell(name, &attribute_text(value));
+    }
+}
+
+/// The attributes that every event may have.
+fn fields(event: &Envelope) -> impl Iterator<Item = (&'static str, Value<'_>)> {
+    let fields = CLOUD_EVENTS.fields.iter();
+    let fields = fields.filter(|field| field.slot != Slot::ContentType);
+    fields.filter_map(|field| Some((field.name, slot_value(field.slot, field.rule, event)?)))
+}
+
+/// The others that can be attributes, and are not one of those.
+fn extensions(event: &Envelope) -> impl Iterator<Item = &(ByteString, ByteString)> {
+    let others = event.extensions.iter();
+    others.filter(|(name, _)| {
+        let taken = || fields(event).any(|(given, _)| *given == **name);
+        is_attribute_name(name) && !taken()
+    })
 }
 
 /// Reads an event in binary mode from its attributes, without their prefix, and its body.
@@ -71,39 +87,55 @@ pub fn read<N: AsRef<str>, V: AsRef<str>>(
     body: Bytes,
     arrival: &Arrival,
 ) -> Result<Envelope> {
+    let attributes = attributes.into_iter();
+    let texts = attributes.map(|(name, value)| (name, ByteString::from(value.as_ref())));
+    read_texts(texts, content_type.map(ByteString::from), body, arrival)
+}
+
+/// Reads an event whose attributes' texts are at hand: they are moved, not copied.
+pub(crate) fn read_texts<N: AsRef<str>>(
+    attributes: impl Iterator<Item = (N, ByteString)>,
+    content_type: Option<ByteString>,
+    body: Bytes,
+    arrival: &Arrival,
+) -> Result<Envelope> {
     let mut draft = Draft::new(arrival);
-    let mut names = BTreeSet::new();
+    let mut seen = [false; CLOUD_EVENTS.fields.len()];
+    let mut others = BTreeSet::new();
     for (name, value) in attributes {
-        let (name, value) = (name.as_ref(), value.as_ref());
+        let name = name.as_ref();
         if !is_attribute_name(name) {
             return Err(invalid(name, "a name of lower-case letters and digits"));
         }
-        if !names.insert(name.to_owned()) {
+        let mut fields = CLOUD_EVENTS.fields.iter().zip(&mut seen);
+        let (field, is_first) = match fields.find(|(field, _)| field.name == name) {
+            Some((field, seen)) => (Some(field), !std::mem::replace(seen, true)),
+            None => (None, others.insert(name.to_owned())),
+        };
+        if !is_first {
             return Err(invalid(name, "one attribute of this name").with("found", "two"));
         }
-        let field = CLOUD_EVENTS.fields.iter().find(|field| field.name == name);
-        let taken = field.map(|field| (field.rule, draft.take(field.slot, value.into())));
-        match taken {
-            Some((_, Ok(()))) => {}
-            Some((Rule::Required | Rule::Known | Rule::Read, Err(expected))) => {
-                return Err(invalid(name, expected).with("found", value));
-            }
-            // No attribute of ours, or one of somebody else's by the same name.
-            None | Some((Rule::Ours, Err(_))) => {
-                let value = serde_json::Value::from(value).to_string();
-                draft.envelope.extensions.push((name.into(), value.into()));
-            }
-        }
+        let refused = match field {
+            Some(field) => match draft.take(field.slot, value) {
+                Ok(()) => continue,
+                Err((expected, value)) if field.rule != Rule::Ours => {
+                    return Err(invalid(name, expected).with("found", value));
+                }
+                Err((_, value)) => value,
+            },
+            None => value,
+        };
+        // No attribute of ours, or one of somebody else's by the same name.
+        let value = serde_json::Value::from(&*refused).to_string();
+        draft.envelope.extensions.push((name.into(), value.into()));
     }
-    let mut required = CLOUD_EVENTS
-        .fields
-        .iter()
-        .filter(|field| field.rule == Rule::Required);
-    if let Some(field) = required.find(|field| !names.contains(field.name)) {
+    let mut fields = CLOUD_EVENTS.fields.iter().zip(seen);
+    let missing = fields.find(|(field, seen)| field.rule == Rule::Required && !seen);
+    if let Some((field, _)) = missing {
         return Err(invalid(field.name, "a text").with("found", "nothing"));
     }
     if let Some(content_type) = content_type {
-        draft.envelope.content_type = content_type.into();
+        draft.envelope.content_type = content_type;
     }
     draft.envelope.data = body;
     Ok(draft.finish())

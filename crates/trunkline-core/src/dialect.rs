@@ -20,6 +20,7 @@ mod form;
 mod json;
 mod read;
 mod seconds;
+mod value;
 mod write;
 
 use std::fmt;
@@ -32,7 +33,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::draft::{Draft, is_attribute_name};
 pub(crate) use self::form::{CLOUD_EVENTS, Rule, Slot};
-pub(crate) use self::write::{attribute_text, value as slot_text};
+pub(crate) use self::value::{Value, value as slot_value};
+pub(crate) use self::write::attribute_text;
 use crate::{Envelope, Error, Result};
 
 /// A form in which an event is written as JSON.

@@ -24,7 +24,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::cloudevents::{STRUCTURED, attributes, read};
+use crate::cloudevents::{STRUCTURED, attributes, read_texts};
 use crate::{Arrival, Dialect, Envelope, Error, Result};
 
 /// In which form events stand on the wire.
@@ -95,7 +95,8 @@ impl Form {
             .iter()
             .any(|(name, _)| name == "specversion")
         {
-            read(message.attributes, content_type, message.body, arrival)?
+            let attributes = message.attributes.into_iter();
+            read_texts(attributes, message.content_type, message.body, arrival)?
         } else {
             let dialect = match self {
                 Self::Binary => Dialect::CloudEvents,

@@ -17,11 +17,17 @@ use self::writer::{Batch, Ticket, Writer};
 use crate::client::{Faults, blocking};
 use crate::config::KafkaConfig;
 use crate::error;
-use crate::topics::Topics;
+use crate::topics::{Topic, Topics};
 use crate::wire::{self, Record};
 
 /// How long a purged producer may take to say of each event that it was given up.
 const PURGE_MAX: Duration = Duration::from_secs(2);
+
+/// How many records are made before they are handed to the producer at once.
+///
+/// The client library waits for more only as long as [`KafkaConfig::linger`]: what comes slower leaves in more
+/// requests, and while five of a partition are out its thread turns in circles, as long as more is waiting.
+const READY_MAX: usize = 1_024;
 
 /// The idempotent producer, and its successor when it had to be given up.
 pub(crate) struct Publisher {
@@ -119,16 +125,13 @@ impl Publisher {
         let batch = Arc::new(Batch::new(events.len()));
         let mut refusal = None;
         let mut sent = 0;
-        let mut scratch = String::new();
-        for event in events {
-            if let Err(error) = self
-                .send_one(writer, event, (&batch, sent, until), &mut scratch)
-                .await
-            {
-                refusal = Some(error);
+        for some in events.chunks(READY_MAX) {
+            let (ready, refused) = self.make_ready(some).await;
+            let handed_over = self.hand_over(writer, ready, (&batch, &mut sent, until));
+            refusal = handed_over.await.err().or(refused);
+            if refusal.is_some() {
                 break;
             }
-            sent += 1;
         }
         batch.settled(events.len() - sent);
         if timeout_at(until, batch.wait()).await.is_err() {
@@ -158,57 +161,95 @@ impl Publisher {
         })
     }
 
-    /// Hands an event to the producer; waits while its queue is full.
-    async fn send_one(
+    /// The records of some events, up to the first that can never be sent.
+    async fn make_ready<'a>(&self, events: &'a [Envelope]) -> (Vec<Ready<'a>>, Option<Error>) {
+        let mut all: Vec<Ready<'a>> = Vec::with_capacity(events.len());
+        let mut scratch = String::new();
+        for event in events {
+            let same = all.last().filter(|last| last.event.topic == event.topic);
+            let topic = match same {
+                Some(last) => Ok(last.topic.clone()),
+                None => self.topics.find(&event.topic).await,
+            };
+            let record = topic.and_then(|topic| {
+                let record = wire::write(self.config.form, event, &mut scratch)?;
+                if record.bytes > self.config.event_bytes_max {
+                    return Err(too_large(event, Some(record.bytes), &self.config));
+                }
+                Ok((topic, record))
+            });
+            match record {
+                Ok((topic, record)) => all.push(Ready {
+                    event,
+                    topic,
+                    record,
+                }),
+                Err(error) => return (all, Some(error)),
+            }
+        }
+        (all, None)
+    }
+
+    /// Hands records to the producer; waits while its queue is full.
+    async fn hand_over(
         &self,
         writer: &Arc<Writer>,
-        event: &Envelope,
-        (batch, index, until): (&Arc<Batch>, usize, Instant),
-        scratch: &mut String,
+        all: Vec<Ready<'_>>,
+        (batch, sent, until): (&Arc<Batch>, &mut usize, Instant),
     ) -> Result<()> {
-        let topic = self.topics.find(&event.topic).await?;
-        let mut record = wire::write(self.config.form, event, scratch)?;
-        if record.bytes > self.config.event_bytes_max {
-            return Err(too_large(event, Some(record.bytes), &self.config));
-        }
-        loop {
-            let ticket = Ticket {
-                batch: batch.clone(),
-                index,
-            };
-            let key = event.key.as_ref().map(|key| &key.as_bytes()[..]);
-            let Record {
-                headers,
-                body,
-                bytes,
-            } = record;
-            let mut next = BaseRecord::with_opaque_to(&topic.full, Box::new(ticket))
-                .payload(&body[..])
-                .headers(headers);
-            next.key = key;
-            // Taken before it is tried, so that room made meanwhile is not missed.
-            let room = writer.room.notified();
-            let headers = match writer.producer().send(next) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => back.headers,
-                Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), _)) => {
-                    return Err(too_large(event, Some(bytes), &self.config));
+        for mut ready in all {
+            while let Some(full) = self.try_send(writer, ready, batch, *sent)? {
+                ready = full;
+                if Instant::now() >= until {
+                    let full = "the producer's queue stayed full for the whole limit";
+                    return Err(error::of_code(full, Code::QueueFull));
                 }
-                Err((error, _)) => {
-                    self.retire(writer);
-                    return Err(error::kafka("the event could not be sent", error));
-                }
-            };
-            if timeout_at(until, room).await.is_err() {
-                let full = "the producer's queue stayed full for the whole limit";
-                return Err(error::of_code(full, Code::QueueFull));
+                writer.room(until).await;
             }
-            record = Record {
-                headers: headers.unwrap_or_default(),
-                body,
-                bytes,
-            };
+            *sent += 1;
         }
+        Ok(())
+    }
+
+    /// Hands a record to the producer; it comes back where its queue is full.
+    fn try_send<'a>(
+        &self,
+        writer: &Arc<Writer>,
+        ready: Ready<'a>,
+        batch: &Arc<Batch>,
+        index: usize,
+    ) -> Result<Option<Ready<'a>>> {
+        let Ready {
+            event,
+            topic,
+            record,
+        } = ready;
+        let ticket = Ticket {
+            batch: batch.clone(),
+            index,
+        };
+        let mut next = BaseRecord::with_opaque_to(&topic.full, Box::new(ticket))
+            .payload(&record.body[..])
+            .headers(record.headers);
+        next.key = event.key.as_ref().map(|key| &key.as_bytes()[..]);
+        let headers = match writer.producer().send(next) {
+            Ok(()) => return Ok(None),
+            Err((KafkaError::MessageProduction(Code::QueueFull), back)) => back.headers,
+            Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), _)) => {
+                return Err(too_large(event, Some(record.bytes), &self.config));
+            }
+            Err((error, _)) => {
+                self.retire(writer);
+                return Err(error::kafka("the event could not be sent", error));
+            }
+        };
+        let headers = headers.unwrap_or_default();
+        let record = Record { headers, ..record };
+        Ok(Some(Ready {
+            event,
+            topic,
+            record,
+        }))
     }
 
     fn failed(&self, writer: &Arc<Writer>, event: Option<&Envelope>, code: Code) -> Error {
@@ -244,6 +285,13 @@ impl Publisher {
             }
         }
     }
+}
+
+/// An event's record, ready to be handed to the producer.
+struct Ready<'a> {
+    event: &'a Envelope,
+    topic: Arc<Topic>,
+    record: Record,
 }
 
 /// Why a part of a batch was not sent, and how much of it was handed to the producer at all.

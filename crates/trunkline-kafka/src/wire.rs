@@ -11,7 +11,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
 use trunkline_bus::unreadable;
-use trunkline_core::{Arrival, Env, Envelope, Error, Form, Message, Result, Timestamp};
+use trunkline_core::{
+    Arrival, Env, Envelope, Error, Form, Message, Result, Timestamp, cloudevents,
+};
 
 const PREFIX: &str = "ce_";
 const CONTENT_TYPE: &str = "content-type";
@@ -32,34 +34,68 @@ pub(crate) struct Record {
 
 /// Writes an event. `scratch` is for the names of headers.
 pub(crate) fn write(form: Form, event: &Envelope, scratch: &mut String) -> Result<Record> {
-    let message = form.write(event)?;
-    let key_bytes = event.key.as_ref().map_or(0, |key| key.len());
-    let mut bytes = FRAME_BYTES + key_bytes + message.body.len();
-    let mut headers = OwnedHeaders::new_with_capacity(message.attributes.len() + 2);
-    let mut put = |headers: OwnedHeaders, name: &str, value: &ByteString| {
-        bytes += HEADER_BYTES + name.len() + value.len();
-        headers.insert(Header {
-            key: name,
-            value: Some(&value.as_bytes()[..]),
-        })
+    let mut headers = Writing::new(event);
+    let body = match form {
+        Form::Binary => {
+            headers.put(CONTENT_TYPE, &event.content_type);
+            scratch.clear();
+            scratch.push_str(PREFIX);
+            cloudevents::each_attribute(event, |name, value| {
+                scratch.truncate(PREFIX.len());
+                scratch.push_str(name);
+                headers.put(scratch, value);
+            });
+            if let Some(trace) = event.trace {
+                headers.put(TRACE, &trace.to_string());
+            }
+            event.data.clone()
+        }
+        Form::Structured(_) => {
+            let message = form.write(event)?;
+            if let Some(content_type) = &message.content_type {
+                headers.put(CONTENT_TYPE, content_type);
+            }
+            if let Some(trace) = &message.traceparent {
+                headers.put(TRACE, trace);
+            }
+            message.body
+        }
     };
-    if let Some(content_type) = &message.content_type {
-        headers = put(headers, CONTENT_TYPE, content_type);
-    }
-    for (name, value) in &message.attributes {
-        scratch.clear();
-        scratch.push_str(PREFIX);
-        scratch.push_str(name);
-        headers = put(headers, scratch, value);
-    }
-    if let Some(trace) = &message.traceparent {
-        headers = put(headers, TRACE, trace);
-    }
+    let key_bytes = event.key.as_ref().map_or(0, |key| key.len());
     Ok(Record {
-        headers,
-        body: message.body,
-        bytes,
+        headers: headers.headers.unwrap_or_default(),
+        bytes: FRAME_BYTES + key_bytes + body.len() + headers.bytes,
+        body,
     })
+}
+
+/// Headers that are being written; the client library keeps a copy of each.
+struct Writing {
+    /// Always there between two headers.
+    headers: Option<OwnedHeaders>,
+    bytes: usize,
+}
+
+impl Writing {
+    fn new(event: &Envelope) -> Self {
+        // More than these are rare: the library makes room then.
+        const USUAL: usize = 14;
+        Self {
+            headers: Some(OwnedHeaders::new_with_capacity(
+                USUAL + event.extensions.len(),
+            )),
+            bytes: 0,
+        }
+    }
+
+    fn put(&mut self, name: &str, value: &str) {
+        self.bytes += HEADER_BYTES + name.len() + value.len();
+        let header = Header {
+            key: name,
+            value: Some(value),
+        };
+        self.headers = self.headers.take().map(|headers| headers.insert(header));
+    }
 }
 
 /// Reads a record. One that is no event comes as an envelope around its value, with the reason.

@@ -59,8 +59,11 @@ fn mistakes_name_the_attribute() {
     }
     let error = read(good.into_iter().take(3), None, Bytes::new(), &arrival()).unwrap_err();
     assert!(error.to_string().contains("field: type"), "{error}");
-    let twice = good.into_iter().chain([("id", "2")]);
-    assert!(read(twice, None, Bytes::new(), &arrival()).is_err());
+    for twice in [[("id", "1"), ("id", "1")], [("x", "1"), ("x", "2")]] {
+        let twice = good.into_iter().skip(2).chain(twice);
+        let error = read(twice, None, Bytes::new(), &arrival()).unwrap_err();
+        assert!(error.to_string().contains("found: two"), "{error}");
+    }
     // Somebody else's priority is kept, and is none of ours.
     let event = with(("priority", "urgent")).unwrap();
     assert_eq!(event.priority, crate::Priority::Medium);
@@ -103,6 +106,9 @@ proptest! {
         let again = read(
             attributes(&event), Some(&event.content_type), event.data.clone(), &arrival()
         ).unwrap();
-        prop_assert_eq!(again, event);
+        prop_assert_eq!(&again, &event);
+        let mut told = Vec::new();
+        each_attribute(&event, |name, value| told.push((name.into(), value.into())));
+        prop_assert_eq!(told, attributes(&event));
     }
 }

@@ -46,20 +46,40 @@ impl Draft {
         }
     }
 
-    /// Takes a field's text; what was expected if it is not that.
-    pub(crate) fn take(&mut self, slot: Slot, text: ByteString) -> Result<(), &'static str> {
+    /// Takes a field's text; what was expected, and the text again, if it is not that.
+    pub(crate) fn take(
+        &mut self,
+        slot: Slot,
+        text: ByteString,
+    ) -> Result<(), (&'static str, ByteString)> {
         let envelope = &mut self.envelope;
         match slot {
-            Slot::SpecVersion if text == "1.0" => {}
-            Slot::SpecVersion => return Err("1.0"),
             Slot::Id | Slot::Type | Slot::Source if text.is_empty() => {
-                return Err("a text that is not empty");
+                return Err(("a text that is not empty", text));
             }
+            Slot::ContentType if text.is_empty() => return Err(("a media type", text)),
             Slot::Id => envelope.id = text,
             Slot::Type => envelope.event_type = text,
             Slot::Source => envelope.source = text,
+            Slot::Correlation => self.correlation = Some(text),
+            Slot::Causation => envelope.causation_id = Some(text),
+            Slot::User => envelope.user_id = Some(text),
+            Slot::Key => envelope.key = Some(text),
+            Slot::ContentType => envelope.content_type = text,
+            _ => {
+                return self.parse(slot, &text).map_err(|expected| (expected, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a field that is kept as what it means; what was expected if it means nothing.
+    fn parse(&mut self, slot: Slot, text: &str) -> Result<(), &'static str> {
+        let envelope = &mut self.envelope;
+        match slot {
+            Slot::SpecVersion if text != "1.0" => return Err("1.0"),
             Slot::Version => {
-                envelope.version = version(&text).ok_or("a version major.minor, such as 1.0")?;
+                envelope.version = version(text).ok_or("a version major.minor, such as 1.0")?;
             }
             Slot::Time => {
                 envelope.time = text
@@ -67,21 +87,17 @@ impl Draft {
                     .map_err(|_| "a time in RFC 3339, such as 2024-01-15T10:30:00Z")?;
             }
             Slot::Seconds => {
-                envelope.time = super::seconds::read(&text)
+                envelope.time = super::seconds::read(text)
                     .ok_or("a number of Unix seconds, such as 1234567890 (not milliseconds)")?;
             }
-            Slot::Correlation => self.correlation = Some(text),
-            Slot::Causation => envelope.causation_id = Some(text),
-            Slot::User => envelope.user_id = Some(text),
-            Slot::Key => envelope.key = Some(text),
-            Slot::TraceId => self.trace_id = trace_id(&text),
-            Slot::SpanId => self.span_id = span_id(&text),
+            Slot::TraceId => self.trace_id = trace_id(text),
+            Slot::SpanId => self.span_id = span_id(text),
             Slot::TraceParent => {
-                let trace = TraceContext::from_str(&text);
+                let trace = TraceContext::from_str(text);
                 envelope.trace = Some(trace.map_err(|_| "a traceparent of W3C Trace Context")?);
             }
             Slot::Kind => {
-                envelope.kind = match &*text {
+                envelope.kind = match text {
                     "domain" => Kind::Domain,
                     "integration" => Kind::Integration,
                     "command" => Kind::Command,
@@ -90,16 +106,15 @@ impl Draft {
                 }
             }
             Slot::Priority => {
-                envelope.priority = match &*text {
+                envelope.priority = match text {
                     "low" => Priority::Low,
                     "medium" => Priority::Medium,
                     "high" => Priority::High,
                     _ => return Err("low, medium or high"),
                 }
             }
-            Slot::ContentType if text.is_empty() => return Err("a media type"),
-            Slot::ContentType => envelope.content_type = text,
-            Slot::Data | Slot::DataBase64 | Slot::Metadata => {}
+            // What is a text is taken as it is; the data is the reader's.
+            _ => {}
         }
         Ok(())
     }

@@ -158,7 +158,10 @@ impl<'a> Reader<'a> {
             _ => json::text(value, self.whole),
         };
         let taken = match text {
-            Some(text) => self.draft.take(field.slot, text),
+            Some(text) => {
+                let taken = self.draft.take(field.slot, text);
+                taken.map_err(|(expected, _)| expected)
+            }
             None => Err(expected(field.slot)),
         };
         match taken {

@@ -11,7 +11,8 @@ use serde::de::IgnoredAny;
 use super::form::{Field, Form, Rule, Slot};
 use super::json::{self, Member};
 use super::read;
-use crate::{Envelope, Error, ErrorKind, Kind, Priority, Result};
+use super::value::value;
+use crate::{Envelope, Error, ErrorKind, Result};
 
 const NULL: &[u8] = b"null";
 
@@ -324,56 +325,10 @@ pub(crate) fn attribute_text(value: &str) -> ByteString {
 
 /// A field's value as JSON, if it has one that must be written.
 fn json_value(slot: Slot, rule: Rule, envelope: &Envelope) -> Option<String> {
-    let text = value(slot, rule, envelope)?;
+    let text = value(slot, rule, envelope)?.into_text();
     Some(if slot == Slot::Seconds {
         text.to_string()
     } else {
         json::quote(&text)
     })
-}
-
-/// A field's value as text, if it has one that must be written; what reading would assume without it
-/// need not be, where the field is [`Rule::Ours`].
-pub(crate) fn value(slot: Slot, rule: Rule, envelope: &Envelope) -> Option<ByteString> {
-    let unless = |assumed: bool| !(assumed && rule == Rule::Ours);
-    match slot {
-        Slot::SpecVersion => Some(ByteString::from_static("1.0")),
-        Slot::Id => Some(envelope.id.clone()),
-        Slot::Type => Some(envelope.event_type.clone()),
-        Slot::Version => Some(envelope.version.to_string().into()),
-        Slot::Time => Some(envelope.time.to_string().into()),
-        Slot::Seconds => Some(super::seconds::write(envelope.time).into()),
-        Slot::Source => Some(envelope.source.clone()),
-        Slot::Correlation => {
-            unless(envelope.correlation_id == envelope.id).then(|| envelope.correlation_id.clone())
-        }
-        Slot::Causation => envelope.causation_id.clone(),
-        Slot::TraceId => envelope
-            .trace
-            .map(|trace| format!("{:032x}", trace.trace_id).into()),
-        Slot::SpanId => envelope
-            .trace
-            .map(|trace| format!("{:016x}", trace.span_id).into()),
-        Slot::TraceParent => envelope.trace.map(|trace| trace.to_string().into()),
-        Slot::User => envelope.user_id.clone(),
-        Slot::Key => envelope.key.clone(),
-        Slot::Kind => unless(envelope.kind == Kind::Domain).then(|| {
-            ByteString::from_static(match envelope.kind {
-                Kind::Domain => "domain",
-                Kind::Integration => "integration",
-                Kind::Command => "command",
-                Kind::System => "system",
-            })
-        }),
-        Slot::Priority => unless(envelope.priority == Priority::Medium).then(|| {
-            ByteString::from_static(match envelope.priority {
-                Priority::Low => "low",
-                Priority::Medium => "medium",
-                Priority::High => "high",
-            })
-        }),
-        Slot::ContentType => unless(envelope.content_type == "application/json")
-            .then(|| envelope.content_type.clone()),
-        Slot::Data | Slot::DataBase64 | Slot::Metadata => None,
-    }
 }

@@ -1,7 +1,8 @@
 //! The producer, and what it tells of the events in it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
@@ -11,6 +12,7 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 use trunkline_core::Result;
 
 use crate::client::{Faults, log, writer_settings};
@@ -20,13 +22,23 @@ use crate::error;
 /// One producer. Its end blocks for a moment, so it has a thread of its own for that.
 pub(super) struct Writer {
     producer: Option<ThreadedProducer<WriterContext>>,
-    /// There may be room in its queue again.
-    pub(super) room: Arc<Notify>,
+    room: Arc<Room>,
+}
+
+/// How long a full queue is left alone at most. A confirmation is told a moment before its room is free.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Room in a producer's queue.
+#[derive(Default)]
+struct Room {
+    /// Somebody waits: every confirmation would have to wake nobody otherwise.
+    wanted: AtomicBool,
+    made: Notify,
 }
 
 impl Writer {
     pub(super) fn new(config: &KafkaConfig, faults: Arc<Faults>) -> Result<Self> {
-        let room = Arc::new(Notify::new());
+        let room = Arc::new(Room::default());
         let context = WriterContext {
             faults,
             room: room.clone(),
@@ -43,6 +55,16 @@ impl Writer {
         self.producer
             .as_ref()
             .expect("it is there until it is dropped")
+    }
+
+    /// Waits until there may be room in its queue again, no longer than `until`.
+    pub(super) async fn room(&self, until: Instant) {
+        // Taken before it is wanted, so that room made meanwhile is not missed.
+        let made = self.room.made.notified();
+        self.room.wanted.store(true, Ordering::SeqCst);
+        let until = until.min(Instant::now() + LOOK_AGAIN);
+        // Whichever comes first, it is tried again.
+        drop(timeout_at(until, made).await);
     }
 
     /// Nothing that waits in it is sent any more.
@@ -68,7 +90,7 @@ impl Drop for Writer {
 /// What a producer's callbacks work with.
 pub(super) struct WriterContext {
     faults: Arc<Faults>,
-    room: Arc<Notify>,
+    room: Arc<Room>,
 }
 
 impl ClientContext for WriterContext {
@@ -93,7 +115,10 @@ impl ProducerContext for WriterContext {
                 ticket.batch.failed(ticket.index, code);
             }
         }
-        self.room.notify_waiters();
+        if self.room.wanted.load(Ordering::SeqCst) {
+            self.room.wanted.store(false, Ordering::SeqCst);
+            self.room.made.notify_waiters();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Answer};
 use trunkline_bus::{Start, Transport as _};
 use trunkline_core::{Env, ErrorKind, Retry};
 use trunkline_kafka::{Kafka, KafkaConfig, connect};
-use trunkline_testkit::numbered;
+use trunkline_testkit::{event, numbered};
 
 use crate::support::{group, ids, spec, take};
 
@@ -82,6 +82,51 @@ async fn one_event_that_is_too_large_for_a_broker_does_not_refuse_its_whole_batc
         ids(&take(&mut *reader, 5).await),
         ["k/0", "k/1", "k/2", "k/3", "k/4"]
     );
+}
+
+#[tokio::test]
+async fn a_producer_whose_queue_is_full_is_waited_for() {
+    let (mock, kafka) = cluster("").await;
+    // Slow enough that 64 MiB are waiting before much has left.
+    for broker in 1..=3 {
+        let trip = Duration::from_millis(100);
+        mock.broker_round_trip_time(broker, trip).unwrap();
+    }
+    let large = |n: usize| event("t", "k", &format!("k/{n}"), vec![b'x'; 1_000_000]);
+    let batch: Vec<_> = (0..80).map(large).collect();
+    kafka.publish(&batch).await.expect("it is taken bit by bit");
+    let mut reader = kafka
+        .subscribe(&spec("t", None, Start::Earliest))
+        .await
+        .unwrap();
+    // The mock keeps the last of them.
+    let mut kept = take(&mut *reader, 1).await;
+    while kept.last().unwrap().envelope.id != "k/79" {
+        kept.extend(take(&mut *reader, 1).await);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_many_events_keeps_order_and_topics_and_ends_at_its_first_mistake() {
+    let (mock, kafka) = cluster("event_bytes_max=5000").await;
+    mock.create_topic("u", 1, 3).unwrap();
+    let mut many: Vec<_> = (0..700)
+        .map(|n| numbered(if n % 3 == 0 { "u" } else { "t" }, "k", n))
+        .collect();
+    many[600].data = vec![b'x'; 6_000].into();
+    let refused = kafka.publish(&many).await.unwrap_err();
+    assert_eq!(
+        (refused.accepted, refused.error.kind()),
+        (600, ErrorKind::TooLarge)
+    );
+    for (topic, is_its) in [("u", true), ("t", false)] {
+        let numbers = (0..600).filter(|n| (n % 3 == 0) == is_its);
+        let expected: Vec<_> = numbers.map(|n| format!("k/{n}")).collect();
+        let spec = spec(topic, None, Start::Earliest);
+        let mut reader = kafka.subscribe(&spec).await.unwrap();
+        let got = ids(&take(&mut *reader, expected.len()).await);
+        assert_eq!(got, expected, "{topic}");
+    }
 }
 
 #[tokio::test]
