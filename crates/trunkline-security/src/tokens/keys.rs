@@ -51,11 +51,16 @@ struct Inner {
     folder: PathBuf,
     policy: TokenKeysPolicy,
     env: Env,
-    keys: ArcSwap<Vec<TokenKey>>,
+    loaded: ArcSwap<Loaded>,
 }
 
-/// The oldest first, and never none.
-#[derive(Clone)]
+/// What the folder held.
+struct Loaded {
+    /// The oldest first, and never none.
+    keys: Vec<TokenKey>,
+    public: KeySet,
+}
+
 struct TokenKey {
     begins: i64,
     signer: Signer,
@@ -77,7 +82,7 @@ impl TokenKeys {
             folder,
             policy,
             env,
-            keys: ArcSwap::from_pointee(found),
+            loaded: ArcSwap::from_pointee(Loaded::of(found)?),
         }));
         keys.tend()?;
         Ok(keys)
@@ -89,7 +94,7 @@ impl TokenKeys {
     /// As [`Secret::load_or_create`]; `Conflict` with 32 keys there already.
     pub fn rotate(&self) -> Result<Timestamp> {
         let inner = &*self.0;
-        if inner.keys.load().len() >= KEYS_MAX {
+        if inner.loaded.load().keys.len() >= KEYS_MAX {
             return Err(Error::conflict(
                 "token_keys_too_many",
                 "there are as many keys as a published set may have",
@@ -97,7 +102,7 @@ impl TokenKeys {
         }
         let begins = inner.env.after(inner.policy.publish_ahead);
         make(&inner.folder, begins.as_second(), &inner.env)?;
-        inner.keys.store(Arc::new(read(&inner.folder)?));
+        inner.load(read(&inner.folder)?)?;
         Ok(begins)
     }
 
@@ -114,7 +119,7 @@ impl TokenKeys {
         let now = inner.env.now().as_second();
         let gone = retired(&found, now);
         let newest = found.last().map_or(now, |key| key.begins);
-        inner.keys.store(Arc::new(found));
+        inner.load(found)?;
         if newest.saturating_add(seconds(inner.policy.rotate_every)) <= now {
             self.rotate()?;
         }
@@ -125,7 +130,7 @@ impl TokenKeys {
                     tracing::debug!(%error, begins, "a retired key was not removed");
                 }
             }
-            inner.keys.store(Arc::new(read(&inner.folder)?));
+            inner.load(read(&inner.folder)?)?;
         }
         Ok(())
     }
@@ -148,14 +153,12 @@ impl TokenKeys {
     /// The JWKS document that others verify with, for `/.well-known/jwks.json`. Readers may keep it for
     /// [`super::RemoteKeysPolicy::fresh_for`].
     pub fn jwks(&self) -> serde_json::Value {
-        let keys = self.0.keys.load();
-        let public: Vec<&Jwk> = keys.iter().filter_map(|key| key.signer.jwk()).collect();
-        serde_json::json!({ "keys": public })
+        document(&self.0.loaded.load().keys)
     }
 
     /// The public halves.
-    pub(crate) fn public(&self) -> Result<KeySet> {
-        KeySet::jwks(&self.jwks().to_string())
+    pub(crate) fn public(&self) -> KeySet {
+        self.0.loaded.load().public.clone()
     }
 
     pub(super) fn signer(&self, now: Timestamp) -> Result<Signer> {
@@ -172,13 +175,33 @@ impl TokenKeys {
     }
 
     fn current<T>(&self, now: Timestamp, get: impl FnOnce(&TokenKey) -> T) -> Result<T> {
-        let keys = self.0.keys.load();
+        let loaded = self.0.loaded.load();
+        let keys = &loaded.keys;
         let now = now.as_second();
         let begun = keys.iter().rev().find(|key| key.begins <= now);
         // With the clock set back nobody has begun: the oldest is the best known.
         let key = begun.or_else(|| keys.first());
         key.map(get).ok_or_else(|| no_key(&self.0.folder))
     }
+}
+
+impl Inner {
+    fn load(&self, keys: Vec<TokenKey>) -> Result<()> {
+        self.loaded.store(Arc::new(Loaded::of(keys)?));
+        Ok(())
+    }
+}
+
+impl Loaded {
+    fn of(keys: Vec<TokenKey>) -> Result<Self> {
+        let public = KeySet::jwks(&document(&keys).to_string())?;
+        Ok(Self { keys, public })
+    }
+}
+
+fn document(keys: &[TokenKey]) -> serde_json::Value {
+    let public: Vec<&Jwk> = keys.iter().filter_map(|key| key.signer.jwk()).collect();
+    serde_json::json!({ "keys": public })
 }
 
 /// Those that the next has replaced for longer than their tokens live.
@@ -246,7 +269,8 @@ fn no_key(folder: &Path) -> Error {
 
 impl fmt::Debug for TokenKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let begins: Vec<i64> = self.0.keys.load().iter().map(|key| key.begins).collect();
+        let loaded = self.0.loaded.load();
+        let begins: Vec<i64> = loaded.keys.iter().map(|key| key.begins).collect();
         f.debug_struct("TokenKeys")
             .field("folder", &self.0.folder)
             .field("begin", &begins)
