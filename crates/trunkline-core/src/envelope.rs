@@ -132,6 +132,14 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// The content type of data that is sealed: a JWE in flattened JSON (RFC 7516, 7.2.2).
+    pub const SEALED: &'static str = "application/jose+json";
+
+    /// Whether the data is sealed: nobody reads it without the key.
+    pub fn is_sealed(&self) -> bool {
+        self.content_type == Self::SEALED
+    }
+
     /// Whether the data is JSON: `application/json`, `text/json` or `…+json`, whatever its parameters.
     pub fn is_json(&self) -> bool {
         is_json(&self.content_type)

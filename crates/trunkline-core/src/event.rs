@@ -72,6 +72,12 @@ fn decode_data<T: EventData>(envelope: &Envelope) -> Result<T> {
                 .with("found", &envelope.event_type),
         );
     }
+    if envelope.is_sealed() {
+        return Err(
+            Error::invalid("event_sealed", "the event's data is encrypted and was not opened")
+                .with("type", T::TYPE),
+        );
+    }
     if !envelope.is_json() {
         return Err(
             Error::invalid("event_content_type", "the event's data is not JSON")

@@ -117,12 +117,17 @@ impl Claims {
 
     /// Checks that `sub` can travel in a header.
     pub(crate) fn check_subject(&self) -> Result<(), Error> {
-        let fits = (1..=SUBJECT_BYTES_MAX).contains(&self.sub.len());
-        if fits && self.sub.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(())
-        } else {
-            Err(malformed())
-        }
+        check_name(&self.sub)
+    }
+}
+
+/// Checks that a name can travel in a header.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let fits = (1..=SUBJECT_BYTES_MAX).contains(&name.len());
+    if fits && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err(malformed())
     }
 }
 

@@ -18,8 +18,16 @@ pub(crate) fn expired() -> Error {
     refused("token_expired", "the token is not valid at this time")
 }
 
-pub(crate) fn forged() -> Error {
-    refused("token_forged", "the token was not issued for this place")
+/// `why` is for the log and stays out of the answer.
+pub(crate) fn forged(why: &'static str) -> Error {
+    refused("token_forged", "the token was not issued for this place").with_source(why)
+}
+
+pub(crate) fn replayed() -> Error {
+    refused(
+        "token_replayed",
+        "the token was used before: this operation takes each token once",
+    )
 }
 
 fn refused(code: &'static str, message: &'static str) -> Error {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
 use trunkline_core::{Env, Error, Result};
 
 use crate::error::bad_key;
@@ -61,6 +62,24 @@ impl Secret {
         read(path)
     }
 
+    /// The secret that the file at `path` keeps.
+    ///
+    /// # Errors
+    /// As [`Secret::load_or_create`]; `Unavailable` where there is no such file.
+    pub fn load(path: &Path) -> Result<Self> {
+        read(path)
+    }
+
+    /// HMAC-SHA256 of `data`: only who has the secret can make it.
+    pub fn mac(&self, data: &[u8]) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let mut mac = [0; 32];
+        for (to, from) in mac.iter_mut().zip(hmac::sign(&key, data).as_ref()) {
+            *to = *from;
+        }
+        mac
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -98,10 +117,13 @@ fn read(path: &Path) -> Result<Secret> {
         return Err(corrupt());
     }
     let text = fs::read_to_string(path).map_err(|error| failed(path, "read", error))?;
-    let bytes = URL_SAFE_NO_PAD
-        .decode(text.trim_end())
-        .map_err(|_| corrupt())?;
-    Secret::new(bytes).map_err(|_| corrupt())
+    decode(&text).ok_or_else(corrupt)
+}
+
+/// A secret as text: base64url without padding.
+pub(crate) fn decode(text: &str) -> Option<Secret> {
+    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end()).ok()?;
+    Secret::new(bytes).ok()
 }
 
 /// Writes a file of its own beside `path` and gives it that name if nobody has taken it.

@@ -1,54 +1,36 @@
 //! Telling whose a token is.
 
 use std::fmt;
-use std::sync::Arc;
 
-use jsonwebtoken::jwk::{Jwk, JwkSet};
-use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
+use jsonwebtoken::Algorithm;
 use trunkline_core::{ByteString, Env, Result};
 
-use crate::error::{bad_key, expired, forged, malformed, missing};
-use crate::jwks::{check_modulus, verifies_rs256};
+use crate::error::{expired, forged, malformed, missing};
+use crate::keys::{self, KeySet};
 use crate::{Claims, Secret};
 
 /// How far the clocks of issuer and verifier may be apart.
-const LEEWAY_SECONDS: i64 = 30;
-/// The longest token that is looked at.
-const TOKEN_BYTES_MAX: usize = 8192;
-/// The most keys of a set; a larger set is refused.
-const KEYS_MAX: usize = 32;
+pub(crate) const LEEWAY_SECONDS: i64 = 30;
 
 /// Tells whose a token is. Cheap to clone.
 ///
 /// # Guarantees
 /// A key verifies its own algorithm and no other: `alg: none` and a token that was signed with HMAC under a
 /// public key are forged. A token that names a key (`kid`) is held against that key alone. `exp` is required;
-/// `exp` and `nbf` may be off by 30 s. Of a wrong token a caller learns its code and nothing else.
+/// `exp` and `nbf` may be off by 30 s. Of a wrong token a caller learns its code and nothing else; which check it
+/// was that failed is the error's source, for the log.
 #[derive(Clone)]
 pub struct Verifier {
-    keys: Arc<[Key]>,
+    keys: KeySet,
     issuer: Option<ByteString>,
     audience: Option<ByteString>,
     env: Env,
 }
 
-struct Key {
-    id: Option<String>,
-    algorithm: Algorithm,
-    key: DecodingKey,
-}
-
 impl Verifier {
     /// Verifies HMAC SHA-256.
     pub fn hs256(secret: &Secret, env: Env) -> Self {
-        Self::with_keys(
-            vec![Key {
-                id: None,
-                algorithm: Algorithm::HS256,
-                key: DecodingKey::from_secret(secret.bytes()),
-            }],
-            env,
-        )
+        Self::with_keys(KeySet::hs256(secret), env)
     }
 
     /// Verifies RS256 with a public key in PEM.
@@ -56,45 +38,37 @@ impl Verifier {
     /// # Errors
     /// `InvalidInput` for anything but a public RSA key of at least 2048 bits.
     pub fn rs256_pem(pem: &str, env: Env) -> Result<Self> {
-        let expected = "expected a public RSA key in PEM";
-        let key = DecodingKey::from_rsa_pem(pem.as_bytes())
-            .map_err(|error| bad_key(expected).with_source(error))?;
-        let public = Jwk::from_decoding_key(&key, Some(Algorithm::RS256))
-            .map_err(|error| bad_key(expected).with_source(error))?;
-        check_modulus(&public)?;
-        Ok(Self::with_keys(vec![rs256(None, key)], env))
+        Ok(Self::with_keys(KeySet::pem(pem, Algorithm::RS256)?, env))
     }
 
-    /// Verifies RS256 with the keys of a JWKS document; keys for other ends are read over.
+    /// Verifies ES256 with a public key in PEM.
     ///
     /// # Errors
-    /// `InvalidInput` for what is not a JWKS document, for more than 32 keys, for a key of less than 2048 bits,
-    /// and where no key is left.
-    pub fn jwks(document: &str, env: Env) -> Result<Self> {
-        let set: JwkSet = serde_json::from_str(document).map_err(|error| {
-            bad_key("expected a JWKS document: {\"keys\": [...]}").with_source(error)
-        })?;
-        if set.keys.len() > KEYS_MAX {
-            return Err(
-                bad_key("expected at most 32 keys in the set").with("found", set.keys.len())
-            );
-        }
-        let mut keys = Vec::new();
-        for jwk in set.keys.iter().filter(|jwk| verifies_rs256(jwk)) {
-            check_modulus(jwk)?;
-            let key = DecodingKey::from_jwk(jwk)
-                .map_err(|error| bad_key("expected an RSA key in the set").with_source(error))?;
-            keys.push(rs256(jwk.common.key_id.clone(), key));
-        }
-        if keys.is_empty() {
-            return Err(bad_key("expected an RSA key for RS256 in the set"));
-        }
-        Ok(Self::with_keys(keys, env))
+    /// `InvalidInput` for anything but a public key of P-256.
+    pub fn es256_pem(pem: &str, env: Env) -> Result<Self> {
+        Ok(Self::with_keys(KeySet::pem(pem, Algorithm::ES256)?, env))
     }
 
-    fn with_keys(keys: Vec<Key>, env: Env) -> Self {
+    /// Verifies EdDSA with a public key in PEM.
+    ///
+    /// # Errors
+    /// `InvalidInput` for anything but a public key of Ed25519.
+    pub fn eddsa_pem(pem: &str, env: Env) -> Result<Self> {
+        Ok(Self::with_keys(KeySet::pem(pem, Algorithm::EdDSA)?, env))
+    }
+
+    /// Verifies RS256, ES256 and EdDSA with the keys of a JWKS document; keys for other ends are read over.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is not a JWKS document, for more than 32 keys, for a key that is too short for its
+    /// algorithm, and where no key is left.
+    pub fn jwks(document: &str, env: Env) -> Result<Self> {
+        Ok(Self::with_keys(KeySet::jwks(document)?, env))
+    }
+
+    fn with_keys(keys: KeySet, env: Env) -> Self {
         Self {
-            keys: keys.into(),
+            keys,
             issuer: None,
             audience: None,
             env,
@@ -105,8 +79,7 @@ impl Verifier {
     /// Issuer and audience are those of `self`.
     #[must_use]
     pub fn or(mut self, other: &Self) -> Self {
-        let both = self.keys.iter().chain(other.keys.iter());
-        self.keys = both.map(Key::copy).collect();
+        self.keys = self.keys.or(&other.keys);
         self
     }
 
@@ -134,16 +107,8 @@ impl Verifier {
     /// `Unauthenticated` with the code `token_malformed` (not a JWT), `token_expired` (not valid now),
     /// `token_forged` (everything else).
     pub fn verify(&self, token: &str) -> Result<Claims> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(malformed());
-        }
-        let header = header(token)?;
-        let claims = self
-            .keys
-            .iter()
-            .filter(|key| key.is_meant(&header))
-            .find_map(|key| key.open(token).transpose())
-            .ok_or_else(forged)??;
+        let header = keys::header(token)?;
+        let claims: Claims = self.keys.open(token, &header)?;
         claims.check_subject()?;
         self.check(&claims)?;
         Ok(claims)
@@ -168,12 +133,12 @@ impl Verifier {
         if let Some(issuer) = &self.issuer
             && claims.iss.as_ref() != Some(issuer)
         {
-            return Err(forged());
+            return Err(forged("it was made by somebody else"));
         }
         if let Some(wanted) = &self.audience
             && !claims.aud.as_ref().is_some_and(|aud| aud.contains(wanted))
         {
-            return Err(forged());
+            return Err(forged("it was made for somebody else"));
         }
         let begun = claims
             .nbf
@@ -185,75 +150,10 @@ impl Verifier {
     }
 }
 
-/// The token's header. What is well-formed but names an algorithm that we don't know is forged.
-fn header(token: &str) -> Result<Header> {
-    use base64::Engine;
-    let mut parts = token.split('.');
-    let (Some(head), Some(_), Some(_), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(malformed());
-    };
-    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(head)
-        .map_err(|_| malformed())?;
-    match serde_json::from_slice::<Header>(&json) {
-        Ok(header) => Ok(header),
-        Err(_) if serde_json::from_slice::<serde_json::Map<_, _>>(&json).is_ok() => Err(forged()),
-        Err(_) => Err(malformed()),
-    }
-}
-
-impl Key {
-    fn is_meant(&self, header: &Header) -> bool {
-        // `crit` names extensions that the reader has to understand (RFC 7515, 4.1.11): we understand none.
-        header.alg == self.algorithm
-            && header.crit.is_none()
-            && (header.kid.is_none() || self.id.is_none() || header.kid == self.id)
-    }
-
-    /// The claims if this key signed the token; `None` if it did not.
-    fn open(&self, token: &str) -> Result<Option<Claims>> {
-        // The times are checked by us, on the environment's clock.
-        let mut validation = Validation::new(self.algorithm);
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        match jsonwebtoken::decode::<Claims>(token, &self.key, &validation) {
-            Ok(opened) => Ok(Some(opened.claims)),
-            Err(error) => match error.kind() {
-                jsonwebtoken::errors::ErrorKind::InvalidSignature => Ok(None),
-                _ => Err(malformed()),
-            },
-        }
-    }
-
-    fn copy(&self) -> Self {
-        Self {
-            id: self.id.clone(),
-            algorithm: self.algorithm,
-            key: self.key.clone(),
-        }
-    }
-}
-
-fn rs256(id: Option<String>, key: DecodingKey) -> Key {
-    Key {
-        id,
-        algorithm: Algorithm::RS256,
-        key,
-    }
-}
-
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys: Vec<_> = self
-            .keys
-            .iter()
-            .map(|key| (key.algorithm, key.id.as_deref()))
-            .collect();
         f.debug_struct("Verifier")
-            .field("keys", &keys)
+            .field("keys", &self.keys)
             .field("issuer", &self.issuer)
             .field("audience", &self.audience)
             .finish_non_exhaustive()

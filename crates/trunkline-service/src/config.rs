@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use trunkline_security::KeyringConfig;
 use trunkline_telemetry::Format;
 
 use load::Source;
@@ -35,6 +36,8 @@ pub struct Config {
     pub admin: Admin,
     /// How events are handled.
     pub events: Events,
+    /// Where the keys are that seal the data of events; needed where an event is declared as encrypted.
+    pub keys: Option<KeyringConfig>,
     /// Log lines.
     pub log: Log,
     /// Traces.
@@ -143,6 +146,7 @@ impl Default for Config {
             gateway: Gateway::default(),
             admin: Admin::default(),
             events: Events::default(),
+            keys: None,
             log: Log::default(),
             telemetry: Traces::default(),
             alerts: Alerts::default(),

@@ -13,6 +13,7 @@ use trunkline_call::Client;
 use trunkline_core::{
     ByteString, Context, Env, Envelope, Error, ErrorKind, EventData, Result, Timestamp,
 };
+use trunkline_security::{AuditEntry, AuditOutcome};
 use trunkline_store::{Reader, StoredResponse, Tx};
 
 use crate::runtime::Runtime;
@@ -35,6 +36,8 @@ struct Unit {
     /// The event that this work handles, for the inbox.
     inbox: Option<Inbox>,
     outgoing: Lock<Vec<(Envelope, Option<Timestamp>)>>,
+    /// For the audit log.
+    notes: Lock<Vec<AuditEntry>>,
 }
 
 /// A transaction that several events share.
@@ -53,6 +56,9 @@ struct Inbox {
 
 /// A guard that waits longer for another of the same work waits for itself; a request has 5 s.
 const GUARD_WITHIN: Duration = Duration::from_secs(4);
+
+/// Notes for the audit log that one piece of work may make.
+const NOTES_MAX: usize = 1_000;
 
 /// The code of the error that says that an event was handled before.
 pub(crate) const DUPLICATE: &str = "event_duplicate";
@@ -74,6 +80,7 @@ impl Cx {
             rehearsal: false,
             inbox: None,
             outgoing: Lock::default(),
+            notes: Lock::default(),
         }))
     }
 
@@ -98,6 +105,7 @@ impl Cx {
                 event_id: event.id.clone(),
             }),
             outgoing: Lock::default(),
+            notes: Lock::default(),
         }))
     }
 
@@ -158,15 +166,21 @@ impl Cx {
     fn push<T: EventData>(&self, event: &T, at: Option<Timestamp>) -> Result<()> {
         let runtime = &self.0.runtime;
         if !runtime.publishes.contains(T::TYPE) {
-            return Err(Error::new(
+            let error = Error::new(
                 ErrorKind::PermissionDenied,
                 "publish_undeclared",
                 "the service does not declare that it publishes this event: add .publishes::<…>()",
             )
             .with("service", &runtime.name)
-            .with("event", T::TYPE));
+            .with("event", T::TYPE);
+            return Err(self.refused("publish", T::TYPE, error));
         }
-        let envelope = Envelope::of(event, runtime.name.clone(), &self.0.context, &runtime.env)?;
+        let mut envelope =
+            Envelope::of(event, runtime.name.clone(), &self.0.context, &runtime.env)?;
+        if T::ENCRYPTED {
+            // From here on, in the outbox as on the bus, nobody reads it without the key.
+            runtime.seal(&mut envelope)?;
+        }
         self.0.outgoing.lock().push((envelope, at));
         Ok(())
     }
@@ -178,13 +192,14 @@ impl Cx {
     pub fn service(&self, name: &str) -> Result<Client> {
         let runtime = &self.0.runtime;
         if !runtime.calls.contains(name) {
-            return Err(Error::new(
+            let error = Error::new(
                 ErrorKind::PermissionDenied,
                 "call_undeclared",
                 "the service does not declare that it calls this one: add .calls(…)",
             )
             .with("service", &runtime.name)
-            .with("target", name));
+            .with("target", name);
+            return Err(self.refused("call", name, error));
         }
         let channel = runtime.network.channel(runtime.name.clone(), name);
         let client = Client::new(channel, self.0.context.clone());
@@ -237,11 +252,47 @@ impl Cx {
             role,
             "a role is missing"
         );
-        Err(Error::new(
+        let error = Error::new(
             ErrorKind::PermissionDenied,
             "role_missing",
             format!("this needs the role `{role}`, which the user does not have"),
-        ))
+        );
+        Err(self.refused("role", role, error))
+    }
+
+    /// Notes a change in the service's audit log: `action` such as `order.cancel`, and what was changed. It takes
+    /// effect with this work, or not at all.
+    ///
+    /// # Errors
+    /// `TooLarge` above 1,000 notes of one work.
+    pub fn audit(&self, action: &str, object: &str) -> Result<()> {
+        let entry = self.entry(action, object, AuditOutcome::Done);
+        let mut notes = self.0.notes.lock();
+        if notes.len() >= NOTES_MAX {
+            let text = "one piece of work notes too much in the audit log";
+            return Err(Error::new(ErrorKind::TooLarge, "audit_too_large", text)
+                .with("notes_max", NOTES_MAX));
+        }
+        notes.push(entry);
+        Ok(())
+    }
+
+    /// Notes a refusal, which stays when this work is undone.
+    fn refused(&self, action: &str, object: &str, error: Error) -> Error {
+        let entry = self.entry(action, object, AuditOutcome::Refused);
+        let why = format!("{}: {error}", error.code());
+        self.0.runtime.audit.record(entry.because(why));
+        error
+    }
+
+    fn entry(&self, action: &str, object: &str, outcome: AuditOutcome) -> AuditEntry {
+        let context = &self.0.context;
+        let actor = match &context.user_id {
+            Some(user) => format!("user:{user}"),
+            None => self.service_name().to_string(),
+        };
+        AuditEntry::new(actor, action, object, outcome, self.env())
+            .in_flow(context.correlation_id.clone())
     }
 
     /// Clock, randomness and ids.
@@ -287,7 +338,9 @@ impl Cx {
     pub(crate) async fn finish(&self, completion: Option<Completion<'_>>) -> Result<()> {
         let mut guard = self.0.tx.clone().lock_owned().await;
         let outgoing = std::mem::take(&mut *self.0.outgoing.lock());
-        let needed = !outgoing.is_empty() || completion.is_some() || self.0.inbox.is_some();
+        let notes = std::mem::take(&mut *self.0.notes.lock());
+        let effects = !outgoing.is_empty() || !notes.is_empty();
+        let needed = effects || completion.is_some() || self.0.inbox.is_some();
         if guard.is_none() && needed {
             let mut tx = self.0.runtime.store.begin().await?;
             self.record(&mut tx).await?;
@@ -310,6 +363,11 @@ impl Cx {
         {
             tx.complete_idempotent(scope, key, response).await?;
         }
+        if !notes.is_empty() {
+            // The last thing, because others who append wait until this transaction ends.
+            let log = &self.0.runtime.audit_log;
+            log.append_in(tx, &notes).await?;
+        }
         match guard.take() {
             Some(tx) if !self.0.shared => tx.commit().await,
             kept => {
@@ -322,6 +380,7 @@ impl Cx {
     /// Undoes what was done, unless the transaction is somebody else's.
     pub(crate) async fn undo(&self) {
         self.0.outgoing.lock().clear();
+        self.0.notes.lock().clear();
         if !self.0.shared
             && let Some(tx) = self.0.tx.lock().await.take()
             && let Err(error) = tx.rollback().await

@@ -72,12 +72,14 @@ impl Reactions {
 
     /// Runs the handler of an event within a unit of work.
     async fn react(&self, reaction: &Reaction, cx: &Cx, event: &Envelope) -> Result<()> {
+        let mut event = event.clone();
+        self.runtime.open(&mut event, reaction.decl.encrypted)?;
         if event.version == reaction.decl.version {
-            self.schemas.validate_event(event)?;
+            self.schemas.validate_event(&event)?;
         }
         // Of a batch, each event's lines say to which flow it belongs.
         let scope = Scope::new(&self.runtime.name, cx.context());
-        scope.run((reaction.run)(cx.clone(), event.clone())).await
+        scope.run((reaction.run)(cx.clone(), event)).await
     }
 
     /// One event in a transaction of its own.

@@ -13,6 +13,7 @@ mod openapi;
 mod platform;
 mod processes;
 mod runtime;
+mod sealing;
 mod service;
 mod signal;
 mod topology;

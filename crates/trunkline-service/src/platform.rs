@@ -1,6 +1,7 @@
 //! A platform: services, flows and a gateway, and how they start.
 
 mod assemble;
+mod auditing;
 mod engine;
 mod folder;
 mod health;
@@ -19,7 +20,7 @@ use trunkline_bus::DeadLetter;
 use trunkline_core::schema::{check_dir, write_dir};
 use trunkline_core::{ByteString, Env, EventDecl, Result};
 use trunkline_saga::Flow;
-use trunkline_security::Verifier;
+use trunkline_security::{Permissions, Verifier};
 use trunkline_telemetry::SpanSink;
 
 use crate::alerts::Hook;
@@ -125,6 +126,12 @@ impl Platform {
     pub fn env(mut self, env: Env) -> Self {
         self.env = env;
         self
+    }
+
+    /// What each service may use of which other: what they declare, and what the gateway leads to.
+    pub fn permissions(&self) -> Permissions {
+        let gateway = self.gateway.as_ref().map(|(config, _)| config);
+        topology::permissions(&self.services, gateway)
     }
 
     /// Checks that the services, flows and schemas fit together.

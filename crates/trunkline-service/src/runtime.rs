@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use trunkline_call::{Network, Responses};
-use trunkline_core::{ByteString, Env};
-use trunkline_store::Store;
+use trunkline_core::{ByteString, Env, Envelope, Result};
+use trunkline_security::{Audit, EventSealer};
+use trunkline_store::{AuditLog, Store};
 use trunkline_telemetry::Telemetry;
 
-use crate::Config;
 use crate::service::States;
+use crate::{Config, sealing};
 
 /// What the handlers of one running service share.
 pub(crate) struct Runtime {
@@ -23,4 +24,33 @@ pub(crate) struct Runtime {
     pub(crate) states: States,
     pub(crate) config: Arc<Config>,
     pub(crate) telemetry: Telemetry,
+    pub(crate) sealer: Option<EventSealer>,
+    /// Takes refusals; never waits.
+    pub(crate) audit: Audit,
+    /// Takes changes, together with their rows.
+    pub(crate) audit_log: AuditLog,
+}
+
+impl Runtime {
+    /// Seals an event that is declared as encrypted. The start has made sure that there are keys.
+    pub(crate) fn seal(&self, event: &mut Envelope) -> Result<()> {
+        match &self.sealer {
+            Some(sealer) => sealer.seal(event),
+            None => Err(sealing::no_keys(&event.event_type)),
+        }
+    }
+
+    /// Opens an event that is sealed; one that is declared as encrypted has to be.
+    pub(crate) fn open(&self, event: &mut Envelope, must: bool) -> Result<()> {
+        let opened = match &self.sealer {
+            Some(sealer) => sealer.open(event, must),
+            None if must || event.is_sealed() => Err(sealing::no_keys(&event.event_type)),
+            None => Ok(()),
+        };
+        opened.inspect_err(|error| {
+            let object = format!("{} {}", event.event_type, event.id);
+            self.audit
+                .refused(&event.source, "event.open", &object, error);
+        })
+    }
 }

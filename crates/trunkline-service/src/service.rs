@@ -1,7 +1,7 @@
 //! A service, as its author declares it.
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use http::Method;
 use serde::de::DeserializeOwned;
 use trunkline_call::Responses;
 use trunkline_core::{ByteString, Event, EventData, EventDecl, Result};
+use trunkline_security::EVERY_OPERATION;
 use trunkline_store::Migration;
 use trunkline_telemetry::Check;
 
@@ -28,6 +29,8 @@ pub struct Service {
     pub(crate) responses: Responses,
     pub(crate) migrations: &'static [Migration],
     pub(crate) calls: BTreeSet<ByteString>,
+    /// What of each of them.
+    pub(crate) operations: BTreeMap<ByteString, BTreeSet<ByteString>>,
     pub(crate) external: Vec<External>,
     pub(crate) publishes: Vec<EventDecl>,
     pub(crate) routes: Vec<Route>,
@@ -68,6 +71,7 @@ impl Service {
             responses: Responses::Plain,
             migrations: &[],
             calls: BTreeSet::new(),
+            operations: BTreeMap::new(),
             external: Vec::new(),
             publishes: Vec::new(),
             routes: Vec::new(),
@@ -103,8 +107,24 @@ impl Service {
 
     /// Declares that it calls another service of the platform.
     #[must_use]
-    pub fn calls(mut self, service: impl Into<ByteString>) -> Self {
-        self.calls.insert(service.into());
+    pub fn calls(self, service: impl Into<ByteString>) -> Self {
+        self.calls_operation(service, EVERY_OPERATION)
+    }
+
+    /// Declares that it uses this operation of another service: `METHOD /path/{of}/the/route`, or for gRPC
+    /// `package.Service/Method`. Its tokens then name no others.
+    #[must_use]
+    pub fn calls_operation(
+        mut self,
+        service: impl Into<ByteString>,
+        operation: impl Into<ByteString>,
+    ) -> Self {
+        let service = service.into();
+        self.calls.insert(service.clone());
+        self.operations
+            .entry(service)
+            .or_default()
+            .insert(operation.into());
         self
     }
 

@@ -1,6 +1,7 @@
 //! The declared topology: what is checked before anything starts, and what is shown.
 
 mod describe;
+mod permissions;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use crate::config::place::GATEWAY;
 use crate::{Config, Service};
 
 pub(crate) use describe::describe;
+pub(crate) use permissions::permissions;
 
 /// Checks that the services and flows fit together.
 ///
@@ -27,6 +29,7 @@ pub(crate) fn check(services: &[Service], flows: &[Flow]) -> Result<()> {
     }
     for service in services {
         check_calls(service, &names)?;
+        permissions::check(service, services)?;
         routes::check(service)?;
         check_reactions(service)?;
         check_jobs(service)?;

@@ -1,4 +1,5 @@
-//! The service's own store: transactions, outbox, inbox, idempotency keys, dead letters and the event trail.
+//! The service's own store: transactions, outbox, inbox, idempotency keys, dead letters, the event trail,
+//! sealed values and the audit log.
 //!
 //! One [`Store`] per service, over SQLite or PostgreSQL; the service's code is the same for both. What a
 //! handler does in one [`Tx`] takes effect together or not at all: its rows, the inbox row of the event
@@ -7,6 +8,7 @@
 //! Statements are begun with [`sql`], or written for sqlx's `Any` driver: `$1` placeholders, columns of type BIGINT, INTEGER,
 //! DOUBLE PRECISION and TEXT (and BYTEA or BLOB), `SUM` cast to BIGINT.
 
+mod audit;
 mod config;
 mod error;
 mod idempotency;
@@ -18,6 +20,7 @@ mod owner;
 mod parking;
 mod postgres;
 mod relay;
+mod sealed;
 mod sqlite;
 mod statement;
 mod store;
@@ -26,12 +29,14 @@ mod text;
 mod trail;
 mod tx;
 
+pub use audit::{AuditBreak, AuditCheck, AuditHead, AuditLog, AuditQuery, AuditRecord};
 pub use config::StoreConfig;
 pub use error::{is_away, sql_error};
 pub use idempotency::{Begin, Idempotency, StoredResponse, body_hash};
 pub use jobs::{Job, JobRun, Jobs};
 pub use migrate::Migration;
 pub use relay::{Relay, RelayStatus, StuckEvent};
+pub use sealed::{Resealed, Sealed, SealedColumn, reseal};
 pub use sqlx;
 pub use sqlx::AnyConnection as Conn;
 pub use statement::{SqlRow, SqlValue, Statement, sql};

@@ -22,7 +22,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
     ("rabbitmq", &[CORE, &["bus"]]),
     ("kafka", &[CORE, &["bus"]]),
     ("nats", &[CORE, &["bus"]]),
-    ("store", &[CORE, &["bus"]]),
+    ("store", &[CORE, &["bus", "security"]]),
     ("gateway", &[CORE, &["call", "security"]]),
     (
         "console",
@@ -52,7 +52,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
     (
         "cli",
         &[&[
-            "bus", "core", "kafka", "nats", "rabbitmq", "redis", "testkit",
+            "bus", "core", "kafka", "nats", "rabbitmq", "redis", "security", "testkit",
         ]],
     ),
 ];

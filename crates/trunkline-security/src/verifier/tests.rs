@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use trunkline_core::Clock;
 
 use super::*;
+use crate::keys::{KEYS_MAX, TOKEN_BYTES_MAX};
 use crate::{Audience, Signer};
 
 const PRIVATE: &str = include_str!("test-private.pem");
@@ -171,6 +172,58 @@ fn headers_and_claims_that_must_not_be_read_over_are_not() {
 }
 
 #[test]
+fn keys_of_curves_sign_and_verify_their_own_algorithm_alone() {
+    let env = Env::seeded(1);
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let es256 = Signer::es256_pem(&pair.serialize_pem()).unwrap();
+    let eddsa = Signer::ed25519(&secret()).unwrap();
+    let rsa = Signer::rs256_pem(PRIVATE).unwrap();
+    let claims = Claims::new("u", HOUR, &env);
+    let public = pair.public_key_pem();
+    let by_pem = Verifier::es256_pem(&public, env.clone()).unwrap();
+    assert!(by_pem.verify(&es256.sign(&claims).unwrap()).is_ok());
+    assert!(Verifier::eddsa_pem(&public, env.clone()).is_err());
+    assert!(Verifier::rs256_pem(&public, env.clone()).is_err());
+    assert!(Verifier::es256_pem(PUBLIC, env.clone()).is_err());
+    assert!(Signer::es256_pem(&public).is_err());
+    let signers = [&es256, &eddsa, &rsa];
+    let mut all = json!({ "keys": [] });
+    for (at, signer) in signers.iter().enumerate() {
+        let published = signer.jwks();
+        assert!(!published.to_string().contains("\"d\""));
+        all["keys"]
+            .as_array_mut()
+            .unwrap()
+            .push(published["keys"][0].clone());
+        let verifier = Verifier::jwks(&published.to_string(), env.clone()).unwrap();
+        for (other, signer) in signers.iter().enumerate() {
+            let token = signer.sign(&claims).unwrap();
+            assert_eq!(verifier.verify(&token).is_ok(), at == other);
+        }
+        // Under the public key as HMAC's secret, however it is written down.
+        let x = published["keys"][0]["x"].as_str().unwrap_or("AAAA");
+        let mut header = jsonwebtoken::Header::new(Algorithm::HS256);
+        header.kid = published["keys"][0]["kid"].as_str().map(str::to_owned);
+        for key in [
+            x.as_bytes(),
+            public.as_bytes(),
+            &URL_SAFE_NO_PAD.decode(x).unwrap(),
+        ] {
+            let key = EncodingKey::from_secret(key);
+            let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+            assert_eq!(code(&verifier, &token), "token_forged");
+        }
+    }
+    let verifier = Verifier::jwks(&all.to_string(), env.clone()).unwrap();
+    for signer in signers {
+        assert!(verifier.verify(&signer.sign(&claims).unwrap()).is_ok());
+    }
+    all["keys"][1]["x"] = json!("AAAA");
+    assert!(Verifier::jwks(&all.to_string(), env).is_err());
+    assert!(Signer::ed25519(&Secret::new([1; 33]).unwrap()).is_err());
+}
+
+#[test]
 fn issuer_and_audience_are_held_to() {
     let (signer, verifier, env, _) = hs256();
     let verifier = verifier.issuer("storefront").audience("api");
@@ -223,7 +276,7 @@ fn a_published_key_verifies_and_a_retired_one_ceases_to() {
 
     let other_ends = json!({ "keys": [
         { "kty": "oct", "k": "c2VjcmV0", "alg": "HS256" },
-        { "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "alg": "ES256" },
+        { "kty": "EC", "crv": "P-384", "x": "AA", "y": "AA", "alg": "ES384" },
         published["keys"][0],
     ] });
     let verifier = Verifier::jwks(&other_ends.to_string(), env).unwrap();

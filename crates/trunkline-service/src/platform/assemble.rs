@@ -23,7 +23,7 @@ use super::{PLATFORM, Platform, engine, events_of, folder, topics};
 use crate::alerts::Alerts;
 use crate::config::place::GATEWAY;
 use crate::trail::{GROUP, Keep, Recorder};
-use crate::{Config, Service, topology, trail};
+use crate::{Config, Service, sealing, topology, trail};
 
 /// How many events a watcher may fall behind before it misses some.
 const FEED_MAX: usize = 1_024;
@@ -31,6 +31,7 @@ const FEED_MAX: usize = 1_024;
 pub(super) async fn start(platform: Platform, config: Config) -> Result<Running> {
     let metrics = prometheus::install()?;
     let token = admin_token(&config)?;
+    let sealer = sealing::open(&config, &platform.services, &platform.env)?;
     let lock = folder::claim(&config.data, &config.run)?;
     // The addresses first: one that is in use is found before anything is touched.
     let gateway = platform.gateway.filter(|_| config.runs(GATEWAY));
@@ -55,6 +56,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         transport,
         telemetry,
         alerts,
+        sealer,
         env: platform.env.clone(),
         config,
     };

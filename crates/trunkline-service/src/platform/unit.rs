@@ -11,9 +11,11 @@ use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts, Transport};
 use trunkline_call::Network;
 use trunkline_call::server::{self, Limits};
 use trunkline_core::{ByteString, Context, Env, Error, Result};
-use trunkline_store::{Relay, Store};
+use trunkline_security::EventSealer;
+use trunkline_store::{AuditLog, Relay, Store};
 use trunkline_telemetry::{Health, Scope, SpanKind, Telemetry};
 
+use super::auditing::Auditing;
 use super::{health, topics};
 use crate::alerts::Alerts;
 use crate::events::{Reaction, Reactions};
@@ -29,6 +31,7 @@ pub(super) struct Shared {
     pub(super) network: Network,
     pub(super) telemetry: Telemetry,
     pub(super) alerts: Alerts,
+    pub(super) sealer: Option<EventSealer>,
     pub(super) env: Env,
 }
 
@@ -44,6 +47,7 @@ pub(super) struct Unit {
     reactions: Vec<Reaction>,
     jobs: Vec<jobs::JobDecl>,
     starts: Vec<crate::service::StartHandler>,
+    auditing: Auditing,
     _mounted: Mounted,
 }
 
@@ -70,6 +74,8 @@ impl Unit {
             .await
             .map_err(named)?;
         store.migrate(service.migrations).await.map_err(named)?;
+        let audit_log = AuditLog::open(store.clone(), None).await.map_err(named)?;
+        let (auditing, audit) = Auditing::start(audit_log.clone(), &shared.env);
         for external in &service.external {
             let address = shared.config.external.get(&*external.name);
             let url = address.map_or(&external.url, |address| &address.url);
@@ -97,6 +103,9 @@ impl Unit {
             states: service.states.clone(),
             config: shared.config.clone(),
             telemetry: shared.telemetry.clone(),
+            sealer: shared.sealer.clone(),
+            audit,
+            audit_log,
         });
         let telemetry = shared.telemetry.clone();
         let relay = Relay::start(
@@ -119,6 +128,7 @@ impl Unit {
             reactions: service.reactions,
             jobs: service.jobs,
             starts: service.starts,
+            auditing,
         })
     }
 
@@ -224,6 +234,7 @@ impl Unit {
             );
         }
         self.relay.stop().await;
+        self.auditing.stop().await;
         self.runtime.store.close().await;
     }
 }

@@ -12,6 +12,7 @@
 mod admin;
 mod alerts;
 mod ask;
+mod audit;
 mod crash;
 mod declared;
 mod documents;
@@ -25,5 +26,6 @@ mod rehearsal;
 mod roles;
 mod sample;
 mod scopes;
+mod sealed;
 mod start;
 mod traces;

@@ -15,6 +15,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "the storm says how hard it blew")]
 
+mod audit;
 mod common;
 mod idempotency;
 mod inbox;
@@ -26,6 +27,7 @@ mod places;
 mod relay;
 mod replicas;
 mod restore;
+mod sealed;
 mod storm;
 mod trail;
 mod transactions;
