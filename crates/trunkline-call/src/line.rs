@@ -175,7 +175,8 @@ fn observer(caller: ByteString, target: ByteString, hook: Arc<ArcSwapOption<Hook
             }
             Event::Fallback(age) => {
                 let (caller, target) = (&*caller, &*target);
-                tracing::warn!(caller, target, ?age, "an older answer stands in");
+                // For each call: that the target fails is told once, by its breaker.
+                tracing::debug!(caller, target, ?age, "an older answer stands in");
             }
             _ => {}
         }
