@@ -1,7 +1,8 @@
 //! Calls between services, in process and over loopback, against a raw tonic client and server.
 //!
-//! Each round runs every way once, so that a noisy neighbour meets them all. Prints one line of JSON.
-//! `--seconds 1 --rounds 7 --tasks 64 [--ways tonic_loopback,in_process,in_process_traced,loopback]`
+//! Each round runs every way once, so that a noisy neighbour meets them all. Prints one line of JSON. The ways that end
+//! in `bare` are without cache, retries, breaker and bulkhead. `--ways breaker` measures the breaker's check alone.
+//! `--seconds 1 --rounds 7 --tasks 64 [--ways tonic_loopback,in_process,in_process_bare,in_process_traced,loopback]`
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,6 +21,8 @@ use tokio::task::JoinSet;
 use tonic::codegen::tokio_stream::wrappers::TcpListenerStream;
 use tonic_prost::ProstCodec;
 use trunkline_benches::{Args, Span, median, percentile, rounded};
+use trunkline_call::layer::{Breaker, Outcome};
+use trunkline_call::policy::BreakerPolicy;
 use trunkline_call::server::{self, Limits};
 use trunkline_call::{Client, Network, Responses};
 use trunkline_core::{Context, Env};
@@ -152,6 +155,10 @@ async fn ways(servers: &mut JoinSet<()>) -> Vec<(&'static str, Way)> {
         let channel = network.channel("order-service", "stock-service");
         Way::Trunkline(Client::new(channel, Context::root(&env)))
     };
+    let bare = |network: &Network| {
+        let channel = network.channel("order-service", "stock-service").bare();
+        Way::Trunkline(Client::new(channel, Context::root(&env)))
+    };
 
     let near = Network::new(plain.clone(), env.clone());
     near.mount("stock-service", router(&plain), Responses::Plain);
@@ -184,9 +191,33 @@ async fn ways(servers: &mut JoinSet<()>) -> Vec<(&'static str, Way)> {
     vec![
         ("tonic_loopback", Way::Tonic(tonic)),
         ("in_process", client(&near)),
+        ("in_process_bare", bare(&near)),
         ("in_process_traced", client(&traced)),
         ("loopback", client(&far)),
+        ("loopback_bare", bare(&far)),
     ]
+}
+
+/// Nanoseconds for each call that a closed breaker lets through and hears the end of, alone and from two threads.
+fn breaker_check() -> (f64, f64) {
+    const CALLS: u32 = 5_000_000;
+    let breaker = Arc::new(Breaker::new(BreakerPolicy::default()));
+    let calls = || {
+        for _ in 0..CALLS {
+            let mut permit = breaker.permit().expect("it is closed");
+            permit.record(std::hint::black_box(Outcome::Answered));
+        }
+    };
+    let took = |began: Instant| began.elapsed().as_nanos() as f64 / f64::from(CALLS);
+    let began = Instant::now();
+    calls();
+    let alone = took(began);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(calls);
+        scope.spawn(calls);
+    });
+    (alone, took(began))
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -196,6 +227,16 @@ async fn main() {
     let rounds = args.number("rounds", 7);
     let tasks = usize::try_from(args.number("tasks", 64)).expect("a number of tasks");
     prometheus::install().expect("no other recorder");
+    if args.text("ways", "") == "breaker" {
+        let (alone, shared) = breaker_check();
+        let run = json!({
+            "bench": "breaker",
+            "ns_per_call": rounded(alone, 1),
+            "ns_per_call_of_two_threads": rounded(shared, 1),
+        });
+        println!("{run}");
+        return;
+    }
     let mut servers = JoinSet::new();
     let mut ways = ways(&mut servers).await;
     let wanted = args.text("ways", "");

@@ -1,145 +1,151 @@
 //! A channel: one service calls another.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::{HeaderValue, Request, Response};
-use metrics::{Counter, Histogram, counter, histogram};
-use tokio::time::Instant;
+use http::{Request, Response};
 use tower::Service;
 use trunkline_core::{ByteString, Error, Result};
-use trunkline_telemetry::{Span, SpanKind};
 
 use crate::dispatch::dispatch;
-use crate::guard::{Guarded, deadline_exceeded, until};
-use crate::headers;
+use crate::layer::plan::Plan;
+use crate::layer::{Around, Identify, Next, Over};
+use crate::line::Line;
 use crate::{Body, Network, Responses};
 
-/// How long a call may take when nobody says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
+/// A stack of layers over a target, outermost first.
+macro_rules! stack {
+    ($layer:expr => $end:expr) => { Over($layer, $end) };
+    ($layer:expr, $($rest:expr),+ => $end:expr) => { Over($layer, stack![$($rest),+ => $end]) };
+}
 /// Calls one target on behalf of one service: a `tower::Service` over HTTP requests. Cheap to clone.
 ///
 /// # Guarantees
-/// The deadline in `x-trunkline-deadline-ms`, or 5 s, holds until the response's body has ended; what is left
-/// of it travels on. In process nothing but the request's line, headers and body reaches the target.
+/// A call is made by the target's [`Policy`](crate::policy::Policy), which its [`CallOptions`](crate::CallOptions)
+/// refine. Its deadline is the policy's timeout, or what `x-trunkline-deadline-ms` or `grpc-timeout` leaves if that is
+/// less; it holds until the response's body has ended, and what is left of it travels on. In process nothing but the
+/// request's line, headers and body reaches the target, through the same layers as over the network.
 ///
 /// # Errors
-/// `Unavailable` when the target is not known or can't be reached (`Transient`: nothing was sent),
-/// or the connection broke (`Unknown`); `DeadlineExceeded` (`Unknown`); `Internal` when the target panicked.
+/// `Unavailable` when the target is not known or can't be reached (`Transient`: nothing was sent), the connection broke
+/// (`Unknown`), or its circuit breaker is open (`circuit_open`, `Transient`); `Overloaded` when too many calls are under
+/// way (`bulkhead_full`, `Transient`); `DeadlineExceeded` (`Unknown`); `Internal` when the target panicked.
 /// A response with an error status is a response, not an error.
 #[derive(Clone)]
 pub struct Channel {
     network: Network,
-    caller: ByteString,
-    target: ByteString,
-    meters: Arc<OnceLock<Meters>>,
-}
-
-struct Meters {
-    answered: Counter,
-    failed: Counter,
-    seconds: Histogram,
+    line: Arc<Line>,
+    is_bare: bool,
 }
 
 impl Channel {
-    pub(crate) fn new(network: Network, caller: ByteString, target: ByteString) -> Self {
+    pub(crate) fn new(network: Network, line: Arc<Line>) -> Self {
         Self {
             network,
-            caller,
-            target,
-            meters: Arc::default(),
+            line,
+            is_bare: false,
+        }
+    }
+
+    /// The same with trace, deadline and identity alone: without cache, retries, breaker and bulkhead, for whoever has
+    /// rules of its own.
+    #[must_use]
+    pub fn bare(self) -> Self {
+        Self {
+            is_bare: true,
+            ..self
         }
     }
 
     /// The service that calls.
     pub fn caller(&self) -> &ByteString {
-        &self.caller
+        &self.line.caller
     }
 
     /// The service that is called.
     pub fn target(&self) -> &ByteString {
-        &self.target
+        &self.line.target
     }
 
     /// How the target's answers look.
     pub fn responses(&self) -> Responses {
-        self.network.responses(&self.target).unwrap_or_default()
+        self.network
+            .responses(&self.line.target)
+            .unwrap_or_default()
+    }
+
+    /// What its circuit breaker does with calls now.
+    pub fn breaker_state(&self) -> crate::layer::BreakerState {
+        self.line.breaker.breaker().state()
     }
 
     pub(crate) fn network(&self) -> &Network {
         &self.network
     }
 
-    fn meters(&self) -> &Meters {
-        self.meters.get_or_init(|| {
-            let labels = [
-                ("service", self.caller.to_string()),
-                ("target", self.target.to_string()),
-            ];
-            let with = |outcome: &'static str| {
-                let outcome = [("outcome", outcome.to_owned())];
-                labels.iter().cloned().chain(outcome).collect::<Vec<_>>()
-            };
-            Meters {
-                answered: counter!("trunkline_calls_total", &with("answered")),
-                failed: counter!("trunkline_calls_total", &with("failed")),
-                seconds: histogram!("trunkline_call_seconds", &labels),
-            }
-        })
-    }
-
-    /// Opens the call's span and puts its context and deadline on the request.
-    fn prepare(&self, request: &mut Request<Body>) -> (Span, Instant) {
-        let parent = headers::parent_of(request.headers());
-        let telemetry = self.network.telemetry();
-        let mut span = telemetry.span(SpanKind::Client, "call", &self.caller, parent);
-        if span.is_recorded() {
-            span.rename(format!("{} {}", request.method(), self.target));
-            span.set("server.address", self.target.clone());
-        }
-        let given = request.headers().get(&headers::DEADLINE_MS);
-        let left = given.and_then(|value| value.to_str().ok()?.parse().ok());
-        let left = left.map_or(TIMEOUT, Duration::from_millis);
-        let all = request.headers_mut();
-        let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        all.insert(headers::DEADLINE_MS, HeaderValue::from(millis));
-        if let Ok(value) = HeaderValue::try_from(span.context().to_string()) {
-            all.insert(headers::TRACEPARENT, value);
-        }
-        if let Ok(value) = HeaderValue::from_maybe_shared(self.caller.as_bytes().clone()) {
-            all.insert(headers::CALLER, value);
-        }
-        (span, Instant::now() + left)
-    }
-
-    /// What [`Service::call`] does, without a box of its own.
+    /// What [`Service::call`] does, without a box of its own: the stack, outermost first.
     pub(crate) async fn run(self, mut request: Request<Body>) -> Result<Response<Body>> {
-        let began = Instant::now();
-        let (mut span, deadline) = self.prepare(&mut request);
-        let answer = until(deadline, dispatch(&self.network, &self.target, request)).await;
-        let answer = answer.unwrap_or_else(|| Err(deadline_exceeded()));
-        let meters = self.meters();
-        meters.seconds.record(began.elapsed());
-        match answer {
-            Ok(response) => {
-                meters.answered.increment(1);
-                if response.status().is_server_error() {
-                    span.fail_with(response.status().to_string());
-                }
-                Ok(response.map(|body| Guarded::wrap(body, deadline)))
-            }
-            Err(error) => {
-                meters.failed.increment(1);
-                span.fail(&error);
-                Err(error
-                    .with("caller", &self.caller)
-                    .with("target", &self.target))
+        let line = &*self.line;
+        let policy = *line
+            .policy
+            .load()
+            .operation(request.method().as_str(), request.uri().path());
+        Plan::put(policy, &mut request);
+        let (proof, target) = (Proof(&self), Dispatch(&self));
+        if self.is_bare {
+            let stack = stack![&line.trace, &line.deadline, &proof => target];
+            return stack.call(request).await;
+        }
+        let stack = stack![
+            // One span and one count, whatever becomes of the call further in.
+            &line.trace,
+            // Bounds all that follows: queues, pauses, attempts and the body. Time up is an error.
+            &line.deadline,
+            // What is kept and good costs nothing further in; when that fails, what is old stands in.
+            &line.cache,
+            // Identical reads are one from here on.
+            &line.coalesce,
+            // One call becomes up to `attempts_max`, out of the target's budget.
+            &line.retry,
+            // One attempt at a late read becomes two, out of the same budget.
+            &line.hedge,
+            // Each attempt meets the breaker; open, it refuses at once, and that is not tried again.
+            &line.breaker,
+            // A place is kept until the answer's body has ended. A bounded queue waits for one; the rest is shed.
+            &line.bulkhead,
+            // Each attempt has a fresh proof of who calls.
+            &proof
+            => target
+        ];
+        stack.call(request).await
+    }
+}
+
+/// Proves who calls, if the network has an identity and the target is of the platform.
+struct Proof<'a>(&'a Channel);
+
+impl Around for Proof<'_> {
+    async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
+        let Channel { network, line, .. } = self.0;
+        let identity = network.lines().identity();
+        match identity.filter(|_| !network.is_outside(&line.target)) {
+            None => next.call(request).await,
+            Some(identity) => {
+                let layer = Identify::new(identity, line.caller.clone(), line.target.clone());
+                Box::pin(layer.around(request, next)).await
             }
         }
+    }
+}
+
+/// The target, wherever it is.
+struct Dispatch<'a>(&'a Channel);
+
+impl Next for Dispatch<'_> {
+    async fn call(&self, request: Request<Body>) -> Result<Response<Body>> {
+        dispatch(&self.0.network, &self.0.line.target, request).await
     }
 }
 
@@ -159,6 +165,6 @@ impl Service<Request<Body>> for Channel {
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Channel({} -> {})", self.caller, self.target)
+        write!(f, "Channel({} -> {})", self.caller(), self.target())
     }
 }

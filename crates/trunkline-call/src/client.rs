@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use trunkline_core::{Context, Error, ErrorKind, Result};
 
-use crate::{Body, Channel, Responses, headers, problem};
+use crate::layer::Age;
+use crate::{Body, CallOptions, Channel, Responses, headers, problem};
 
 /// Room for the headers that every call has.
 const HEADERS: usize = 6;
@@ -84,6 +85,7 @@ impl Client {
             path: path.into(),
             headers: HeaderMap::with_capacity(HEADERS),
             body,
+            options: CallOptions::default(),
         }
     }
 }
@@ -105,6 +107,18 @@ pub struct RequestBuilder {
     path: String,
     headers: HeaderMap,
     body: Result<Bytes>,
+    options: CallOptions,
+}
+
+/// An answer, and how old it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer<T> {
+    /// What was answered.
+    pub value: T,
+    /// Its age, if it is one that was kept; none for one that the target gave to this call.
+    pub age: Option<Duration>,
+    /// The target failed, and what was kept stands in for it.
+    pub is_fallback: bool,
 }
 
 impl RequestBuilder {
@@ -155,10 +169,25 @@ impl RequestBuilder {
         self.header(headers::IDEMPOTENCY_KEY, key)
     }
 
-    /// How long it may take, if that is less than what is left.
+    /// How long it may take, whatever its policy says, if that is less than what is left.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.context = self.context.within(limit, self.channel.network().env());
+        self.options.timeout = Some(limit);
+        self
+    }
+
+    /// Repeating it is safe, although neither its method nor a key says so.
+    #[must_use]
+    pub fn idempotent(mut self) -> Self {
+        self.options = self.options.idempotent();
+        self
+    }
+
+    /// It is tried once.
+    #[must_use]
+    pub fn no_retry(mut self) -> Self {
+        self.options = self.options.no_retry();
         self
     }
 
@@ -179,14 +208,22 @@ impl RequestBuilder {
     /// Those of the [`Channel`]; the target's own problem, with its code and whether trying again is safe;
     /// `Corrupt` for an answer that is not what `T` expects.
     pub async fn send<T: DeserializeOwned>(self) -> Result<T> {
+        Ok(self.send_for_answer().await?.value)
+    }
+
+    /// As [`RequestBuilder::send`]; the answer tells whether it was kept, and for how long.
+    ///
+    /// # Errors
+    /// As [`RequestBuilder::send`].
+    pub async fn send_for_answer<T: DeserializeOwned>(self) -> Result<Answer<T>> {
         let responses = self.channel.responses();
         let target = self.channel.target().clone();
-        let (_, body) = self.send_for_bytes().await?;
+        let (_, body, age) = self.send_for_bytes().await?;
         let decoded = match responses {
             Responses::Plain => serde_json::from_slice(&body),
             Responses::Data => serde_json::from_slice::<Data<T>>(&body).map(|body| body.data),
         };
-        decoded.map_err(|error| {
+        let value = decoded.map_err(|error| {
             Error::new(
                 ErrorKind::Corrupt,
                 "answer_invalid",
@@ -194,6 +231,11 @@ impl RequestBuilder {
             )
             .with("target", target)
             .with_source(error)
+        })?;
+        Ok(Answer {
+            value,
+            age: age.map(|age| age.age),
+            is_fallback: age.is_some_and(|age| age.is_fallback),
         })
     }
 
@@ -205,8 +247,9 @@ impl RequestBuilder {
         Ok(self.send_for_bytes().await?.0)
     }
 
-    async fn send_for_bytes(self) -> Result<(StatusCode, Bytes)> {
+    async fn send_for_bytes(self) -> Result<(StatusCode, Bytes, Option<Age>)> {
         let response = self.send_raw().await?;
+        let age = response.extensions().get().copied();
         let (
             http::response::Parts {
                 status, headers, ..
@@ -217,7 +260,7 @@ impl RequestBuilder {
         if status.is_client_error() || status.is_server_error() {
             return Err(problem::parse(status, &headers, &body));
         }
-        Ok((status, body))
+        Ok((status, body, age))
     }
 
     /// Sends it and gives the response as it comes, whatever its status.
@@ -237,7 +280,11 @@ impl RequestBuilder {
         let all = request.headers_mut();
         all.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers::write(&self.context, all, self.channel.network().env());
-        self.channel.run(request).await
+        if self.options != CallOptions::default() {
+            self.options.put(&mut request);
+        }
+        // The whole stack is one state machine, too large to be carried about in that of every handler.
+        Box::pin(self.channel.run(request)).await
     }
 }
 

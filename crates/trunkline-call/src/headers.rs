@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use trunkline_core::{ByteString, Context, Env, Timestamp, TraceContext};
+use trunkline_core::{ByteString, Context, Env, Error, Retry, Timestamp, TraceContext};
 
 /// W3C trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -23,6 +23,18 @@ pub const CALLER: HeaderName = HeaderName::from_static("x-trunkline-caller");
 pub const CAUSATION_ID: HeaderName = HeaderName::from_static("x-trunkline-causation-id");
 /// Makes a request that changes something safe to repeat.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Whether what failed may be tried again, in an answer: `transient`, `unknown` or `permanent`.
+pub const RETRY: HeaderName = HeaderName::from_static("x-trunkline-retry");
+/// How often it was tried further down, in the answer of what failed all the same: nobody further up tries it again.
+pub const RETRIED: HeaderName = HeaderName::from_static("x-trunkline-retried");
+
+/// The fact of an error that [`RETRIED`] is made of.
+pub(crate) const ATTEMPTS: &str = "attempts";
+/// The code of an error that a circuit breaker refuses a call with.
+pub(crate) const CIRCUIT_OPEN: &str = "circuit_open";
+/// The code of an error of a call that found no place.
+pub(crate) const BULKHEAD_FULL: &str = "bulkhead_full";
 
 /// Longer ids from outside are not taken over.
 const ID_BYTES_MAX: usize = 128;
@@ -64,6 +76,9 @@ impl<'a> Carried<'a> {
         }
         carried.trace = trace.and_then(|text| text.parse().ok());
         carried.left = left.and_then(|text| Some(Duration::from_millis(text.parse().ok()?)));
+        if let Some(left) = crate::layer::grpc_timeout(headers) {
+            carried.left = Some(carried.left.map_or(left, |ours| ours.min(left)));
+        }
         carried
     }
 
@@ -173,6 +188,35 @@ pub(crate) fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     // What can't be a header value (a foreign id with control characters) does not travel.
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
+    }
+}
+
+/// How often a call was tried again, as its error or one of its sources says.
+pub(crate) fn attempts_of(error: &Error) -> Option<u32> {
+    let mut at: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = at {
+        let error = cause.downcast_ref::<Error>();
+        let mut facts = error.into_iter().flat_map(Error::context);
+        if let Some((_, attempts)) = facts.find(|(key, _)| *key == ATTEMPTS) {
+            return attempts.parse().ok();
+        }
+        at = cause.source();
+    }
+    None
+}
+
+/// Whether a call was refused on this side: it did not leave, and trying again at once would meet the same.
+pub(crate) fn is_local(error: &Error) -> bool {
+    matches!(error.code(), CIRCUIT_OPEN | BULKHEAD_FULL)
+}
+
+/// What an answer says of trying again.
+pub(crate) fn class_of(headers: &HeaderMap) -> Option<Retry> {
+    match headers.get(&RETRY)?.as_bytes() {
+        b"transient" => Some(Retry::Transient),
+        b"unknown" => Some(Retry::Unknown),
+        b"permanent" => Some(Retry::Permanent),
+        _ => None,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A [`Network`] knows where each service is: a router in this process, or an address. A [`Channel`] calls one
 //! target on behalf of one service, as a `tower::Service` over HTTP requests; a [`Client`] is what handlers use.
+//! On the way it passes the layers of [`layer`], as the policies of [`policy`] say.
 //! [`server::layer`] is the other end, the same for both ways: only what would cross a wire crosses.
 
 mod channel;
@@ -9,7 +10,10 @@ mod client;
 mod dispatch;
 mod guard;
 pub mod headers;
+pub mod layer;
+mod line;
 mod network;
+pub mod policy;
 pub mod problem;
 pub mod server;
 mod stall;
@@ -18,7 +22,9 @@ mod tests;
 
 pub use axum::body::Body;
 pub use channel::Channel;
-pub use client::{Client, RequestBuilder};
+pub use client::{Answer, Client, RequestBuilder};
+pub use layer::CallOptions;
+pub use line::CallEvent;
 pub use network::{Network, Responses};
 pub use problem::Problem;
 pub use stall::Stall;

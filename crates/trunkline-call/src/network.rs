@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use trunkline_core::{ByteString, Env, Error, Result};
 use trunkline_telemetry::Telemetry;
 
+use crate::line::Lines;
 use crate::server::HEADERS_WITHIN;
 use crate::{Body, Channel};
 
@@ -43,6 +44,7 @@ struct Inner {
     http: Client<HttpConnector, Body>,
     telemetry: Telemetry,
     env: Env,
+    lines: Lines,
 }
 
 /// One service's place.
@@ -78,6 +80,7 @@ impl Network {
             http,
             telemetry,
             env,
+            lines: Lines::default(),
         }))
     }
 
@@ -126,7 +129,8 @@ impl Network {
 
     /// A channel on which `caller` calls `target`; where that is, is looked up at each call.
     pub fn channel(&self, caller: impl Into<ByteString>, target: impl Into<ByteString>) -> Channel {
-        Channel::new(self.clone(), caller.into(), target.into())
+        let line = self.0.lines.line(self, caller.into(), target.into());
+        Channel::new(self.clone(), line)
     }
 
     pub(crate) fn find(&self, service: &ByteString) -> Option<Target> {
@@ -135,6 +139,16 @@ impl Network {
 
     pub(crate) fn responses(&self, service: &ByteString) -> Option<Responses> {
         Some(self.0.table.load().get(service)?.responses)
+    }
+
+    pub(crate) fn is_outside(&self, service: &ByteString) -> bool {
+        let table = self.0.table.load();
+        let place = table.get(service).map(|target| &target.place);
+        matches!(place, Some(Place::Remote { outside: true, .. }))
+    }
+
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.0.lines
     }
 
     pub(crate) fn http(&self) -> &Client<HttpConnector, Body> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use trunkline_core::{Context, Error, ErrorKind, Retry, report};
 
 use crate::Body;
+use crate::headers::{ATTEMPTS, RETRIED, RETRY, attempts_of};
 
 /// The media type of a problem.
 pub const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
@@ -136,6 +137,10 @@ pub fn response(error: &Error, context: Option<&Context>) -> Response {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_PROBLEM));
+    headers.insert(RETRY, HeaderValue::from_static(retry_name(error.retry())));
+    if let Some(attempts) = attempts_of(error) {
+        headers.insert(RETRIED, attempts.into());
+    }
     if let Some(seconds) = retry_seconds(error) {
         headers.insert(RETRY_AFTER, seconds.into());
     }
@@ -195,7 +200,11 @@ impl From<Error> for Problem {
 
 /// The error that a response stands for; a body that is no problem is told by its status alone.
 pub fn parse(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
-    let error = told(status, body);
+    let mut error = told(status, body);
+    let attempts = headers.get(&RETRIED).and_then(|value| value.to_str().ok());
+    if let Some(attempts) = attempts.filter(|text| text.parse::<u32>().is_ok()) {
+        error = error.with(ATTEMPTS, attempts);
+    }
     // A date, the header's other form, is no pause until it is compared with a clock: nobody here sends one.
     let pause = headers
         .get(RETRY_AFTER)

@@ -207,7 +207,12 @@ async fn a_target_that_is_not_there_is_unavailable_and_safe_to_retry() {
     let env = Env::system();
     let network = Network::new(Telemetry::new(env.clone()), env.clone());
     let client = Client::new(network.channel("here", "there"), Context::root(&env));
-    let error = client.get("/").send::<Value>().await.unwrap_err();
+    let error = client
+        .get("/")
+        .no_retry()
+        .send::<Value>()
+        .await
+        .unwrap_err();
     assert_eq!(
         (error.kind(), error.retry()),
         (ErrorKind::Unavailable, Retry::Transient)
@@ -217,7 +222,12 @@ async fn a_target_that_is_not_there_is_unavailable_and_safe_to_retry() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     network.remote("there", &url, Responses::Plain).unwrap();
-    let error = client.get("/").send::<Value>().await.unwrap_err();
+    let error = client
+        .get("/")
+        .no_retry()
+        .send::<Value>()
+        .await
+        .unwrap_err();
     assert_eq!(
         (error.kind(), error.retry()),
         (ErrorKind::Unavailable, Retry::Transient)

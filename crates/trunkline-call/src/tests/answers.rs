@@ -123,7 +123,12 @@ async fn a_problem_names_its_flow_and_request_whoever_made_it() {
 #[tokio::test]
 async fn when_to_try_again_and_what_was_torn_come_back_as_they_were() {
     case(|client, _| async move {
-        let error = client.get("/busy").send::<Value>().await.unwrap_err();
+        let error = client
+            .get("/busy")
+            .no_retry()
+            .send::<Value>()
+            .await
+            .unwrap_err();
         // Whole seconds on the wire, and no fewer than were asked for.
         assert_eq!(error.retry_after(), Some(Duration::from_secs(2)));
         let again = crate::problem::response(&error, None);

@@ -1,0 +1,87 @@
+//! A response's body that holds something until it has ended.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::Body;
+
+/// What is told how a body ends; dropped before, nobody knows.
+pub(crate) trait Ending: Send + Unpin + 'static {
+    /// Whether it wants each piece of data.
+    fn data(&mut self, _: &Bytes) {}
+
+    /// It ended, with its trailers if it had some.
+    fn ended(self, trailers: Option<&HeaderMap>);
+
+    /// It broke off.
+    fn broken(self);
+}
+
+/// A body that tells its end.
+pub(crate) struct Held<E> {
+    inner: Body,
+    ending: Option<E>,
+}
+
+impl<E: Ending> Held<E> {
+    /// A body that has nothing more to come ends at once.
+    pub(crate) fn wrap(inner: Body, ending: E) -> Body {
+        if inner.is_end_stream() {
+            ending.ended(None);
+            return inner;
+        }
+        let ending = Some(ending);
+        Body::new(Self { inner, ending })
+    }
+
+    fn note(&mut self, frame: Option<&Result<Frame<Bytes>, axum::Error>>) {
+        match frame {
+            Some(Ok(frame)) => {
+                if let (Some(data), Some(ending)) = (frame.data_ref(), &mut self.ending) {
+                    ending.data(data);
+                }
+                if (frame.is_trailers() || self.inner.is_end_stream())
+                    && let Some(ending) = self.ending.take()
+                {
+                    ending.ended(frame.trailers_ref());
+                }
+            }
+            Some(Err(_)) => {
+                if let Some(ending) = self.ending.take() {
+                    ending.broken();
+                }
+            }
+            None => {
+                if let Some(ending) = self.ending.take() {
+                    ending.ended(None);
+                }
+            }
+        }
+    }
+}
+
+impl<E: Ending> HttpBody for Held<E> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        self.note(frame.as_ref());
+        Poll::Ready(frame)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+}

@@ -1,0 +1,199 @@
+//! Trying again, where that is safe and a budget allows it.
+
+mod budget;
+mod pause;
+mod replay;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use tokio::time::{Instant, sleep};
+use trunkline_core::{Env, Result, Retry as Class};
+
+use self::pause::Asked;
+use self::replay::Replay;
+use super::plan::Plan;
+use super::{Around, Event, Next, Observer, Outcome, tower_layer, write_deadline};
+use crate::policy::Policy;
+use crate::{Body, headers};
+
+pub use budget::Budget;
+pub(crate) use replay::Replay as Repeatable;
+
+/// A longer body is sent once.
+pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
+
+/// Tries a call again that the target could not take or answer: 429, 502, 503, 504, `UNAVAILABLE`,
+/// `RESOURCE_EXHAUSTED`, no connection, or one that broke.
+///
+/// # Guarantees
+/// A call is repeated only if that is safe: its method is idempotent, it has an `idempotency-key`, its policy or its
+/// caller says so, or the failure says that nothing happened (`Transient`). What a layer further down has tried again
+/// already (`x-trunkline-retried`) is not tried again, and neither is a body of more than 64 KiB, nor a call whose
+/// pause would outlast its deadline. All retries of a target come out of one [`Budget`].
+///
+/// # Shape
+/// The pause is random between nothing and a bound that doubles with each attempt; `Retry-After` and
+/// `grpc-retry-pushback-ms` come on top of it.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    own: Policy,
+    budget: Arc<Budget>,
+    env: Env,
+    observer: Observer,
+}
+
+/// Whether an attempt is worth another, and what the target asks for.
+enum Verdict {
+    Done,
+    Again(Duration),
+}
+
+impl Retry {
+    /// Retries out of a budget, by `policy` where a call brings none of its own.
+    pub fn new(policy: Policy, budget: Arc<Budget>, env: Env) -> Self {
+        Self {
+            own: policy,
+            budget,
+            env,
+            observer: Observer::default(),
+        }
+    }
+
+    /// Tells this observer of each retry.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> Self {
+        Self { observer, ..self }
+    }
+
+    /// What pauses a call before its next attempt, or why there is none: then the answer says how often it was tried.
+    fn next_pause(&self, plan: &Plan, made: u32, asked: Duration) -> Result<Duration, GivenUp> {
+        if made >= plan.policy.attempts_max {
+            return Err(GivenUp::Tried);
+        }
+        let pause = pause::before(made + 1, asked, &plan.policy, &self.env);
+        let ends = Instant::now() + pause;
+        if plan.deadline.is_some_and(|deadline| ends >= deadline) {
+            return Err(GivenUp::TooLate);
+        }
+        if !self.budget.withdraw() {
+            self.observer.tell(Event::BudgetEmpty);
+            return Err(GivenUp::Tried);
+        }
+        Ok(pause)
+    }
+}
+
+/// Why there is no further attempt.
+enum GivenUp {
+    /// Who is further up must not begin anew.
+    Tried,
+    /// The pause would outlast the deadline.
+    TooLate,
+}
+
+tower_layer!(Retry);
+
+impl Around for Retry {
+    async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
+        let plan = Plan::of(&request, &self.own);
+        self.budget.deposit();
+        if plan.policy.attempts_max <= 1 {
+            return next.call(request).await;
+        }
+        let is_safe = plan.is_safe(&request);
+        let (parts, body) = request.into_parts();
+        let replay = Replay::of(body, REPLAY_BYTES_MAX);
+        let mut made = 0;
+        loop {
+            // The last attempt that the policy allows needs no copy, but it is rare.
+            let Some(body) = replay.body() else {
+                return Err(trunkline_core::Error::internal(
+                    "a body that was sent whole can be sent again",
+                ));
+            };
+            let answer = next.call(self.attempt(&parts, body, &plan, made)).await;
+            made += 1;
+            let Verdict::Again(asked) = self.judge(&answer, is_safe) else {
+                return answer;
+            };
+            if !replay.is_whole() {
+                return answer;
+            }
+            match self.next_pause(&plan, made, asked) {
+                Ok(pause) => {
+                    drop(answer);
+                    let attempt = made + 1;
+                    self.observer.tell(Event::Retried { attempt, pause });
+                    sleep(pause).await;
+                }
+                Err(GivenUp::TooLate) if made == 1 => return answer,
+                Err(_) => return marked(answer, made),
+            }
+        }
+    }
+}
+
+impl Retry {
+    /// The request of an attempt; a later one has less time left.
+    fn attempt(&self, parts: &Parts, body: Body, plan: &Plan, made: u32) -> Request<Body> {
+        let mut request = Request::from_parts(parts.clone(), body);
+        if let Some(deadline) = plan.deadline.filter(|_| made > 0) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            write_deadline(request.headers_mut(), left);
+        }
+        request
+    }
+
+    fn judge(&self, answer: &Result<Response<Body>>, is_safe: bool) -> Verdict {
+        let class = |class: Class| match class {
+            Class::Transient => true,
+            Class::Unknown => is_safe,
+            Class::Permanent => false,
+        };
+        match answer {
+            Err(error) => {
+                let is_trouble = matches!(
+                    Outcome::of_error(error),
+                    Outcome::Unavailable | Outcome::Overloaded | Outcome::TimedOut
+                );
+                let is_ours = headers::is_local(error) || headers::attempts_of(error).is_some();
+                match is_trouble && !is_ours && class(error.retry()) {
+                    true => Verdict::Again(error.retry_after().unwrap_or_default()),
+                    false => Verdict::Done,
+                }
+            }
+            Ok(response) => {
+                let is_trouble = Outcome::of_response(response)
+                    .is_some_and(|outcome| outcome.is_trouble() && outcome != Outcome::Failed);
+                let said = response.headers();
+                if !is_trouble || said.contains_key(&headers::RETRIED) {
+                    return Verdict::Done;
+                }
+                // A server of ours says whether it did anything; of others' 503 and 429 that is not known.
+                let told = headers::class_of(said).unwrap_or(Class::Unknown);
+                match (class(told), pause::asked(said, &self.env)) {
+                    (false, _) | (_, Asked::Stop) => Verdict::Done,
+                    (true, Asked::Nothing) => Verdict::Again(Duration::ZERO),
+                    (true, Asked::Wait(asked)) => Verdict::Again(asked),
+                }
+            }
+        }
+    }
+}
+
+/// Says how often it was tried, so that nobody further up begins anew.
+fn marked(answer: Result<Response<Body>>, made: u32) -> Result<Response<Body>> {
+    match answer {
+        Ok(mut response) => {
+            let said = response.headers_mut();
+            said.insert(headers::RETRIED, HeaderValue::from(made));
+            Ok(response)
+        }
+        Err(error) => Err(error.with(headers::ATTEMPTS, made)),
+    }
+}
