@@ -1,13 +1,16 @@
 //! The end of a channel's stack: into a router of this process, or onto a connection.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures::FutureExt;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
+use tokio::time::Instant;
 use tower::Service;
 use trunkline_core::{ByteString, Error, Result, Retry};
 
+use crate::balance::{Ask, Avoid, Held, Pool, Served};
 use crate::network::Place;
 use crate::{Body, Network, headers};
 
@@ -33,21 +36,44 @@ pub(crate) async fn dispatch(
                 Err(_) => Err(Error::internal("the service panicked")),
             }
         }
-        Place::Remote {
-            scheme,
-            authority,
-            outside,
-        } => {
+        Place::Remote { pool, outside, .. } => {
+            pool.ready().await;
+            let mut held = choose(&pool, &request)?;
+            let instance = held.member().clone();
             if outside {
                 headers::strip_inner(request.headers_mut());
             }
+            let (scheme, authority) = (instance.scheme().clone(), instance.authority().clone());
             *request.uri_mut() = absolute(request.uri(), scheme, authority)?;
             *request.version_mut() = http::Version::HTTP_11;
-            let sent = network.http().request(request).await;
-            sent.map(|response| response.map(Body::new))
-                .map_err(unreached)
+            match network.http().request(request).await {
+                Ok(response) => {
+                    let mut response = held.answered(response.map(Body::new));
+                    response.extensions_mut().insert(Served(instance));
+                    Ok(response)
+                }
+                Err(error) => {
+                    held.tell(true);
+                    Err(unreached(error).with("instance", instance.authority()))
+                }
+            }
         }
     }
+}
+
+/// The instance that gets a request, held until the answer's body has ended.
+fn choose(pool: &Arc<Pool>, request: &Request<Body>) -> Result<Held> {
+    let avoid = request.extensions().get::<Avoid>();
+    let held = pool.choose(&Ask {
+        key: pool.key_of(request),
+        avoid,
+        admits: None,
+    })?;
+    if let Some(avoid) = avoid {
+        avoid.add(held.member().authority());
+    }
+    let left = headers::left_of(request.headers());
+    Ok(held.until(left.map(|left| Instant::now() + left)))
 }
 
 fn absolute(uri: &Uri, scheme: Scheme, authority: Authority) -> Result<Uri> {

@@ -111,6 +111,12 @@ pub(crate) fn parent_of(headers: &HeaderMap) -> Option<TraceContext> {
     headers.get(&TRACEPARENT)?.to_str().ok()?.parse().ok()
 }
 
+/// How long whoever waits for a request goes on waiting, if it says so.
+pub(crate) fn left_of(headers: &HeaderMap) -> Option<Duration> {
+    let millis = headers.get(&DEADLINE_MS)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_millis(millis))
+}
+
 /// Writes a context into a request's headers.
 pub fn write(context: &Context, headers: &mut HeaderMap, env: &Env) {
     if let Ok(trace) = HeaderValue::try_from(context.trace.to_string()) {

@@ -3,10 +3,14 @@
 //! A [`Network`] knows where each service is: a router in this process, or an address. A [`Channel`] calls one
 //! target on behalf of one service, as a `tower::Service` over HTTP requests; a [`Client`] is what handlers use.
 //! On the way it passes the layers of [`layer`], as the policies of [`policy`] say.
+//! Where the instances of a service are is found by a [`discovery`], and which of them gets a call by [`balance`];
+//! [`providers`] chooses among those who offer the same, whatever they are reached by.
 //! [`server::layer`] is the other end, the same for both ways: only what would cross a wire crosses.
 
+pub mod balance;
 mod channel;
 mod client;
+pub mod discovery;
 mod dispatch;
 mod guard;
 pub mod headers;
@@ -15,6 +19,7 @@ mod line;
 mod network;
 pub mod policy;
 pub mod problem;
+pub mod providers;
 pub mod server;
 mod stall;
 #[cfg(test)]
@@ -25,6 +30,6 @@ pub use channel::Channel;
 pub use client::{Answer, Client, RequestBuilder};
 pub use layer::CallOptions;
 pub use line::CallEvent;
-pub use network::{Network, Responses};
+pub use network::{Network, Remote, Responses};
 pub use problem::Problem;
 pub use stall::Stall;

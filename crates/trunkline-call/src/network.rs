@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use http::uri::{Authority, Scheme};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use trunkline_core::{ByteString, Env, Error, Result};
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use trunkline_core::{ByteString, Env, Result};
 use trunkline_telemetry::Telemetry;
 
 use crate::line::Lines;
+use crate::balance::{Balance, Pool};
+use crate::discovery::{Discovery, Instance, keeper};
 use crate::server::HEADERS_WITHIN;
 use crate::{Body, Channel};
 
@@ -34,7 +37,7 @@ pub enum Responses {
     Data,
 }
 
-/// Where each service is: in this process or at an address. Cheap to clone; a change is seen by the next call of
+/// Where each service is: in this process, at an address, or at those that are found. Cheap to clone; a change is seen by the next call of
 /// every channel.
 #[derive(Clone)]
 pub struct Network(Arc<Inner>);
@@ -58,11 +61,27 @@ pub(crate) struct Target {
 pub(crate) enum Place {
     Local(Router),
     Remote {
-        scheme: Scheme,
-        authority: Authority,
+        pool: Arc<Pool>,
         /// It is somebody else's.
         outside: bool,
+        /// Keeps the pool at what is found, as long as the place is in the table or in a call.
+        _keeper: Option<Arc<Mutex<JoinSet<()>>>>,
     },
+}
+
+/// Where a service is that does not run in this process, as [`Network::places`] tells it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Remote {
+    /// The service.
+    pub service: ByteString,
+    /// How many of its instances are known.
+    pub instances: usize,
+    /// How many of them get no calls for a while, because they failed.
+    pub ejected: usize,
+    /// What is wrong with learning of changes, if something is. The instances that were known last are called
+    /// meanwhile.
+    pub trouble: Option<String>,
 }
 
 impl Network {
@@ -103,8 +122,9 @@ impl Network {
         url: &str,
         responses: Responses,
     ) -> Result<()> {
-        let place = remote(url, false)?;
-        self.put(service.into(), Some(Target { place, responses }));
+        let service = service.into();
+        let place = self.remote_at(&service, url, false)?;
+        self.put(service, Some(Target { place, responses }));
         Ok(())
     }
 
@@ -114,12 +134,64 @@ impl Network {
     /// # Errors
     /// `InvalidInput` for anything else.
     pub fn outside(&self, name: impl Into<ByteString>, url: &str) -> Result<()> {
+        let name = name.into();
         let target = Target {
-            place: remote(url, true)?,
+            place: self.remote_at(&name, url, true)?,
             responses: Responses::Plain,
         };
-        self.put(name.into(), Some(target));
+        self.put(name, Some(target));
         Ok(())
+    }
+
+    /// Says who knows where the instances of a service are, and how calls are spread over them. It is watched from
+    /// now on, until the service is put elsewhere or the network is dropped. The first calls wait for the first list.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn discover(
+        &self,
+        service: impl Into<ByteString>,
+        discovery: Arc<dyn Discovery>,
+        balance: Balance,
+        responses: Responses,
+    ) {
+        let (service, env) = (service.into(), self.0.env.clone());
+        let pool = Arc::new(Pool::new(service.clone(), balance, env.clone()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keeper::keep(pool.clone(), discovery, env));
+        let place = Place::Remote {
+            pool,
+            outside: false,
+            _keeper: Some(Arc::new(Mutex::new(tasks))),
+        };
+        self.put(service, Some(Target { place, responses }));
+    }
+
+    /// The services that do not run in this process, sorted, and what is known of their instances.
+    pub fn places(&self) -> Vec<Remote> {
+        let table = self.0.table.load();
+        let remote = table.iter().filter_map(|(service, target)| {
+            let Place::Remote { pool, .. } = &target.place else {
+                return None;
+            };
+            Some(Remote {
+                service: service.clone(),
+                instances: pool.members().len(),
+                ejected: pool.ejected(),
+                trouble: pool.trouble(),
+            })
+        });
+        let mut places: Vec<_> = remote.collect();
+        places.sort_by(|a, b| a.service.cmp(&b.service));
+        places
+    }
+
+    /// The instances of a service that does not run in this process.
+    pub fn pool(&self, service: &str) -> Option<Arc<Pool>> {
+        match &self.0.table.load().get(service)?.place {
+            Place::Remote { pool, .. } => Some(pool.clone()),
+            Place::Local(_) => None,
+        }
     }
 
     /// Takes a service off.
@@ -163,6 +235,17 @@ impl Network {
         &self.0.env
     }
 
+    fn remote_at(&self, service: &ByteString, url: &str, outside: bool) -> Result<Place> {
+        let instance = Instance::from_url(url)?;
+        let pool = Pool::new(service.clone(), Balance::default(), self.0.env.clone());
+        pool.update(vec![instance]);
+        Ok(Place::Remote {
+            pool: Arc::new(pool),
+            outside,
+            _keeper: None,
+        })
+    }
+
     fn put(&self, service: ByteString, target: Option<Target>) {
         self.0.table.rcu(|table| {
             let mut table = HashMap::clone(table);
@@ -173,29 +256,6 @@ impl Network {
             table
         });
     }
-}
-
-fn remote(url: &str, outside: bool) -> Result<Place> {
-    let bad = || {
-        Error::invalid(
-            "address_invalid",
-            "expected an address such as http://127.0.0.1:3002",
-        )
-        .with("address", url)
-    };
-    let uri: http::Uri = url.parse().map_err(|_| bad())?;
-    let parts = uri.into_parts();
-    let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
-        return Err(bad());
-    };
-    if scheme != Scheme::HTTP || parts.path_and_query.is_some_and(|path| path != "/") {
-        return Err(bad());
-    }
-    Ok(Place::Remote {
-        scheme,
-        authority,
-        outside,
-    })
 }
 
 impl fmt::Debug for Network {

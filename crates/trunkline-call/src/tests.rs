@@ -1,6 +1,7 @@
 //! Each case runs twice, in process and over TCP, and has to end the same.
 
 mod answers;
+mod instances;
 
 use std::future::Future;
 use std::time::Duration;

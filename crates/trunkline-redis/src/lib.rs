@@ -88,6 +88,9 @@
 //! publishes next connects anew. A publish whose answer was lost may have happened: sent again, it is there
 //! twice. Only a server that was stopped with requests in its buffers carries them out after later ones.
 //!
+//! # Registry
+//! [`RedisRegistry`] knows where the instances of services are: see [`registry`].
+//!
 //! # What is not there
 //! TLS, Sentinel and cluster. All keys of a topic share the hash tag `{topic}`, so data can move to a cluster
 //! without being renamed. Servers before Redis 7.0.
@@ -106,6 +109,7 @@ mod member;
 mod publish;
 mod pubsub;
 mod pump;
+pub mod registry;
 mod retain;
 mod script;
 mod subscribe;
@@ -114,4 +118,5 @@ mod transport;
 mod value;
 
 pub use config::{Mode, RedisConfig};
+pub use registry::RedisRegistry;
 pub use transport::Redis;

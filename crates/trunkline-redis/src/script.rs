@@ -24,6 +24,11 @@ pub(crate) const WAKE: &str = concat!(
     "return redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', 'wake', '')"
 );
 
+/// Who announced itself is known also when the server's memory is full.
+pub(crate) const ANNOUNCE: &str = vital!("lua/announce.lua");
+pub(crate) const WITHDRAW: &str = vital!("lua/withdraw.lua");
+pub(crate) const INSTANCES: &str = vital!("lua/instances.lua");
+
 pub(crate) const LAG: &str = concat!(include_str!("lua/open.lua"), include_str!("lua/lag.lua"));
 pub(crate) const TRIM: &str = concat!(include_str!("lua/open.lua"), include_str!("lua/trim.lua"));
 pub(crate) const DECLARE: &str = include_str!("lua/declare.lua");

@@ -18,7 +18,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
     ("saga", &[&["core"]]),
     ("call", &[CORE]),
     ("log", &[CORE, &["bus"]]),
-    ("redis", &[CORE, &["bus"]]),
+    ("redis", &[CORE, &["bus", "call"]]),
     ("rabbitmq", &[CORE, &["bus"]]),
     ("kafka", &[CORE, &["bus"]]),
     ("nats", &[CORE, &["bus"]]),

@@ -14,6 +14,7 @@ mod foreign;
 mod light;
 mod members;
 mod python;
+mod registry;
 mod retention;
 
 use std::sync::atomic::{AtomicU32, Ordering};
