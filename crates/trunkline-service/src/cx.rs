@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex as Lock;
@@ -35,6 +36,8 @@ struct Unit {
     /// The event that this work handles, for the inbox.
     inbox: Option<Inbox>,
     outgoing: Lock<Vec<(Envelope, Option<Timestamp>)>>,
+    /// It added commands to devices, or ended some.
+    touched: AtomicBool,
 }
 
 /// A transaction that several events share.
@@ -74,6 +77,7 @@ impl Cx {
             rehearsal: false,
             inbox: None,
             outgoing: Lock::default(),
+            touched: AtomicBool::new(false),
         }))
     }
 
@@ -98,6 +102,7 @@ impl Cx {
                 event_id: event.id.clone(),
             }),
             outgoing: Lock::default(),
+            touched: AtomicBool::new(false),
         }))
     }
 
@@ -279,6 +284,12 @@ impl Cx {
         self.0.runtime.config.section(self.service_name())
     }
 
+    /// Whoever sends commands to devices, or waits for their end, is told when this work commits.
+    #[cfg(feature = "device")]
+    pub(crate) fn touches_commands(&self) {
+        self.0.touched.store(true, Ordering::Release);
+    }
+
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         &self.0.runtime
     }
@@ -311,7 +322,13 @@ impl Cx {
             tx.complete_idempotent(scope, key, response).await?;
         }
         match guard.take() {
-            Some(tx) if !self.0.shared => tx.commit().await,
+            Some(tx) if !self.0.shared => {
+                tx.commit().await?;
+                if self.0.touched.load(Ordering::Acquire) {
+                    self.0.runtime.committed();
+                }
+                Ok(())
+            }
             kept => {
                 *guard = kept;
                 Ok(())
