@@ -29,6 +29,9 @@ pub(crate) struct Runtime {
     pub(crate) audit: Audit,
     /// Takes changes, together with their rows.
     pub(crate) audit_log: AuditLog,
+    /// What its handlers share of its devices.
+    #[cfg(feature = "device")]
+    pub(crate) devices: Option<crate::device::Hub>,
 }
 
 impl Runtime {
@@ -52,5 +55,13 @@ impl Runtime {
             self.audit
                 .refused(&event.source, "event.open", &object, error);
         })
+    }
+
+    /// Work is committed that may have touched commands to devices.
+    pub(crate) fn committed(&self) {
+        #[cfg(feature = "device")]
+        if let Some(devices) = &self.devices {
+            devices.committed();
+        }
     }
 }

@@ -5,6 +5,7 @@ mod eventually;
 mod faulty;
 mod history;
 pub mod kafka;
+pub mod mosquitto;
 pub mod nats;
 mod ports;
 pub mod postgres;
