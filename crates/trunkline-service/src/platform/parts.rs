@@ -8,6 +8,14 @@ use trunkline_core::{Error, Result};
 use crate::config::place::GATEWAY;
 use crate::{Config, Part};
 
+/// Ports of parts are from here to [`END`]: below those that systems give to whoever asks for any, a connection's own end
+/// included. One of those could be somebody else's before a part listens on it, or while it is down between two starts.
+const FIRST: u16 = 20_000;
+const END: u16 = 32_000;
+/// Platforms that are started one after the other begin far apart.
+const SPREAD: u16 = 10_000;
+const STRIDE: u32 = 7_919;
+
 /// The parts, and in the environment of each where it finds the others.
 pub(super) fn of<'a>(
     config: &Config,
@@ -18,8 +26,10 @@ pub(super) fn of<'a>(
     let mut places = Vec::with_capacity(here.len());
     // All are held until all are known, so that no two are the same.
     let mut held = Vec::with_capacity(here.len());
+    let begin = std::process::id().wrapping_mul(STRIDE) % u32::from(SPREAD);
+    let mut place = FIRST + u16::try_from(begin).unwrap_or_default();
     for name in &here {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(no_port)?;
+        let listener = free(&mut place)?;
         let port = listener.local_addr().map_err(no_port)?.port();
         let variable = name.to_ascii_uppercase().replace('-', "_");
         places.push((
@@ -40,6 +50,19 @@ pub(super) fn of<'a>(
         parts.push(Part::new(name.to_owned(), command));
     }
     Ok(parts)
+}
+
+/// Listens on the next port from `place` on that nobody has, and moves on behind it.
+fn free(place: &mut u16) -> Result<TcpListener> {
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, *place));
+        *place += 1;
+        match listener {
+            Ok(listener) => return Ok(listener),
+            Err(error) if *place >= END => return Err(no_port(error)),
+            Err(_) => {}
+        }
+    }
 }
 
 fn no_port(error: std::io::Error) -> Error {
