@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use trunkline_call::policy::Policies;
 use trunkline_telemetry::Format;
 
 use load::Source;
@@ -52,6 +53,9 @@ pub struct Config {
     pub service: BTreeMap<String, toml::Table>,
     /// Where services outside the platform are, by name.
     pub external: BTreeMap<String, ExternalAddress>,
+    /// How services are called: a section for each target, and in it one for each of its operations. Read again on
+    /// SIGHUP.
+    pub call: Policies,
     /// What it was read from.
     #[serde(skip)]
     source: Source,
@@ -151,6 +155,7 @@ impl Default for Config {
             trail_events_max: 1_000_000,
             service: BTreeMap::new(),
             external: BTreeMap::new(),
+            call: Policies::default(),
             source: Source::default(),
         }
     }

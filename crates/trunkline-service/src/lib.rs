@@ -12,6 +12,7 @@ mod jobs;
 mod openapi;
 mod platform;
 mod processes;
+mod reload;
 mod runtime;
 mod service;
 mod signal;

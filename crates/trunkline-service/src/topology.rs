@@ -30,6 +30,9 @@ pub(crate) fn check(services: &[Service], flows: &[Flow]) -> Result<()> {
         routes::check(service)?;
         check_reactions(service)?;
         check_jobs(service)?;
+        service
+            .declared()
+            .map_err(|error| error.with("service", &service.name))?;
     }
     check_events(services)?;
     let published: BTreeSet<_> = services
@@ -130,6 +133,12 @@ pub(crate) fn check_sections(config: &Config, services: &[Service]) -> Result<()
         .find(|name| !external.contains(&name.as_str()))
     {
         return Err(unknown(format!("external.{name}"), external));
+    }
+    for target in config.call.targets() {
+        if !names.contains(&target) && !external.contains(&target) {
+            let known = names.iter().chain(&external).copied().collect();
+            return Err(unknown(format!("call.{target}"), known));
+        }
     }
     for name in &config.run {
         if name != GATEWAY && !names.contains(&name.as_str()) {
