@@ -184,7 +184,9 @@ impl Sender {
     async fn send(&self, letter: &DeadLetter, env: &Env) {
         let mut context = Context::root(env);
         context.correlation_id = letter.envelope.correlation_id.clone();
-        let client = Client::new(self.network.channel(PLATFORM, WEBHOOK), context);
+        // It tries again by itself, for longer than a call does.
+        let channel = self.network.channel(PLATFORM, WEBHOOK).bare();
+        let client = Client::new(channel, context);
         let told = told(letter);
         let mut pause = PAUSE;
         for attempt in 1..=ATTEMPTS_MAX {

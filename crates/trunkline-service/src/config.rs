@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use trunkline_call::policy::Policies;
 use trunkline_security::KeyringConfig;
 use trunkline_telemetry::Format;
 
@@ -58,6 +59,9 @@ pub struct Config {
     pub service: BTreeMap<String, toml::Table>,
     /// Where services outside the platform are, by name.
     pub external: BTreeMap<String, ExternalAddress>,
+    /// How services are called: a section for each target, and in it one for each of its operations. Read again on
+    /// SIGHUP.
+    pub call: Policies,
     /// What it was read from.
     #[serde(skip)]
     source: Source,
@@ -217,6 +221,7 @@ impl Default for Config {
             trail_events_max: 1_000_000,
             service: BTreeMap::new(),
             external: BTreeMap::new(),
+            call: Policies::default(),
             source: Source::default(),
         }
     }

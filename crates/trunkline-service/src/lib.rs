@@ -14,6 +14,7 @@ mod jobs;
 mod openapi;
 mod platform;
 mod processes;
+mod reload;
 mod runtime;
 mod sealing;
 mod service;

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use http::Method;
 use serde::de::DeserializeOwned;
 use trunkline_call::Responses;
+use trunkline_call::policy::{Operation, Target};
 use trunkline_core::{ByteString, Event, EventData, EventDecl, Result};
 use trunkline_security::EVERY_OPERATION;
 use trunkline_store::Migration;
@@ -36,6 +37,7 @@ pub struct Service {
     pub(crate) routes: Vec<Route>,
     pub(crate) reactions: Vec<Reaction>,
     pub(crate) jobs: Vec<JobDecl>,
+    pub(crate) operations: Vec<(String, Operation)>,
     pub(crate) starts: Vec<StartHandler>,
     pub(crate) checks: Vec<(ByteString, Arc<dyn Check>)>,
     pub(crate) states: States,
@@ -79,6 +81,7 @@ impl Service {
             routes: Vec::new(),
             reactions: Vec::new(),
             jobs: Vec::new(),
+            operations: Vec::new(),
             starts: Vec::new(),
             checks: Vec::new(),
             states: States::default(),
@@ -189,6 +192,14 @@ impl Service {
         self
     }
 
+    /// Declares how one of its operations is called, such as `POST /api/v1/payments`: how long it may take, whether
+    /// repeating it is safe. `[call.<name>]` in the configuration says otherwise.
+    #[must_use]
+    pub fn operation(mut self, name: impl Into<String>, said: Operation) -> Self {
+        self.operations.push((name.into(), said));
+        self
+    }
+
     fn route<A>(
         mut self,
         method: Method,
@@ -283,6 +294,15 @@ impl Service {
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.states.0.insert(TypeId::of::<T>(), Arc::new(value));
         self
+    }
+
+    /// What it declares of its operations.
+    pub(crate) fn declared(&self) -> Result<Target> {
+        let mut target = Target::new();
+        for (name, said) in &self.operations {
+            target = target.operation(name.parse()?, *said);
+        }
+        Ok(target)
     }
 
     /// Its name.

@@ -39,6 +39,9 @@ pub(crate) fn check(services: &[Service], flows: &[Flow]) -> Result<()> {
                 .check()
                 .map_err(|error| error.with("service", &service.name))?;
         }
+        service
+            .declared()
+            .map_err(|error| error.with("service", &service.name))?;
     }
     check_events(services)?;
     let published: BTreeSet<_> = services
@@ -139,6 +142,12 @@ pub(crate) fn check_sections(config: &Config, services: &[Service]) -> Result<()
         .find(|name| !external.contains(&name.as_str()))
     {
         return Err(unknown(format!("external.{name}"), external));
+    }
+    for target in config.call.targets() {
+        if !names.contains(&target) && !external.contains(&target) {
+            let known = names.iter().chain(&external).copied().collect();
+            return Err(unknown(format!("call.{target}"), known));
+        }
     }
     for name in &config.run {
         if name != GATEWAY && !names.contains(&name.as_str()) {

@@ -172,8 +172,10 @@ async fn simulate(seed: u64) -> u64 {
     // Calls that come at their own times, whatever becomes of those before.
     let mut under_way = FuturesUnordered::new();
     for number in 0..CALLS {
-        let gives_up =
-            (env.random_u64() % 8 == 0).then(|| Duration::from_millis(env.random_u64() % 2_000));
+        let gives_up = env
+            .random_u64()
+            .is_multiple_of(8)
+            .then(|| Duration::from_millis(env.random_u64() % 2_000));
         under_way.push(call(number, gives_up));
         let pause = sleep(Duration::from_millis(env.random_u64() % 1_500));
         let mut pause = Box::pin(pause.fuse());

@@ -1,5 +1,6 @@
 //! Reading a configuration: the file, then the environment.
 
+use std::fmt;
 use std::path::Path;
 
 use trunkline_core::{Error, Result};
@@ -10,12 +11,23 @@ use super::Config;
 const PREFIX: &str = "TRUNKLINE__";
 
 /// The file that a configuration was read from.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) text: String,
     /// The environment variables that were applied to what it says.
-    pub(super) variables: Vec<String>,
+    pub(super) variables: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // There may be secrets in the text and in the values.
+        let names: Vec<_> = self.variables.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Source")
+            .field("name", &self.name)
+            .field("variables", &names)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Source {
@@ -33,7 +45,7 @@ impl Source {
         };
         self.variables
             .iter()
-            .map(String::as_str)
+            .map(|(name, _)| name.as_str())
             .filter(concerns)
             .collect()
     }
@@ -95,10 +107,22 @@ impl Config {
                     format!("the environment variable {name}: {why}"),
                 )
             })?;
-            source.variables.push(name);
+            source.variables.push((name, value));
         }
         config.source = source;
         Ok(config)
+    }
+
+    /// Reads the same file again, with the environment as it was.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_again(&self) -> Result<Self> {
+        let Source {
+            name, variables, ..
+        } = &self.source;
+        let path = (!name.is_empty()).then(|| Path::new(name));
+        Self::load(path, variables.iter().cloned())
     }
 
     fn try_from(table: toml::Table) -> std::result::Result<Self, String> {
@@ -122,7 +146,7 @@ fn overlay(table: &mut toml::Table, name: &str, value: &str) -> Result<()> {
         .map(str::to_ascii_lowercase)
         .collect();
     if let [first, service, ..] = path.as_mut_slice()
-        && (first == "service" || first == "external")
+        && matches!(first.as_str(), "service" | "external" | "call")
     {
         *service = service.replace('_', "-");
     }
@@ -200,6 +224,33 @@ mod tests {
         );
         let error = load("bus = \n", &[]).unwrap_err().to_string();
         assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn how_services_are_called_is_read_and_overridden_and_read_again() {
+        let text = "[call.stock-service]\ntimeout_ms = 700\nattempts_max = 2\n";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let variable = "TRUNKLINE__CALL__STOCK_SERVICE__TIMEOUT_MS".to_owned();
+        let environment = [(variable, "300".to_owned())];
+        let config = Config::load(Some(file.path()), environment).unwrap();
+        let of = |config: &Config| {
+            let policy = config.call.of("stock-service");
+            let policy = *policy.operation("GET", "/");
+            (policy.timeout.as_millis(), policy.attempts_max)
+        };
+        assert_eq!(of(&config), (300, 2));
+        std::fs::write(file.path(), text.replace('2', "4")).unwrap();
+        assert_eq!(of(&config.load_again().unwrap()), (300, 4));
+        assert_eq!(of(&Config::default().load_again().unwrap()), (5_000, 3));
+
+        let error = load("[call.a]\ntimeout = 1\n", &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("line 2") && error.contains("`timeout_ms`"),
+            "{error}"
+        );
     }
 
     #[test]

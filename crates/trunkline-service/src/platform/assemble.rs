@@ -23,7 +23,7 @@ use super::{PLATFORM, Platform, engine, events_of, folder, topics};
 use crate::alerts::Alerts;
 use crate::config::place::GATEWAY;
 use crate::trail::{GROUP, Keep, Recorder};
-use crate::{Config, Service, sealing, topology, trail};
+use crate::{Config, Service, reload, sealing, topology, trail};
 
 /// How many events a watcher may fall behind before it misses some.
 const FEED_MAX: usize = 1_024;
@@ -49,6 +49,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     transport.declare(&topics).await?;
     let topology = topology::describe(&platform.name, &platform.services, &platform.flows);
     let network = Network::new(telemetry.clone(), platform.env.clone());
+    network.set_policies(reload::policies(&config, &platform.services)?);
     let webhook = config.alerts.webhook.as_deref();
     let (alerts, sender) = Alerts::new(platform.on_dead_letter, webhook, &network)?;
     let shared = Shared {
@@ -65,6 +66,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         let work = sender.run(platform.env.clone(), up.stop.clone());
         up.jobs.spawn(work);
     }
+    follow_reloads(&mut up)?;
     let flows: Arc<[Flow]> = platform.flows.into();
     let raised = raise(&mut up, platform.services, &flows, &events).await;
     let made = raised.and_then(|raised| Ok((raised, make_gateway(gateway, &shared)?)));
@@ -99,6 +101,16 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     };
     let services = up.service_doors(service_doors, &parts, &health);
     up.serve(gateway.zip(gateway_at), services, (parts, admin_at), health)
+}
+
+/// Reads again at SIGHUP how services are called.
+fn follow_reloads(up: &mut Up) -> Result<()> {
+    let Shared {
+        config, network, ..
+    } = up.shared.clone();
+    let work = reload::follow(reload::hangups()?, config, network, up.stop.clone());
+    up.jobs.spawn(work);
+    Ok(())
 }
 
 /// A place to listen for each service that other processes call here.
@@ -152,7 +164,8 @@ async fn raise(
                 .network
                 .remote(name.clone(), url, service.responses)
                 .map_err(|error| error.with("section", format!("service.{name}")))?;
-            let channel = shared.network.channel("console", name.clone());
+            // Whoever looks wants to know how it is now.
+            let channel = shared.network.channel("console", name.clone()).bare();
             peers.push(Peer {
                 service: name,
                 channel,

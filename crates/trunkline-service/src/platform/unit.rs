@@ -121,7 +121,7 @@ impl Unit {
             shared.env.clone(),
         );
         let health = health::of_service(&service, &runtime, &relay);
-        let router = routes(&service, &runtime, health.clone(), &shared.telemetry)?;
+        let router = routes(&service, &runtime, health.clone(), shared)?;
         let network = shared.network.clone();
         network.mount(name.clone(), router.clone(), service.responses);
         Ok(Self {
@@ -278,8 +278,12 @@ fn routes(
     service: &Service,
     runtime: &Arc<Runtime>,
     health: Health,
-    telemetry: &Telemetry,
+    shared: &Shared,
 ) -> Result<Router> {
+    let mut limits = Limits::default();
+    // Whoever may call for longer is not cut off here.
+    let longest = shared.network.policies().of(&service.name).timeout_max();
+    limits.timeout = limits.timeout.max(longest);
     let document = Arc::new(openapi::document(service));
     let live = health.clone();
     let router = router(runtime, &service.routes)?
@@ -296,7 +300,7 @@ fn routes(
     Ok(server::layer(
         router,
         service.name.clone(),
-        telemetry.clone(),
-        Limits::default(),
+        shared.telemetry.clone(),
+        limits,
     ))
 }

@@ -78,6 +78,7 @@ impl Ask {
         let answer = self
             .network
             .channel("test", self.service)
+            .bare()
             .call(request)
             .await?;
         let (parts, body) = answer.into_parts();

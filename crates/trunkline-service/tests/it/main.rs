@@ -21,6 +21,7 @@ mod http;
 mod idempotency;
 mod jobs;
 mod lifecycle;
+mod policies;
 mod processes;
 mod rehearsal;
 mod roles;

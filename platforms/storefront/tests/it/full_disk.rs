@@ -21,6 +21,10 @@ use crate::store::{SOON, TEA_SET, address};
 /// `$1` becomes the small file system; the rest is the store's command.
 const MOUNTED: &str = "mount -t tmpfs -o size=48m,mode=0700 tmpfs \"$1\" && shift && exec \"$@\"";
 
+/// Each refusal is to be seen as it is: nothing is tried again, and no service is left alone.
+const AS_IT_IS: &str = "[call.\"*\"]\nattempts_max = 1\n\
+    breaker = { failures_max = 0, rate_percent = 0 }\n";
+
 struct Cramped {
     gateway: Caller,
     admin: Caller,
@@ -35,11 +39,15 @@ impl Cramped {
         let log = File::create(folder.path().join("store.log")).unwrap();
         let data = folder.path().join("data");
         std::fs::create_dir(&data).unwrap();
+        let config = folder.path().join("store.toml");
+        std::fs::write(&config, AS_IT_IS).unwrap();
         let mut command = Command::new("unshare");
         command
             .args(["--map-root-user", "--mount", "sh", "-c", MOUNTED, "sh"])
             .arg(&data)
             .arg(env!("CARGO_BIN_EXE_storefront"))
+            .arg("--config")
+            .arg(&config)
             .arg("--data")
             .arg(&data);
         for (option, address) in ["--gateway", "--admin", "--sandbox"].iter().zip(&addresses) {

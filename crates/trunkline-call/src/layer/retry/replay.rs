@@ -51,11 +51,17 @@ impl Replay {
             rest: None,
             is_torn: false,
         };
-        if in_memory && let Some(Some(Ok(frame))) = body.frame().now_or_never() {
-            match frame.into_data() {
+        let first = in_memory.then(|| body.frame().now_or_never().flatten());
+        match first.flatten() {
+            None => {}
+            Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if body.is_end_stream() => return Self::Whole(data),
                 Ok(data) => tape.keep(data),
                 Err(frame) => tape.trailers = frame.into_trailers().ok(),
+            },
+            // Whoever sends it is told, as if nobody had looked.
+            Some(Err(error)) => {
+                body = Body::from_stream(futures::stream::iter([Err::<Bytes, _>(error)]));
             }
         }
         tape.rest = tape.trailers.is_none().then_some(body);
@@ -238,5 +244,30 @@ mod tests {
         let replay = Replay::of(Body::from_stream(futures::stream::iter(broken)), 100);
         replay.body().unwrap().collect().await.unwrap_err();
         assert!(replay.body().is_none());
+        // One that says how long it is, and is looked at beforehand.
+        let short = Short(SizeHint::with_exact(3));
+        let replay = Replay::of(Body::new(short), 100);
+        replay.body().unwrap().collect().await.unwrap_err();
+        assert!(replay.body().is_none());
+    }
+
+    /// Breaks off at once.
+    struct Short(SizeHint);
+
+    impl HttpBody for Short {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+            let was = std::mem::replace(&mut self.0, SizeHint::with_exact(0));
+            Poll::Ready((was.exact() != Some(0)).then(|| Err(std::io::Error::other("cut"))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.0
+        }
     }
 }

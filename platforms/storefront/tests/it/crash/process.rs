@@ -54,6 +54,9 @@ impl World {
         let [gateway, admin, provider] = addresses
             .clone()
             .map(|at| Caller::new(format!("http://{at}")));
+        // Whoever was killed is called again soon after it is back.
+        let breakers = "[call.\"*\".breaker]\nreset_ms = 500\nrate_reset_ms = 500\n";
+        let config = format!("{config}{breakers}");
         std::fs::write(folder.path().join("store.toml"), config).unwrap();
         let mut sandbox = command();
         sandbox.args([
