@@ -119,3 +119,17 @@ pub fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (value * scale).round() / scale
 }
+
+/// What an operation costs in nanoseconds when nobody else has the processor: the best of many batches within 400 ms.
+/// A batch should end before another program takes the processor.
+pub fn best_ns(batch: u32, mut operation: impl FnMut()) -> f64 {
+    let (begin, mut best) = (Instant::now(), f64::INFINITY);
+    while begin.elapsed() < Duration::from_millis(400) {
+        let start = Instant::now();
+        for _ in 0..batch {
+            operation();
+        }
+        best = best.min(start.elapsed().as_secs_f64() * 1e9 / f64::from(batch));
+    }
+    rounded(best, 1)
+}

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as Group, Parser, Subcommand};
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
 /// Looks into a running platform and steers it, over its admin address.
 #[derive(Debug, Parser)]
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Outbox(Outbox),
     /// Whether all is well; exit code 1 where it is not.
     Health,
+    /// Certificates of a development CA: each service gets one that names it, for TLS at both ends.
+    Certs(Certs),
     /// Runs Trunkline's conformance suite over an engine of yours: what it keeps of what the bus promises. The topics that
     /// it makes stay on the server. Exit code 101 where a case fails.
     Conform(Conform),
@@ -58,6 +60,61 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<Topology>,
     },
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Certs {
+    /// The CA's folder.
+    #[arg(
+        long,
+        global = true,
+        default_value = "data/certs",
+        value_name = "FOLDER"
+    )]
+    pub(crate) dir: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: CertsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertsCommand {
+    /// Makes the CA.
+    Init {
+        /// The platform's name in certificates: spiffe://TRUST_DOMAIN/SERVICE.
+        #[arg(long, value_name = "NAME")]
+        trust_domain: String,
+    },
+    /// Makes certificates for services, in a folder each; a service that has one gets another.
+    Issue {
+        /// The services.
+        #[arg(required = true)]
+        services: Vec<String>,
+        /// A DNS name or address to put into them; their own names and `localhost` by default.
+        #[arg(long, value_name = "NAME")]
+        dns: Vec<String>,
+        /// How long they live, in hours.
+        #[arg(long, default_value_t = 24)]
+        hours: u32,
+    },
+    /// Makes every certificate anew.
+    Renew,
+    /// Takes a step of a change of roots. One that would cut a service off is refused: exit code 1.
+    Rotate {
+        /// begin: trust a new root beside the old one; switch: let it vouch; finish: trust the old one no longer.
+        step: Step,
+        /// How many seconds services get to notice a step before the next.
+        #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+        settle: u64,
+    },
+    /// Shows the certificates, and which step comes next.
+    Show,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Step {
+    Begin,
+    Switch,
+    Finish,
 }
 
 #[derive(Debug, Group)]

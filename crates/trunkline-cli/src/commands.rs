@@ -1,6 +1,7 @@
 //! What each command asks, and how its answer is shown.
 
 mod apply;
+mod certs;
 mod dead_letters;
 mod events;
 mod flows;
@@ -88,6 +89,7 @@ type Done = Result<(), Failure>;
 pub(crate) async fn run(client: &Client, command: Command, as_json: bool) -> Done {
     match command {
         Command::DeadLetters(command) => dead_letters::run(client, command, as_json).await,
+        Command::Certs(args) => certs::run(args, as_json),
         Command::Events(args) => events::run(client, args, as_json).await,
         Command::Flows(command) => flows::run(client, command, as_json).await,
         Command::Subscriptions(command) => subscriptions(client, command, as_json).await,

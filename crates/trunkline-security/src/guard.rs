@@ -66,7 +66,7 @@ pub struct Shown<'a> {
 }
 
 impl Guard {
-    /// A guard of `service` that trusts nobody yet.
+    /// A guard of `service` that trusts nobody yet. It is set up before it is cloned; later is a defect, and panics.
     pub fn new(service: impl Into<ByteString>, audit: Audit) -> Self {
         let env = audit.env().clone();
         Self(Arc::new(Inner {
@@ -133,13 +133,10 @@ impl Guard {
         Ok(self.changed(|inner| inner.issuers.push(issuer)))
     }
 
-    /// Guards are put together before they are shared.
     fn changed(mut self, change: impl FnOnce(&mut Inner)) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            change(inner);
-        } else {
-            debug_assert!(false, "a guard is set up before it is cloned");
-        }
+        // A clone would go on without the change.
+        let inner = Arc::get_mut(&mut self.0).expect("a guard is set up before it is cloned");
+        change(inner);
         self
     }
 

@@ -10,6 +10,7 @@
 )]
 
 mod apply;
+mod certs;
 mod commands;
 mod conform;
 mod failures;

@@ -74,6 +74,18 @@ fn every_dialect_carries_it() {
     }
 }
 
+/// Made with jwcrypto 1.6, a JOSE library of Python, from the key of 32 bytes 1.
+const BY_ANOTHER: &str = r#"{"aad":"WyAiZS0xIiwgInBheW1lbnQuY2FwdHVyZWQiLCAiMS4wIiwgInBheW1lbnQtc2VydmljZSIsICJvcmRlci0xIiBd","ciphertext":"gxVugNn017crBnVnuXxO","iv":"oC5u-f6E-JrTYe6y","protected":"eyJ0eXAiOiAiSldFIiwgImtpZCI6ICJrMSIsICJlbmMiOiAiQTI1NkdDTSIsICJhbGciOiAiZGlyIiwgImN0eSI6ICJhcHBsaWNhdGlvbi9qc29uIn0","tag":"P1tryxqmnxbb1DXjxhsK4g"}"#;
+
+#[test]
+fn what_another_library_sealed_opens() {
+    let keys = sealer("k1", &[("k1", 1)]);
+    let mut theirs = event(BY_ANOTHER.as_bytes());
+    theirs.content_type = Envelope::SEALED.into();
+    keys.open(&mut theirs, true).unwrap();
+    assert_eq!(theirs, event(br#"{"card":"4111"}"#));
+}
+
 #[test]
 fn it_opens_in_no_other_event() {
     let keys = sealer("k1", &[("k1", 1)]);
