@@ -40,6 +40,7 @@ async fn commands_are_acknowledged_refused_or_expire_and_each_is_told_once() {
             .iter()
             .all(|it| it["commandId"] == *ids[2] && it["data"]["cents"] == 250)
     );
+    ids.push(sample.send("elsewhere", 60_000).await.unwrap());
     // An answer that is late, and one to another's command, change nothing.
     for id in &ids {
         let reply = format!(r#"{{"commandId":"{id}","status":"acknowledged"}}"#);
@@ -63,6 +64,7 @@ async fn commands_are_acknowledged_refused_or_expire_and_each_is_told_once() {
         sample.seen("settled", "silent").await,
         ["set_price Expired"]
     );
+    assert!(sample.seen("settled", "elsewhere").await.is_empty());
     assert_eq!(
         sample.seen("settled", "refuses").await,
         ["set_price Refused"]

@@ -2,7 +2,7 @@
 
 use trunkline_testkit::eventually;
 
-use crate::machine::Machine;
+use crate::machine::{Machine, mosquitto_pub};
 use crate::sample::{SOON, Sample, broker};
 
 const ON: &str = "true Said";
@@ -10,7 +10,7 @@ const OFF: &str = "false Said";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_whose_plug_is_pulled_is_told_offline_once_also_over_restarts() {
-    let broker = broker(&["m1"]);
+    let broker = broker(&["m1", "m2"]);
     let folder = tempfile::tempdir().unwrap();
     let sample = Sample::start(folder.path(), &broker).await;
     let mut events = sample.running.events();
@@ -31,9 +31,14 @@ async fn a_machine_whose_plug_is_pulled_is_told_offline_once_also_over_restarts(
         told.push(String::from_utf8_lossy(&event.data).contains(r#""online":true"#));
     }
     assert_eq!(told, [true, false]);
-    // The broker remembers, and the store does: neither a new gateway nor a new broker tells it again.
+    // The broker remembers, and the store does: a new gateway does not tell it again. What another says after it has read
+    // what the broker remembers is told later than that would be.
     sample.running.shutdown().await;
-    let sample = Sample::start(folder.path(), &broker).await;
+    let sample = Sample::start_linked(folder.path(), &broker).await;
+    let gone = ["-t", "vending/m2/presence", "-m", "offline"];
+    assert!(mosquitto_pub(&broker, "m2", &gone));
+    eventually(SOON, async || sample.seen("presence", "m2").await == [OFF]).await;
+    assert_eq!(sample.seen("presence", "m1").await, [ON, OFF]);
     let machine = Machine::start(&broker, "m1", 5, "ack");
     eventually(SOON, async || {
         sample.seen("presence", "m1").await == [ON, OFF, ON]
