@@ -6,7 +6,6 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use trunkline_bus::{Delivery, Start, Subscribe, Subscription, Transport as _};
 use trunkline_core::{Env, ErrorKind};
 use trunkline_kafka::{Kafka, KafkaConfig, connect};
-use trunkline_testkit::eventually;
 use trunkline_testkit::kafka::Server;
 
 pub const COMES: Duration = Duration::from_secs(60);
@@ -41,16 +40,15 @@ pub fn spec(topic: &str, group: Option<&str>, start: Start) -> Subscribe {
 /// Joins as the runtime does: a server that has just started may need more than one attempt's limit.
 pub async fn group(kafka: &Kafka, topic: &str) -> Box<dyn Subscription> {
     let spec = spec(topic, Some("g"), Start::Committed);
-    let mut joined = None;
-    eventually(COMES, async || {
-        joined = match kafka.subscribe(&spec).await {
-            Err(error) if error.kind() == ErrorKind::Unavailable => None,
-            subscribed => Some(subscribed.expect("it subscribes")),
-        };
-        joined.is_some()
-    })
-    .await;
-    joined.expect("it subscribed")
+    let until = tokio::time::Instant::now() + COMES;
+    loop {
+        match kafka.subscribe(&spec).await {
+            Err(error)
+                if error.kind() == ErrorKind::Unavailable
+                    && tokio::time::Instant::now() < until => {}
+            subscribed => return subscribed.expect("it subscribes"),
+        }
+    }
 }
 
 /// Exactly so many deliveries, unsettled.
