@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use trunkline_core::{ByteString, Env, Result};
 use trunkline_telemetry::Telemetry;
 
-use crate::line::Lines;
 use crate::balance::{Balance, Pool};
 use crate::discovery::{Discovery, Instance, keeper};
+use crate::line::Lines;
 use crate::server::HEADERS_WITHIN;
 use crate::{Body, Channel};
 

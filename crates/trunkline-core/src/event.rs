@@ -73,10 +73,11 @@ fn decode_data<T: EventData>(envelope: &Envelope) -> Result<T> {
         );
     }
     if envelope.is_sealed() {
-        return Err(
-            Error::invalid("event_sealed", "the event's data is encrypted and was not opened")
-                .with("type", T::TYPE),
-        );
+        return Err(Error::invalid(
+            "event_sealed",
+            "the event's data is encrypted and was not opened",
+        )
+        .with("type", T::TYPE));
     }
     if !envelope.is_json() {
         return Err(

@@ -31,7 +31,7 @@ pub struct Service {
     pub(crate) migrations: &'static [Migration],
     pub(crate) calls: BTreeSet<ByteString>,
     /// What of each of them.
-    pub(crate) operations: BTreeMap<ByteString, BTreeSet<ByteString>>,
+    pub(crate) calls_operations: BTreeMap<ByteString, BTreeSet<ByteString>>,
     pub(crate) external: Vec<External>,
     pub(crate) publishes: Vec<EventDecl>,
     pub(crate) routes: Vec<Route>,
@@ -75,7 +75,7 @@ impl Service {
             responses: Responses::Plain,
             migrations: &[],
             calls: BTreeSet::new(),
-            operations: BTreeMap::new(),
+            calls_operations: BTreeMap::new(),
             external: Vec::new(),
             publishes: Vec::new(),
             routes: Vec::new(),
@@ -128,7 +128,7 @@ impl Service {
     ) -> Self {
         let service = service.into();
         self.calls.insert(service.clone());
-        self.operations
+        self.calls_operations
             .entry(service)
             .or_default()
             .insert(operation.into());

@@ -35,11 +35,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let lock = folder::claim(&config.data, &config.run)?;
     // The addresses first: one that is in use is found before anything is touched.
     let gateway = platform.gateway.filter(|_| config.runs(GATEWAY));
-    let gateway_at = match &gateway {
-        Some(_) => Some(listen(config.gateway.address, "gateway").await?),
-        None => None,
-    };
-    let admin_at = listen(config.admin.address, "admin").await?;
+    let (gateway_at, admin_at) = front_doors(&config, gateway.is_some()).await?;
     let service_doors = service_doors(&config, &platform.services).await?;
     let config = Arc::new(config);
     let (telemetry, otlp) = telemetry_of(&platform.sinks, &platform.env, &config)?;
@@ -101,6 +97,15 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     };
     let services = up.service_doors(service_doors, &parts, &health);
     up.serve(gateway.zip(gateway_at), services, (parts, admin_at), health)
+}
+
+/// A place to listen for the gateway, if it runs here, and one for the admin API.
+async fn front_doors(config: &Config, leads: bool) -> Result<(Option<TcpListener>, TcpListener)> {
+    let gateway = match leads {
+        true => Some(listen(config.gateway.address, "gateway").await?),
+        false => None,
+    };
+    Ok((gateway, listen(config.admin.address, "admin").await?))
 }
 
 /// Reads again at SIGHUP how services are called.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts, Transport};
 use trunkline_call::Network;
 use trunkline_call::server::{self, Limits};
-use trunkline_core::{ByteString, Context, Env, Error, Result};
+use trunkline_core::{ByteString, Context, Env, Result};
 use trunkline_security::EventSealer;
 use trunkline_store::{AuditLog, Relay, Store};
 use trunkline_telemetry::{Health, Scope, SpanKind, Telemetry};
@@ -78,14 +78,7 @@ impl Unit {
         let audit_log = AuditLog::open(store.clone(), None).await;
         let audit_log = audit_log.map_err(|error| error.with("service", &name))?;
         let (auditing, audit) = Auditing::start(audit_log.clone(), &shared.env);
-        for external in &service.external {
-            let address = shared.config.external.get(&*external.name);
-            let url = address.map_or(&external.url, |address| &address.url);
-            shared
-                .network
-                .outside(external.name.clone(), url)
-                .map_err(|error| error.with("external", &external.name))?;
-        }
+        place_outside(&service, shared)?;
         let external = service
             .external
             .iter()
@@ -263,6 +256,19 @@ impl Unit {
 }
 
 /// Opens a service's store, with its tables in it.
+/// Says where what the service calls outside of the platform is.
+fn place_outside(service: &Service, shared: &Shared) -> Result<()> {
+    for external in &service.external {
+        let address = shared.config.external.get(&*external.name);
+        let url = address.map_or(&external.url, |address| &address.url);
+        shared
+            .network
+            .outside(external.name.clone(), url)
+            .map_err(|error| error.with("external", &external.name))?;
+    }
+    Ok(())
+}
+
 async fn open_store(service: &Service, shared: &Shared) -> Result<Store> {
     let url = shared.config.url(&shared.config.store, &service.name);
     let store = Store::open(&url, &service.name, shared.env.clone()).await?;

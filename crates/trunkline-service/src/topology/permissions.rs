@@ -14,7 +14,7 @@ pub(crate) fn permissions(
 ) -> Permissions {
     let mut permissions = Permissions::new();
     for service in services {
-        for (target, operations) in &service.operations {
+        for (target, operations) in &service.calls_operations {
             for operation in operations {
                 permissions = permissions.allow_operation(
                     service.name.clone(),
@@ -36,7 +36,7 @@ pub(crate) fn permissions(
 /// # Errors
 /// `InvalidInput` naming the first that is not.
 pub(super) fn check(service: &Service, services: &[Service]) -> Result<()> {
-    for (target, operations) in &service.operations {
+    for (target, operations) in &service.calls_operations {
         let Some(called) = services.iter().find(|known| known.name == *target) else {
             continue;
         };
