@@ -7,6 +7,8 @@ mod alerts;
 mod config;
 mod cx;
 mod events;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod http;
 mod jobs;
 mod openapi;
