@@ -82,6 +82,9 @@ struct Scope {
     left_out: Vec<(&'static str, String)>,
 }
 
+/// What is left out of the first build, and needs no server.
+const FEATURES: [&str; 2] = ["trunkline/grpc", "trunkline/tls"];
+
 impl Scope {
     fn take(&mut self, engine: &'static str, is_bus: bool, found: Found) {
         match found {
@@ -103,6 +106,9 @@ impl Scope {
         }
         for engine in &self.ready {
             all.extend(["--features".to_owned(), format!("storefront/{engine}")]);
+        }
+        for feature in FEATURES {
+            all.extend(["--features".to_owned(), feature.to_owned()]);
         }
         all.extend(last.iter().map(|word| (*word).to_owned()));
         all
@@ -224,7 +230,7 @@ mod tests {
         );
         assert_eq!(
             scope.arguments(&["test"], &["--", "-q"]).join(" "),
-            "test --workspace --exclude trunkline-kafka --features storefront/redis -- -q"
+            "test --workspace --exclude trunkline-kafka --features storefront/redis --features trunkline/grpc --features trunkline/tls -- -q"
         );
     }
 

@@ -8,7 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use tokio::time::Instant;
 use tower::Service;
-use trunkline_core::{ByteString, Error, Result, Retry};
+use trunkline_core::{ByteString, Error, Result};
 
 use crate::balance::{Ask, Avoid, Held, Pool, Served};
 use crate::network::Place;
@@ -20,13 +20,13 @@ pub(crate) async fn dispatch(
     target: &ByteString,
     mut request: Request<Body>,
 ) -> Result<Response<Body>> {
-    let Some(target) = network.find(target) else {
+    let Some(found) = network.find(target) else {
         return Err(Error::unavailable(
             "service_unreachable",
             "the service runs neither in this process nor at a known address",
         ));
     };
-    match target.place {
+    match found.place {
         Place::Local(mut router) => {
             request.extensions_mut().clear();
             let call = AssertUnwindSafe(router.call(request)).catch_unwind();
@@ -45,16 +45,15 @@ pub(crate) async fn dispatch(
             }
             let (scheme, authority) = (instance.scheme().clone(), instance.authority().clone());
             *request.uri_mut() = absolute(request.uri(), scheme, authority)?;
-            *request.version_mut() = http::Version::HTTP_11;
-            match network.http().request(request).await {
+            match network.wires().send(target, request).await {
                 Ok(response) => {
-                    let mut response = held.answered(response.map(Body::new));
+                    let mut response = held.answered(response);
                     response.extensions_mut().insert(Served(instance));
                     Ok(response)
                 }
                 Err(error) => {
                     held.tell(true);
-                    Err(unreached(error).with("instance", instance.authority()))
+                    Err(error.with("instance", instance.authority()))
                 }
             }
         }
@@ -72,7 +71,7 @@ fn choose(pool: &Arc<Pool>, request: &Request<Body>) -> Result<Held> {
     if let Some(avoid) = avoid {
         avoid.add(held.member().authority());
     }
-    let left = headers::left_of(request.headers());
+    let left = headers::left(request.headers());
     Ok(held.until(left.map(|left| Instant::now() + left)))
 }
 
@@ -89,20 +88,4 @@ fn absolute(uri: &Uri, scheme: Scheme, authority: Authority) -> Result<Uri> {
         .map_err(|error| {
             Error::invalid("path_invalid", "expected a path for the call").with_source(error)
         })
-}
-
-fn unreached(error: hyper_util::client::legacy::Error) -> Error {
-    let retry = if error.is_connect() {
-        Retry::Transient
-    } else {
-        Retry::Unknown
-    };
-    let message = if error.is_connect() {
-        "the service can't be connected to"
-    } else {
-        "the connection to the service broke"
-    };
-    Error::unavailable("service_unreachable", message)
-        .with_retry(retry)
-        .with_source(error)
 }

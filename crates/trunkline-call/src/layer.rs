@@ -52,7 +52,7 @@ pub use bulkhead::Bulkhead;
 pub use cache::{Age, Cache};
 pub use coalesce::Coalesce;
 pub use deadline::Deadline;
-pub(crate) use deadline::{grpc_timeout, write as write_deadline};
+pub(crate) use deadline::write as write_deadline;
 pub use hedge::Hedge;
 pub use identity::{Identify, Identity, Outgoing};
 pub use outcome::Outcome;

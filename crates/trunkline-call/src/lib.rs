@@ -10,12 +10,16 @@
 pub mod balance;
 mod channel;
 mod client;
+mod connect;
 pub mod discovery;
 mod dispatch;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod guard;
 pub mod headers;
 pub mod layer;
 mod line;
+mod load;
 mod network;
 pub mod policy;
 pub mod problem;
@@ -28,6 +32,8 @@ mod tests;
 pub use axum::body::Body;
 pub use channel::Channel;
 pub use client::{Answer, Client, RequestBuilder};
+#[cfg(feature = "tls")]
+pub use connect::tls::{ChainVerifier, TlsClient};
 pub use layer::CallOptions;
 pub use line::CallEvent;
 pub use network::{Network, Remote, Responses};

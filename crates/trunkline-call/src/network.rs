@@ -3,29 +3,20 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http::uri::Scheme;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
-use trunkline_core::{ByteString, Env, Result};
+use trunkline_core::{ByteString, Env, Error, Result};
 use trunkline_telemetry::Telemetry;
 
+use crate::Channel;
 use crate::balance::{Balance, Pool};
+use crate::connect::Wires;
 use crate::discovery::{Discovery, Instance, keeper};
 use crate::line::Lines;
-use crate::server::HEADERS_WITHIN;
-use crate::{Body, Channel};
-
-/// A connection that nobody uses is kept for so long.
-const IDLE_MAX: Duration = Duration::from_secs(5);
-
-// The other end closes it later than we do: no request is sent into a connection that is being closed.
-const _: () = assert!(IDLE_MAX.as_secs() < HEADERS_WITHIN.as_secs());
 
 /// How a service's answers look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,7 +35,7 @@ pub struct Network(Arc<Inner>);
 
 struct Inner {
     table: ArcSwap<HashMap<ByteString, Target>>,
-    http: Client<HttpConnector, Body>,
+    wires: Wires,
     telemetry: Telemetry,
     env: Env,
     lines: Lines,
@@ -87,16 +78,9 @@ pub struct Remote {
 impl Network {
     /// A network without services.
     pub fn new(telemetry: Telemetry, env: Env) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(2)));
-        let http = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .build(connector);
         Self(Arc::new(Inner {
             table: ArcSwap::default(),
-            http,
+            wires: Wires::new(),
             telemetry,
             env,
             lines: Lines::default(),
@@ -112,7 +96,8 @@ impl Network {
         self.put(service.into(), Some(target));
     }
 
-    /// Says at which address a service is: `http://host:port`.
+    /// Says at which address a service is: `http://host:port`, or `https://host:port` once
+    /// the network was told how such connections are made.
     ///
     /// # Errors
     /// `InvalidInput` for anything else.
@@ -194,6 +179,12 @@ impl Network {
         }
     }
 
+    /// Says how connections to `https://` addresses are made from now on. Those that are open stay.
+    #[cfg(feature = "tls")]
+    pub fn set_tls(&self, tls: crate::TlsClient) {
+        self.0.wires.set_tls(tls);
+    }
+
     /// Takes a service off.
     pub fn unmount(&self, service: &ByteString) {
         self.put(service.clone(), None);
@@ -223,8 +214,8 @@ impl Network {
         &self.0.lines
     }
 
-    pub(crate) fn http(&self) -> &Client<HttpConnector, Body> {
-        &self.0.http
+    pub(crate) fn wires(&self) -> &Wires {
+        &self.0.wires
     }
 
     pub(crate) fn telemetry(&self) -> &Telemetry {
@@ -237,6 +228,11 @@ impl Network {
 
     fn remote_at(&self, service: &ByteString, url: &str, outside: bool) -> Result<Place> {
         let instance = Instance::from_url(url)?;
+        // Who is outside has no certificate of the platform.
+        if instance.scheme == Scheme::HTTPS && (outside || !self.0.wires.is_secured()) {
+            let message = "expected an address such as http://127.0.0.1:3002; https:// needs certificates of the platform";
+            return Err(Error::invalid("address_invalid", message).with("address", url));
+        }
         let pool = Pool::new(service.clone(), Balance::default(), self.0.env.clone());
         pool.update(vec![instance]);
         Ok(Place::Remote {

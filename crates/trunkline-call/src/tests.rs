@@ -1,7 +1,11 @@
 //! Each case runs twice, in process and over TCP, and has to end the same.
 
 mod answers;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod instances;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::future::Future;
 use std::time::Duration;

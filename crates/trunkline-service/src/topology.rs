@@ -31,6 +31,8 @@ pub(crate) fn check(services: &[Service], flows: &[Flow]) -> Result<()> {
         check_calls(service, &names)?;
         permissions::check(service, services)?;
         routes::check(service)?;
+        #[cfg(feature = "grpc")]
+        crate::grpc::check(service)?;
         check_reactions(service)?;
         check_jobs(service)?;
         #[cfg(feature = "device")]

@@ -52,7 +52,9 @@ impl Instance {
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(bad(url));
         };
-        if scheme != Scheme::HTTP || parts.path_and_query.is_some_and(|path| path != "/") {
+        if ![Scheme::HTTP, Scheme::HTTPS].contains(&scheme)
+            || parts.path_and_query.is_some_and(|path| path != "/")
+        {
             return Err(bad(url));
         }
         Self::checked(scheme, authority).ok_or_else(|| bad(url))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 use trunkline_core::Result;
 
@@ -12,8 +12,6 @@ use super::{Around, Next, tower_layer};
 use crate::guard::{Guarded, deadline_exceeded, until};
 use crate::policy::Policy;
 use crate::{Body, headers};
-
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Ends a call whose time is up, and tells the target how much is left: `x-trunkline-deadline-ms`, for gRPC
 /// `grpc-timeout`.
@@ -48,13 +46,14 @@ impl Around for Deadline {
         next: &N,
     ) -> Result<Response<Body>> {
         let mut plan = Plan::of(&request, &self.own);
-        let given = left(request.headers());
+        let given = headers::left(request.headers());
         let left = given.map_or(plan.policy.timeout, |given| given.min(plan.policy.timeout));
         if left.is_zero() {
             return Err(deadline_exceeded());
         }
         let deadline = Instant::now() + left.min(DEADLINE_MAX);
-        if given != Some(left) {
+        let all = request.headers();
+        if given != Some(left) || (is_grpc(all) && !all.contains_key(headers::GRPC_TIMEOUT)) {
             write(request.headers_mut(), left);
         }
         plan.deadline = Some(deadline);
@@ -68,17 +67,6 @@ impl Around for Deadline {
 /// Longer than any call takes, and short enough to be added to a time.
 const DEADLINE_MAX: Duration = Duration::from_secs(365 * 86_400);
 
-/// How long whoever sent these headers goes on waiting, as both headers say it: the shorter counts.
-fn left(headers: &HeaderMap) -> Option<Duration> {
-    let ours = headers
-        .get(&headers::DEADLINE_MS)
-        .and_then(|value| Some(Duration::from_millis(value.to_str().ok()?.parse().ok()?)));
-    match (ours, grpc_timeout(headers)) {
-        (Some(ours), Some(grpc)) => Some(ours.min(grpc)),
-        (ours, grpc) => ours.or(grpc),
-    }
-}
-
 /// Tells how much is left, in the words of the request's protocol.
 pub(crate) fn write(headers: &mut HeaderMap, left: Duration) {
     let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
@@ -90,33 +78,11 @@ pub(crate) fn write(headers: &mut HeaderMap, left: Duration) {
             _ => format!("{}S", (millis / 1_000).min(99_999_999)),
         };
         if let Ok(value) = HeaderValue::try_from(text) {
-            headers.insert(GRPC_TIMEOUT, value);
+            headers.insert(headers::GRPC_TIMEOUT, value);
         }
     } else {
         headers.insert(headers::DEADLINE_MS, HeaderValue::from(millis));
     }
-}
-
-/// What `grpc-timeout` says; what is not of its form says nothing.
-///
-/// # Source
-/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
-pub(crate) fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(&GRPC_TIMEOUT)?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let number: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(number * 3_600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -133,31 +99,6 @@ mod tests {
             request = request.header(*name, *value);
         }
         request.body(Body::empty()).unwrap()
-    }
-
-    #[test]
-    fn the_timeout_of_grpc_is_read_as_it_is_written_and_garbage_is_none() {
-        let read = |text: &str| {
-            let value = HeaderValue::from_str(text).unwrap();
-            grpc_timeout(&HeaderMap::from_iter([(GRPC_TIMEOUT, value)]))
-        };
-        assert_eq!(read("2H"), Some(Duration::from_secs(7_200)));
-        assert_eq!(read("99999999S"), Some(Duration::from_secs(99_999_999)));
-        assert_eq!(read("250m"), Some(SECOND / 4));
-        assert_eq!(read("5u"), Some(Duration::from_micros(5)));
-        for bad in [
-            "",
-            "m",
-            "1",
-            "-1m",
-            "+1m",
-            "1x",
-            "100000000S",
-            "1 m",
-            "1.5S",
-        ] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
     }
 
     #[tokio::test(start_paused = true)]

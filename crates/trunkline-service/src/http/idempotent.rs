@@ -17,7 +17,7 @@ use crate::Cx;
 use crate::cx::Completion;
 
 /// Says of an answer that it was given before.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 type Call<'a> = &'a (dyn Fn(Cx, Incoming) -> BoxFuture<'static, Result<Answer>> + Send + Sync);
 
@@ -29,12 +29,33 @@ pub(super) async fn run(
     incoming: Incoming,
 ) -> Result<Response> {
     let key = key_of(&incoming.parts.headers)?;
+    match begin(cx, path, key, content_hash(&incoming)).await? {
+        Begun::Replay(stored) => Ok(response(&stored, true)),
+        Begun::Claim(claim) => work(cx, claim, call, incoming).await,
+    }
+}
+
+/// What a key came to.
+pub(crate) enum Begun {
+    /// It was answered before.
+    Replay(StoredResponse),
+    /// The work is to be done.
+    Claim(Claim),
+}
+
+/// Takes a key for an operation.
+pub(crate) async fn begin(
+    cx: &Cx,
+    operation: &str,
+    key: String,
+    content: [u8; 32],
+) -> Result<Begun> {
     // Two users who choose the same key do not meet.
     let user = cx.context().user_id.as_deref().unwrap_or("-").to_owned();
-    let scope = format!("{path} {user}");
+    let scope = format!("{operation} {user}");
     let keys = cx.runtime().store.idempotency();
-    match keys.begin(&scope, &key, content_hash(&incoming)).await? {
-        Begin::Replay(stored) => Ok(response(&stored, true)),
+    match keys.begin(&scope, &key, content).await? {
+        Begin::Replay(stored) => Ok(Begun::Replay(stored)),
         Begin::Mismatch => Err(Error::invalid(
             "idempotency_key_reused",
             "this idempotency key was used with another body or path",
@@ -44,27 +65,44 @@ pub(super) async fn run(
             "a request with this idempotency key is still running",
         )
         .with_retry_after(Duration::from_secs(1))),
-        Begin::Started => {
-            let mut claim = Claim {
-                keys,
-                scope,
-                key,
-                open: true,
-            };
-            let done = work(cx, &claim, call, incoming).await;
-            // From here on the key is answered or given back.
-            claim.open = false;
-            done
-        }
+        Begin::Started => Ok(Begun::Claim(Claim {
+            keys,
+            scope,
+            key,
+            open: true,
+        })),
     }
 }
 
 /// A key that was taken; dropped while open (the client went away, the time was up), it is given back.
-struct Claim {
+pub(crate) struct Claim {
     keys: Idempotency,
     scope: String,
     key: String,
     open: bool,
+}
+
+impl Claim {
+    /// Makes the work take effect together with its answer; fails without an effect.
+    pub(crate) async fn complete(&mut self, cx: &Cx, answer: &StoredResponse) -> Result<()> {
+        let completion = Completion {
+            scope: &self.scope,
+            key: &self.key,
+            response: answer,
+        };
+        cx.finish(Some(completion)).await?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Undoes the work; the next request may try.
+    pub(crate) async fn give_back(mut self, cx: &Cx) {
+        cx.undo().await;
+        if let Err(error) = self.keys.abandon(&self.scope, &self.key).await {
+            tracing::warn!(%error, "an idempotency key could not be given back");
+        }
+        self.open = false;
+    }
 }
 
 impl Drop for Claim {
@@ -85,7 +123,7 @@ impl Drop for Claim {
     }
 }
 
-async fn work(cx: &Cx, claim: &Claim, call: Call<'_>, incoming: Incoming) -> Result<Response> {
+async fn work(cx: &Cx, mut claim: Claim, call: Call<'_>, incoming: Incoming) -> Result<Response> {
     let done = match call(cx.clone(), incoming).await {
         Ok(answer) => stored(cx, &answer),
         // A refusal is an answer too, and stays the same; what failed here may be tried again.
@@ -96,23 +134,13 @@ async fn work(cx: &Cx, claim: &Claim, call: Call<'_>, incoming: Incoming) -> Res
         Err(error) => Err(error),
     };
     let done = match done {
-        Ok(stored) => {
-            let completion = Completion {
-                scope: &claim.scope,
-                key: &claim.key,
-                response: &stored,
-            };
-            cx.finish(Some(completion)).await.map(|()| stored)
-        }
+        Ok(stored) => claim.complete(cx, &stored).await.map(|()| stored),
         Err(error) => Err(error),
     };
     match done {
         Ok(stored) => Ok(response(&stored, false)),
         Err(error) => {
-            cx.undo().await;
-            if let Err(error) = claim.keys.abandon(&claim.scope, &claim.key).await {
-                tracing::warn!(%error, "an idempotency key could not be given back");
-            }
+            claim.give_back(cx).await;
             Err(error)
         }
     }
@@ -150,10 +178,18 @@ async fn refusal(cx: &Cx, error: &Error) -> Result<StoredResponse> {
 }
 
 fn key_of(headers: &HeaderMap) -> Result<String> {
-    let bad = |text: &'static str| Error::invalid("idempotency_key_invalid", text);
     let key = headers
         .get(headers::IDEMPOTENCY_KEY)
         .ok_or_else(|| bad("expected the header Idempotency-Key, such as a UUID of your own"))?;
+    checked(key)
+}
+
+fn bad(text: &'static str) -> Error {
+    Error::invalid("idempotency_key_invalid", text)
+}
+
+/// A key of a form that can be kept.
+pub(crate) fn checked(key: &HeaderValue) -> Result<String> {
     let key = key
         .to_str()
         .map_err(|_| bad("expected the Idempotency-Key in visible ASCII"))?;

@@ -292,6 +292,8 @@ fn routes(
     limits.timeout = limits.timeout.max(longest);
     let document = Arc::new(openapi::document(service));
     let live = health.clone();
+    #[cfg(feature = "grpc")]
+    let checks = health.clone();
     let router = router(runtime, &service.routes)?
         .route(
             "/openapi.json",
@@ -303,6 +305,8 @@ fn routes(
         )
         .route("/health", get(move || health::answer(health.clone())))
         .route("/health/ready", get(move || health::answer(live.clone())));
+    #[cfg(feature = "grpc")]
+    let router = crate::grpc::mount(router, service, runtime, checks)?;
     Ok(server::layer(
         router,
         service.name.clone(),
