@@ -214,6 +214,32 @@ async fn a_question_that_breaks_off_or_is_malformed_is_refused() {
 }
 
 #[tokio::test]
+async fn a_server_keeps_the_deadline_of_a_client_that_waits_on() {
+    let (address, _server) = room().await;
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { drop(connection.await) });
+    let request = http::Request::post(format!("http://{address}/stock.v1.Stock/Watch"));
+    let request = request.header("content-type", "application/grpc");
+    let request = request.header("grpc-timeout", "500m").body(()).unwrap();
+    let mut sender = sender.ready().await.unwrap();
+    let (answer, mut body) = sender.send_request(request, false).unwrap();
+    let question = prost::Message::encode_to_vec(&line("pauses", 1));
+    let length = u8::try_from(question.len()).unwrap();
+    let question = [&[0, 0, 0, 0, length], question.as_slice()].concat();
+    body.send_data(question.into(), true).unwrap();
+    let mut levels = answer.await.unwrap().into_body();
+    levels.data().await.unwrap().unwrap();
+    let ends = async {
+        assert!(levels.data().await.is_none());
+        levels.trailers().await.unwrap().unwrap()
+    };
+    let trailers = tokio::time::timeout(SOON, ends).await.unwrap();
+    assert_eq!(trailers["grpc-status"], "4");
+}
+
+#[tokio::test]
 async fn a_service_that_was_started_again_is_found_by_the_next_call() {
     let (address, server) = room().await;
     let (_network, client) = network(address);
