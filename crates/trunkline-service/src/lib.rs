@@ -19,7 +19,7 @@ mod topology;
 mod trail;
 
 pub use config::{
-    Admin, Alerts, Config, Events, ExternalAddress, Gateway as GatewaySection, Log, Traces,
+    Admin, Alerts, Config, Events, ExternalAddress, Finding, Gateway as GatewaySection, Log, Traces,
 };
 pub use cx::{Cx, TxGuard};
 pub use http::{Accepted, Created, NoContent};

@@ -1,6 +1,7 @@
 //! A platform: services, flows and a gateway, and how they start.
 
 mod assemble;
+mod discovery;
 mod engine;
 mod folder;
 mod health;

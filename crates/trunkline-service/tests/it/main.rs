@@ -16,6 +16,7 @@ mod crash;
 mod declared;
 mod documents;
 mod events;
+mod finding;
 mod http;
 mod idempotency;
 mod jobs;
