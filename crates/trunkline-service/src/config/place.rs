@@ -32,7 +32,7 @@ impl Config {
         if self.run.is_empty() {
             let section = self.service.get(name);
             let has = |key: &&str| section.is_some_and(|section| section.contains_key(*key));
-            return name == GATEWAY || !PLACES.iter().any(|key| has(key));
+            return name == GATEWAY || !PLACES.iter().any(has);
         }
         self.run.iter().any(|one| one == name)
     }

@@ -40,8 +40,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         None => None,
     };
     let admin_at = listen(config.admin.address, "admin").await?;
-    let service_doors = service_doors(&config, &platform.services).await?;
-    let announcements = announcements(&config, &service_doors)?;
+    let (service_doors, announcements) = service_doors(&config, &platform.services).await?;
     let config = Arc::new(config);
     let (telemetry, otlp) = telemetry_of(&platform.sinks, &platform.env, &config)?;
     let transport = engine::open(&config, &platform.env).await?;
@@ -98,16 +97,15 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         env: platform.env,
     };
     let services = up.service_doors(service_doors, &parts, &health);
-    let mut running = up.serve(gateway.zip(gateway_at), services, (parts, admin_at), health)?;
-    running.announce(announcements).await;
-    Ok(running)
+    let running = up.serve(gateway.zip(gateway_at), services, (parts, admin_at), health)?;
+    Ok(running.announce(announcements).await)
 }
 
-/// A place to listen for each service that other processes call here.
+/// A place to listen for each service that other processes call here, and what is registered of them.
 async fn service_doors(
     config: &Config,
     services: &[Service],
-) -> Result<Vec<(ByteString, TcpListener)>> {
+) -> Result<(Vec<(ByteString, TcpListener)>, Announcements)> {
     let mut doors = Vec::new();
     for service in services.iter().filter(|service| config.runs(&service.name)) {
         if let Some(address) = config.listen_of(&service.name)? {
@@ -119,7 +117,8 @@ async fn service_doors(
                 .with("section", format!("service.{}", service.name)));
         }
     }
-    Ok(doors)
+    let announcements = announcements(config, &doors)?;
+    Ok((doors, announcements))
 }
 
 /// What is registered of the services that listen here.

@@ -223,8 +223,9 @@ pub struct Running {
 
 impl Running {
     /// Registers what listens here: its doors are open now.
-    pub(super) async fn announce(&mut self, announcements: Announcements) {
+    pub(super) async fn announce(mut self, announcements: Announcements) -> Self {
         self.registrations = announcements.make(&self.up.shared.env).await;
+        self
     }
 
     /// Where the gateway listens, if there is one.
