@@ -37,8 +37,9 @@ pub(crate) async fn dispatch(
             }
         }
         Place::Remote { pool, outside, .. } => {
+            let given_up = given_up(&request);
             pool.ready().await;
-            let mut held = choose(&pool, &request)?;
+            let mut held = choose(&pool, &request)?.until(given_up);
             let instance = held.member().clone();
             if outside {
                 headers::strip_inner(request.headers_mut());
@@ -71,8 +72,13 @@ fn choose(pool: &Arc<Pool>, request: &Request<Body>) -> Result<Held> {
     if let Some(avoid) = avoid {
         avoid.add(held.member().authority());
     }
-    let left = headers::left(request.headers());
-    Ok(held.until(left.map(|left| Instant::now() + left)))
+    Ok(held)
+}
+
+/// When whoever waits gives up. A little sooner: the time until here has gone by, and who waits is asleep by timers.
+fn given_up(request: &Request<Body>) -> Option<Instant> {
+    let left = headers::left(request.headers())?;
+    Instant::now().checked_add(left - left / 16)
 }
 
 fn absolute(uri: &Uri, scheme: Scheme, authority: Authority) -> Result<Uri> {

@@ -114,10 +114,14 @@ pub(crate) fn parent_of(headers: &HeaderMap) -> Option<TraceContext> {
 
 /// How long whoever waits for a request goes on waiting, by whichever header says so; the shorter of two.
 pub(crate) fn left(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok();
-    let ours = text(&DEADLINE_MS).and_then(|text| Some(Duration::from_millis(text.parse().ok()?)));
-    let grpc = text(&GRPC_TIMEOUT).and_then(time_of);
-    ours.into_iter().chain(grpc).min()
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok();
+    let millis = text(DEADLINE_MS).and_then(|text| text.parse().ok());
+    let grpc = text(GRPC_TIMEOUT).and_then(time_of);
+    millis
+        .map(Duration::from_millis)
+        .into_iter()
+        .chain(grpc)
+        .min()
 }
 
 /// Reads a time as `grpc-timeout` writes it; what is not of its form says nothing.

@@ -1,5 +1,6 @@
 //! The configuration: one file, every value overridable by an environment variable.
 
+mod discovery;
 mod load;
 pub(crate) mod place;
 mod section;
@@ -14,6 +15,8 @@ use trunkline_call::policy::Policies;
 use trunkline_security::KeyringConfig;
 use trunkline_telemetry::Format;
 
+pub use discovery::Finding;
+pub(crate) use discovery::scheme;
 use load::Source;
 
 /// How a platform runs. A value that is not given has the default named with it.
@@ -54,8 +57,10 @@ pub struct Config {
     pub trail_days: u64,
     /// How many events the trail keeps: 1,000,000.
     pub trail_events_max: u64,
-    /// A section for each service, by its name. `url` in it says where other processes find it, and `listen` where it
-    /// listens for them in the process that runs it.
+    /// How services are found of which nothing else is said, and where those that run here are registered.
+    pub discovery: Finding,
+    /// A section for each service, by its name. `url`, `urls` or `discover` in it say where other processes find it,
+    /// and `listen` where it listens for them in the process that runs it.
     pub service: BTreeMap<String, toml::Table>,
     /// Where services outside the platform are, by name.
     pub external: BTreeMap<String, ExternalAddress>,
@@ -219,6 +224,7 @@ impl Default for Config {
             shutdown_seconds: 10,
             trail_days: 30,
             trail_events_max: 1_000_000,
+            discovery: Finding::default(),
             service: BTreeMap::new(),
             external: BTreeMap::new(),
             call: Policies::default(),

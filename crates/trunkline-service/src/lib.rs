@@ -25,8 +25,8 @@ mod topology;
 mod trail;
 
 pub use config::{
-    Admin, Alerts, Config, DeviceSection, Events, ExternalAddress, Gateway as GatewaySection, Log,
-    Traces,
+    Admin, Alerts, Config, DeviceSection, Events, ExternalAddress, Finding,
+    Gateway as GatewaySection, Log, Traces,
 };
 pub use cx::{Cx, TxGuard};
 #[cfg(feature = "device")]

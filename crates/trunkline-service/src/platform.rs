@@ -2,6 +2,7 @@
 
 mod assemble;
 mod auditing;
+mod discovery;
 mod engine;
 mod folder;
 mod health;

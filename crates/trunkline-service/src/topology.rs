@@ -185,9 +185,10 @@ pub(crate) fn check_places(
     let routes = gateway.filter(|_| config.runs(GATEWAY)).into_iter();
     let routes = routes.flat_map(|gateway| gateway.services.iter().map(|to| (GATEWAY, &*to.name)));
     for (caller, target) in calls.chain(routes) {
-        if !config.runs(target) && config.url_of(target)?.is_none() {
-            let text =
-                format!("expected `url` in [service.{target}]: it does not run in this process");
+        if !config.runs(target) && config.place_of(target)?.is_none() {
+            let text = format!(
+                "expected `url`, `urls` or `discover` in [service.{target}]: it does not run in this process"
+            );
             return Err(Error::invalid("service_place_unknown", text).with("called by", caller));
         }
     }

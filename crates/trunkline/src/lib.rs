@@ -7,7 +7,7 @@ pub use axum::Json;
 pub use axum::extract::{Path, Query};
 pub use trunkline_bus as bus;
 pub use trunkline_call as call;
-pub use trunkline_call::{Client, Network, Responses};
+pub use trunkline_call::{Client, Network, Responses, balance, discovery, providers};
 pub use trunkline_core as core;
 pub use trunkline_core::{
     ByteString, Context, Dialect, Env, Envelope, Error, ErrorKind, Event, EventData, EventDecl,

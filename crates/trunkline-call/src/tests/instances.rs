@@ -124,6 +124,31 @@ async fn an_instance_that_is_gone_is_left_out_too() {
 }
 
 #[tokio::test]
+async fn an_instance_that_hangs_is_left_out_too() {
+    let mut servers = servers(2).await;
+    let hangs = Router::new().route(
+        "/",
+        get(|| async { std::future::pending::<Json<u32>>().await }),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    servers[0].url = format!("http://{}", listener.local_addr().unwrap());
+    servers[0]
+        .tasks
+        .spawn(serve(listener, hangs, std::future::pending()));
+    let network = network();
+    spread(&network, &servers);
+    let client = client(&network);
+    let mut late = 0;
+    while network.places()[0].ejected == 0 {
+        let call = client.get("/").timeout(Duration::from_millis(300));
+        late += u32::from(call.send::<u32>().await.is_err());
+        assert!(late < 40);
+    }
+    assert!(late >= 5);
+    assert!(client.get("/").send::<u32>().await.is_ok());
+}
+
+#[tokio::test]
 async fn a_key_or_what_was_tried_chooses_and_the_answer_says_who_gave_it() {
     let servers = servers(4).await;
     let network = network();

@@ -1,5 +1,6 @@
 //! Reading a configuration: the file, then the environment.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -17,6 +18,8 @@ pub(super) struct Source {
     pub(super) text: String,
     /// The environment variables that were applied to what it says.
     pub(super) variables: Vec<(String, String)>,
+    /// Other environment variables, which may say where services are.
+    pub(super) places: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Source {
@@ -29,6 +32,9 @@ impl fmt::Debug for Source {
             .finish_non_exhaustive()
     }
 }
+
+/// How the names of such variables end.
+const PLACES: [&str; 3] = ["_URL", "_HOST", "_PORT"];
 
 impl Source {
     /// The variables that concern a service's section.
@@ -88,15 +94,18 @@ impl Config {
             name,
             text,
             variables: Vec::new(),
+            places: BTreeMap::new(),
         };
         let mut config: Self =
             toml::from_str(&source.text).map_err(|error| source.wrong(&error))?;
         let mut table: toml::Table =
             toml::from_str(&source.text).map_err(|error| source.wrong(&error))?;
-        let mut variables: Vec<_> = environment
+        let (mut variables, others): (Vec<_>, Vec<_>) = environment
             .into_iter()
-            .filter(|(name, _)| name.starts_with(PREFIX))
-            .collect();
+            .partition(|(name, _)| name.starts_with(PREFIX));
+        let is_place = |name: &str| PLACES.iter().any(|end| name.ends_with(end));
+        let places = others.into_iter().filter(|(name, _)| is_place(name));
+        source.places = places.collect();
         variables.sort();
         for (name, value) in variables {
             overlay(&mut table, &name, &value)?;

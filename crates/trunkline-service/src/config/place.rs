@@ -10,14 +10,29 @@ use super::Config;
 /// What `run` calls the gateway, with the trail and the console.
 pub(crate) const GATEWAY: &str = "gateway";
 
+/// Keys of a service's section that say where it is: one of them at most.
+const PLACES: [&str; 3] = ["url", "urls", "discover"];
 /// Keys of a service's section that are the platform's business.
-pub(super) const KEYS: [&str; 2] = ["url", "listen"];
+pub(super) const KEYS: [&str; 6] = ["url", "urls", "discover", "affinity", "listen", "advertise"];
+
+/// Where a service is that does not run in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    /// At one address, behind which there may be many.
+    Url(String),
+    /// At each of these.
+    Urls(Vec<String>),
+    /// Where somebody says who knows.
+    Found(String),
+}
 
 impl Config {
     /// Whether a service, or `gateway`, runs in this process.
     pub fn runs(&self, name: &str) -> bool {
         if self.run.is_empty() {
-            return name == GATEWAY || self.text_of(name, "url").ok().flatten().is_none();
+            let section = self.service.get(name);
+            let has = |key: &&str| section.is_some_and(|section| section.contains_key(*key));
+            return name == GATEWAY || !PLACES.iter().any(has);
         }
         self.run.iter().any(|one| one == name)
     }
@@ -27,7 +42,64 @@ impl Config {
         !self.run.is_empty()
     }
 
-    /// Where other processes find a service.
+    /// Where a service is that does not run here: what its section says, or else `find` of the section `discovery`.
+    ///
+    /// # Errors
+    /// `InvalidInput` when that is of another form than expected, or is said in two ways.
+    pub(crate) fn place_of(&self, service: &str) -> Result<Option<Whereabouts>> {
+        let said = self.service.get(service).map(|section| {
+            let keys = PLACES.iter().filter(|key| section.contains_key(**key));
+            keys.copied().collect::<Vec<_>>()
+        });
+        let said = said.unwrap_or_default();
+        if said.len() > 1 {
+            let text = format!("expected one of {}", PLACES.join(", "));
+            return Err(Error::invalid("config_invalid", text)
+                .with("section", format!("service.{service}"))
+                .with("found", said.join(" and ")));
+        }
+        if let Some(urls) = self.urls_of(service)? {
+            return Ok(Some(Whereabouts::Urls(urls)));
+        }
+        if let Some(url) = self.url_of(service)? {
+            return Ok(Some(Whereabouts::Url(url.to_owned())));
+        }
+        let found = self.text_of(service, "discover")?;
+        let found = found.or(self.discovery.find.as_deref());
+        Ok(found.map(|url| Whereabouts::Found(self.url(url, service))))
+    }
+
+    /// The header by whose value calls to a service go to the same instance.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is no name of a header.
+    pub(crate) fn affinity_of(&self, service: &str) -> Result<Option<http::HeaderName>> {
+        let Some(name) = self.text_of(service, "affinity")? else {
+            return Ok(None);
+        };
+        name.parse().map(Some).map_err(|_| {
+            Error::invalid(
+                "config_invalid",
+                "expected `affinity` to be the name of a header",
+            )
+            .with("section", format!("service.{service}"))
+            .with("found", name)
+        })
+    }
+
+    fn urls_of(&self, service: &str) -> Result<Option<Vec<String>>> {
+        let section = self.service.get(service);
+        let Some(value) = section.and_then(|section| section.get("urls")) else {
+            return Ok(None);
+        };
+        names(value.clone()).map(Some).map_err(|_| {
+            let text =
+                "expected `urls` to be a list of addresses such as [\"http://127.0.0.1:7001\"]";
+            Error::invalid("config_invalid", text).with("section", format!("service.{service}"))
+        })
+    }
+
+    /// Where other processes find a service, if its section says one address.
     ///
     /// # Errors
     /// `InvalidInput` when it is no text.
@@ -69,7 +141,7 @@ impl Config {
         Ok(Some(SocketAddr::new(ip, uri.port_u16().unwrap_or(80))))
     }
 
-    fn text_of(&self, service: &str, key: &str) -> Result<Option<&str>> {
+    pub(super) fn text_of(&self, service: &str, key: &str) -> Result<Option<&str>> {
         let Some(value) = self
             .service
             .get(service)
@@ -135,6 +207,58 @@ mod tests {
         assert_eq!(listens("c"), "0.0.0.0:7003");
         let config = load("run = [\"gateway\"]\n", &[]);
         assert!(config.runs(GATEWAY) && !config.runs("a"));
+    }
+
+    #[test]
+    fn a_service_has_one_place_and_the_default_where_nothing_is_said() {
+        let text = "[discovery]\nfind = \"redis://h?prefix={service}:\"\n\
+            [service.a]\nurls = [\"http://a:1\", \"http://b:1\"]\n\
+            [service.b]\ndiscover = \"dns://{service}.shop.svc:7001\"\naffinity = \"x-user-id\"\n\
+            [service.c]\nurl = \"http://c:1\"\n";
+        let config = load(
+            text,
+            &[("TRUNKLINE__SERVICE__D__URLS", "http://d:1, http://e:1")],
+        );
+        let place = |service| config.place_of(service).unwrap().unwrap();
+        let urls = |urls: [&str; 2]| Whereabouts::Urls(urls.map(str::to_owned).to_vec());
+        assert_eq!(place("a"), urls(["http://a:1", "http://b:1"]));
+        assert_eq!(place("d"), urls(["http://d:1", "http://e:1"]));
+        assert_eq!(
+            place("b"),
+            Whereabouts::Found("dns://b.shop.svc:7001".to_owned())
+        );
+        assert_eq!(place("c"), Whereabouts::Url("http://c:1".to_owned()));
+        assert_eq!(
+            place("e"),
+            Whereabouts::Found("redis://h?prefix=e:".to_owned())
+        );
+        assert!(!config.runs("a") && !config.runs("b") && config.runs("e"));
+        assert_eq!(config.affinity_of("b").unwrap().unwrap(), "x-user-id");
+        for (text, said) in [
+            (
+                "[service.a]\nurl = \"http://a:1\"\ndiscover = \"env:\"\n",
+                "url and discover",
+            ),
+            ("[service.a]\nurls = 7\n", "expected `urls`"),
+            (
+                "[service.a]\ndiscover = 7\n",
+                "expected `discover` to be a text",
+            ),
+        ] {
+            let error = load(text, &[]).place_of("a").unwrap_err().to_string();
+            assert!(
+                error.contains(said) && error.contains("service.a"),
+                "{error}"
+            );
+        }
+        let config = load("[service.a]\naffinity = \"a b\"\n", &[]);
+        assert!(
+            config
+                .affinity_of("a")
+                .unwrap_err()
+                .to_string()
+                .contains("name of a header")
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use trunkline_saga::Flow;
 use trunkline_store::{Store, Trail};
 use trunkline_telemetry::{Otlp, SpanSink, Telemetry, prometheus};
 
+use super::discovery::{Announcements, Finder};
 use super::health::PlatformHealth;
 use super::running::{Running, Up};
 use super::unit::{Shared, Unit};
@@ -36,7 +37,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     // The addresses first: one that is in use is found before anything is touched.
     let gateway = platform.gateway.filter(|_| config.runs(GATEWAY));
     let (gateway_at, admin_at) = front_doors(&config, gateway.is_some()).await?;
-    let service_doors = service_doors(&config, &platform.services).await?;
+    let (service_doors, announcements) = service_doors(&config, &platform.services).await?;
     let config = Arc::new(config);
     let (telemetry, otlp) = telemetry_of(&platform.sinks, &platform.env, &config)?;
     let transport = engine::open(&config, &platform.env).await?;
@@ -59,8 +60,8 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     };
     let mut up = Up::new(shared.clone(), otlp, lock);
     if let Some(sender) = sender {
-        let work = sender.run(platform.env.clone(), up.stop.clone());
-        up.jobs.spawn(work);
+        up.jobs
+            .spawn(sender.run(platform.env.clone(), up.stop.clone()));
     }
     follow_reloads(&mut up)?;
     let flows: Arc<[Flow]> = platform.flows.into();
@@ -96,7 +97,8 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         env: platform.env,
     };
     let services = up.service_doors(service_doors, &parts, &health);
-    up.serve(gateway.zip(gateway_at), services, (parts, admin_at), health)
+    let running = up.serve(gateway.zip(gateway_at), services, (parts, admin_at), health)?;
+    Ok(running.announce(announcements).await)
 }
 
 /// A place to listen for the gateway, if it runs here, and one for the admin API.
@@ -118,18 +120,35 @@ fn follow_reloads(up: &mut Up) -> Result<()> {
     Ok(())
 }
 
-/// A place to listen for each service that other processes call here.
+/// A place to listen for each service that other processes call here, and what is registered of them.
 async fn service_doors(
     config: &Config,
     services: &[Service],
-) -> Result<Vec<(ByteString, TcpListener)>> {
+) -> Result<(Vec<(ByteString, TcpListener)>, Announcements)> {
     let mut doors = Vec::new();
     for service in services.iter().filter(|service| config.runs(&service.name)) {
         if let Some(address) = config.listen_of(&service.name)? {
             doors.push((service.name.clone(), listen(address, "service").await?));
+        } else if config.is_partial() && config.discovery.register.is_some() {
+            let text =
+                "expected `listen`: the service is to be registered, and others come to it there";
+            return Err(Error::invalid("service_place_unknown", text)
+                .with("section", format!("service.{}", service.name)));
         }
     }
-    Ok(doors)
+    let announcements = announcements(config, &doors)?;
+    Ok((doors, announcements))
+}
+
+/// What is registered of the services that listen here.
+fn announcements(config: &Config, doors: &[(ByteString, TcpListener)]) -> Result<Announcements> {
+    let places = doors.iter().map(|(name, listener)| {
+        let at = listener.local_addr();
+        at.map(|at| (name, at))
+            .map_err(|error| Error::internal("a listener has an address").with_source(error))
+    });
+    let places: Vec<_> = places.collect::<Result<_>>()?;
+    Announcements::of(config, places.into_iter())
 }
 
 /// Telemetry with the platform's own sinks, and the collector if one is configured.
@@ -158,17 +177,13 @@ async fn raise(
 ) -> Result<(Option<Trail>, Arc<[Peer]>)> {
     let shared = up.shared.clone();
     let keeps_trail = shared.config.runs(GATEWAY);
-    let mut peers = Vec::new();
+    let (mut peers, mut finder) = (Vec::new(), Finder::default());
     for service in services {
         let name = service.name.clone();
         if shared.config.runs(&name) {
             up.units
                 .push(Box::pin(Unit::raise(service, &shared)).await?);
-        } else if let Some(url) = shared.config.url_of(&name)? {
-            shared
-                .network
-                .remote(name.clone(), url, service.responses)
-                .map_err(|error| error.with("section", format!("service.{name}")))?;
+        } else if finder.put(&service, &shared.config, &shared.network)? {
             // Whoever looks wants to know how it is now.
             let channel = shared.network.channel("console", name.clone()).bare();
             peers.push(Peer {

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use trunkline_bus::Consumer;
+use trunkline_call::discovery::Registration;
 use trunkline_call::{Network, server};
 use trunkline_console::{PEER_PATH, Parts};
 use trunkline_core::{ByteString, Envelope, Error, Result, report};
@@ -23,6 +24,7 @@ use trunkline_store::{Relay, Store};
 use trunkline_telemetry::Otlp;
 
 use super::assemble::feed;
+use super::discovery::{self, Announcements};
 use super::folder::Claim;
 use super::health::PlatformHealth;
 use super::unit::{Shared, Unit};
@@ -154,6 +156,7 @@ impl Up {
             admin_door,
             admin_stop,
             health,
+            registrations: Vec::new(),
         })
     }
 
@@ -215,9 +218,16 @@ pub struct Running {
     admin_door: JoinSet<()>,
     admin_stop: CancellationToken,
     health: Arc<PlatformHealth>,
+    registrations: Vec<Registration>,
 }
 
 impl Running {
+    /// Registers what listens here: its doors are open now.
+    pub(super) async fn announce(mut self, announcements: Announcements) -> Self {
+        self.registrations = announcements.make(&self.up.shared.env).await;
+        self
+    }
+
     /// Where the gateway listens, if there is one.
     pub fn gateway_address(&self) -> Option<SocketAddr> {
         self.gateway_address
@@ -265,6 +275,8 @@ impl Running {
     /// for the next start.
     pub async fn shutdown(mut self) {
         self.health.ready.store(false, Ordering::Release);
+        // First, so that fewer come while the doors close.
+        discovery::withdraw(std::mem::take(&mut self.registrations)).await;
         self.gateway_stop.cancel();
         while self.doors.join_next().await.is_some() {}
         self.up.down().await;

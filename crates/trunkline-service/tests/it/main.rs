@@ -17,6 +17,7 @@ mod crash;
 mod declared;
 mod documents;
 mod events;
+mod finding;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod http;
