@@ -26,7 +26,8 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::dialect::{
-    Arrival, CLOUD_EVENTS, Draft, Rule, Slot, Value, attribute_text, is_attribute_name, slot_value,
+    Arrival, CLOUD_EVENTS, Draft, Field, Rule, Slot, Text, Value, attribute_text,
+    is_attribute_name, slot_value,
 };
 use crate::{Envelope, Error, Result};
 
@@ -92,41 +93,46 @@ pub fn read<N: AsRef<str>, V: AsRef<str>>(
     read_texts(texts, content_type.map(ByteString::from), body, arrival)
 }
 
-/// Reads an event whose attributes' texts are at hand: they are moved, not copied.
-pub(crate) fn read_texts<N: AsRef<str>>(
-    attributes: impl Iterator<Item = (N, ByteString)>,
-    content_type: Option<ByteString>,
+/// Reads an event whose attributes' texts are at hand: only what the event keeps is kept of them.
+pub(crate) fn read_texts<N: AsRef<str>, T: Text>(
+    attributes: impl Iterator<Item = (N, T)>,
+    content_type: Option<T>,
     body: Bytes,
     arrival: &Arrival,
 ) -> Result<Envelope> {
     let mut draft = Draft::new(arrival);
     let mut seen = [false; CLOUD_EVENTS.fields.len()];
+    let mut next = 0;
     let mut others = BTreeSet::new();
     for (name, value) in attributes {
         let name = name.as_ref();
-        if !is_attribute_name(name) {
-            return Err(invalid(name, "a name of lower-case letters and digits"));
-        }
-        let mut fields = CLOUD_EVENTS.fields.iter().zip(&mut seen);
-        let (field, is_first) = match fields.find(|(field, _)| field.name == name) {
-            Some((field, seen)) => (Some(field), !std::mem::replace(seen, true)),
-            None => (None, others.insert(name.to_owned())),
+        let found = find(name, next);
+        let is_first = match found {
+            Some((at, _)) => {
+                next = at + 1;
+                seen.get_mut(at)
+                    .is_some_and(|seen| !std::mem::replace(seen, true))
+            }
+            None if !is_attribute_name(name) => {
+                return Err(invalid(name, "a name of lower-case letters and digits"));
+            }
+            None => others.insert(name.to_owned()),
         };
         if !is_first {
             return Err(invalid(name, "one attribute of this name").with("found", "two"));
         }
-        let refused = match field {
-            Some(field) => match draft.take(field.slot, value) {
+        let refused = match found {
+            Some((_, field)) => match draft.take(field.slot, value) {
                 Ok(()) => continue,
                 Err((expected, value)) if field.rule != Rule::Ours => {
-                    return Err(invalid(name, expected).with("found", value));
+                    return Err(invalid(name, expected).with("found", value.as_ref()));
                 }
                 Err((_, value)) => value,
             },
             None => value,
         };
         // No attribute of ours, or one of somebody else's by the same name.
-        let value = serde_json::Value::from(&*refused).to_string();
+        let value = serde_json::Value::from(refused.as_ref()).to_string();
         draft.envelope.extensions.push((name.into(), value.into()));
     }
     let mut fields = CLOUD_EVENTS.fields.iter().zip(seen);
@@ -134,11 +140,23 @@ pub(crate) fn read_texts<N: AsRef<str>>(
     if let Some((field, _)) = missing {
         return Err(invalid(field.name, "a text").with("found", "nothing"));
     }
-    if let Some(content_type) = content_type {
-        draft.envelope.content_type = content_type;
+    if let Some(content_type) = content_type
+        && content_type.as_ref() != &*draft.envelope.content_type
+    {
+        draft.envelope.content_type = content_type.keep();
     }
     draft.envelope.data = body;
     Ok(draft.finish())
+}
+
+/// The field of this name. Attributes mostly come in the order in which we write them, so it is looked for from
+/// `next` on.
+fn find(name: &str, next: usize) -> Option<(usize, &'static Field)> {
+    let fields = || CLOUD_EVENTS.fields.iter().enumerate();
+    let mut round = fields().skip(next).chain(fields().take(next));
+    let found = round.find(|(_, field)| field.name == name);
+    // That one is a member of JSON, and no attribute's name.
+    found.filter(|(_, field)| field.slot != Slot::DataBase64)
 }
 
 fn invalid(field: &str, expected: &'static str) -> Error {

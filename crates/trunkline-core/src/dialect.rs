@@ -20,6 +20,8 @@ mod form;
 mod json;
 mod read;
 mod seconds;
+mod text;
+mod time;
 mod value;
 mod write;
 
@@ -32,7 +34,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::draft::{Draft, is_attribute_name};
-pub(crate) use self::form::{CLOUD_EVENTS, Rule, Slot};
+pub(crate) use self::form::{CLOUD_EVENTS, Field, Rule, Slot};
+pub(crate) use self::text::{Shared, Text};
 pub(crate) use self::value::{Value, value as slot_value};
 pub(crate) use self::write::attribute_text;
 use crate::{Envelope, Error, Result};

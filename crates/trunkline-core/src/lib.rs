@@ -34,7 +34,7 @@ pub use error::{Error, ErrorKind, Result, Retry, report};
 pub use event::{Event, EventData, Upcast};
 pub use jiff::Timestamp;
 pub use key::IntoKey;
-pub use message::{Form, Message};
+pub use message::{Form, Message, MessageTexts};
 pub use schema::Registry as SchemaRegistry;
 pub use trace::TraceContext;
 pub use trunkline_macros::Event;

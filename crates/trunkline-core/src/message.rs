@@ -25,6 +25,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::cloudevents::{STRUCTURED, attributes, read_texts};
+use crate::dialect::{Shared, Text};
 use crate::{Arrival, Dialect, Envelope, Error, Result};
 
 /// In which form events stand on the wire.
@@ -46,6 +47,19 @@ pub struct Message {
     pub traceparent: Option<ByteString>,
     /// The body's content type.
     pub content_type: Option<ByteString>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// A broker's message whose texts stand in one buffer, besides its attributes; see [`Form::read_texts`].
+#[derive(Debug, Clone)]
+pub struct MessageTexts<'a> {
+    /// The buffer; a text that stands elsewhere is copied.
+    pub whole: &'a ByteString,
+    /// W3C trace context for those who read nothing of CloudEvents: a plain header `traceparent`.
+    pub traceparent: Option<&'a str>,
+    /// The body's content type.
+    pub content_type: Option<&'a str>,
     /// The body.
     pub body: Bytes,
 }
@@ -83,34 +97,81 @@ impl Form {
     /// # Errors
     /// `InvalidInput`, code `event_form_invalid`: the facts `field`, `expected` and `found` say what is wrong.
     pub fn read(self, message: Message, arrival: &Arrival) -> Result<Envelope> {
-        let content_type = message.content_type.as_deref();
-        let says_structured = content_type.is_some_and(|text| {
-            let media = text.split(';').next().unwrap_or_default().trim();
+        let mut names = message.attributes.iter();
+        let is_binary = names.any(|(name, _)| name == SPEC_VERSION);
+        let head = Head {
+            is_binary,
+            traceparent: message.traceparent,
+            content_type: message.content_type,
+            body: message.body,
+        };
+        self.read_head(message.attributes.into_iter(), head, arrival)
+    }
+
+    /// Reads a message as [`Form::read`] does, and copies no text: those that the event keeps share
+    /// [`MessageTexts::whole`], so whoever keeps one of them keeps all of it. `attributes` are names without the
+    /// protocol's prefix, and texts.
+    ///
+    /// # Errors
+    /// As [`Form::read`] has them.
+    pub fn read_texts<'a>(
+        self,
+        attributes: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+        message: MessageTexts<'a>,
+        arrival: &Arrival,
+    ) -> Result<Envelope> {
+        let whole = message.whole;
+        let shared = |text| Shared { whole, text };
+        let head = Head {
+            is_binary: attributes.clone().any(|(name, _)| name == SPEC_VERSION),
+            traceparent: message.traceparent.map(shared),
+            content_type: message.content_type.map(shared),
+            body: message.body,
+        };
+        let attributes = attributes.map(|(name, text)| (name, shared(text)));
+        self.read_head(attributes, head, arrival)
+    }
+
+    fn read_head<N: AsRef<str>, T: Text>(
+        self,
+        attributes: impl Iterator<Item = (N, T)>,
+        head: Head<T>,
+        arrival: &Arrival,
+    ) -> Result<Envelope> {
+        let says_structured = head.content_type.as_ref().is_some_and(|text| {
+            let media = text.as_ref().split(';').next().unwrap_or_default().trim();
             media.eq_ignore_ascii_case(STRUCTURED)
         });
         let mut event = if says_structured {
-            Dialect::CloudEvents.read(message.body, arrival)?
-        } else if message
-            .attributes
-            .iter()
-            .any(|(name, _)| name == "specversion")
-        {
-            let attributes = message.attributes.into_iter();
-            read_texts(attributes, message.content_type, message.body, arrival)?
+            Dialect::CloudEvents.read(head.body, arrival)?
+        } else if head.is_binary {
+            read_texts(attributes, head.content_type, head.body, arrival)?
         } else {
             let dialect = match self {
                 Self::Binary => Dialect::CloudEvents,
                 Self::Structured(dialect) => dialect,
             };
-            dialect.read(message.body, arrival)?
+            dialect.read(head.body, arrival)?
         };
         if event.trace.is_none() {
             // A header that is no trace context is somebody else's.
-            event.trace = message.traceparent.and_then(|text| text.parse().ok());
+            let text = head.traceparent.as_ref();
+            event.trace = text.and_then(|text| text.as_ref().parse().ok());
         }
         Ok(event)
     }
 }
+
+/// What a message is read from besides its attributes.
+struct Head<T> {
+    is_binary: bool,
+    traceparent: Option<T>,
+    content_type: Option<T>,
+    body: Bytes,
+}
+
+/// The attribute that every event in binary mode has.
+const SPEC_VERSION: &str = "specversion";
 
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,6 +239,45 @@ mod tests {
                 assert_eq!(back.id, event.id, "{form}");
             }
         }
+    }
+
+    #[test]
+    fn texts_of_a_buffer_are_shared_and_others_copied() {
+        let event = envelope();
+        let arrival = Arrival::new(event.topic.clone(), Timestamp::UNIX_EPOCH);
+        let message = Form::Binary.write(&event).unwrap();
+        let mut whole = String::new();
+        for (_, text) in &message.attributes {
+            whole.push_str(text);
+        }
+        let whole = ByteString::from(whole);
+        let mut rest = &*whole;
+        let mut attributes = Vec::new();
+        for (name, text) in &message.attributes {
+            let (text, after) = rest.split_at(text.len());
+            // The source stands elsewhere.
+            let text = if name == "source" {
+                &*event.source
+            } else {
+                text
+            };
+            attributes.push((&**name, text));
+            rest = after;
+        }
+        let texts = MessageTexts {
+            whole: &whole,
+            traceparent: None,
+            content_type: Some(&event.content_type),
+            body: event.data.clone(),
+        };
+        let attributes = attributes.into_iter();
+        let read = Form::Binary
+            .read_texts(attributes, texts, &arrival)
+            .unwrap();
+        assert_eq!(read, event);
+        let range = whole.as_bytes().as_ptr_range();
+        assert!(range.contains(&read.id.as_bytes().as_ptr()));
+        assert!(!range.contains(&read.source.as_bytes().as_ptr()));
     }
 
     #[test]

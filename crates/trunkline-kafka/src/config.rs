@@ -66,7 +66,7 @@ pub struct KafkaConfig {
     /// The largest event with its headers; a larger one is refused as `TooLarge`. 1,048,588 bytes by
     /// default, which is what brokers take unless they are set to take more.
     pub event_bytes_max: usize,
-    /// How much a subscription reads ahead. 16 MiB by default.
+    /// How much a subscription reads ahead of each partition that it holds. 16 MiB by default.
     pub prefetch_bytes: usize,
 }
 

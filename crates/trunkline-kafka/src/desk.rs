@@ -58,9 +58,9 @@ impl Desk {
             .saturating_sub(self.out.load(Ordering::Acquire))
     }
 
-    /// One more delivery is out.
-    pub(crate) fn enter(&self) {
-        self.out.fetch_add(1, Ordering::AcqRel);
+    /// So many more deliveries are out.
+    pub(crate) fn enter(&self, count: usize) {
+        self.out.fetch_add(count, Ordering::AcqRel);
     }
 
     /// Room is given back.

@@ -13,12 +13,12 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use tokio::time::Instant;
 use trunkline_bus::{Delivery, Receipt, Settlement, Settler};
-use trunkline_core::{Env, Form};
+use trunkline_core::{Arrival, Env, Envelope, Error, Form, Timestamp};
 
-use self::ledger::{Ledger, Taken};
+use self::ledger::Ledger;
 use crate::client::ReaderContext;
 use crate::desk::Desk;
-use crate::wire;
+use crate::wire::{Raw, Scratch};
 
 /// The longest pause of a retry; a longer one would outlast everything else here.
 const PAUSE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -39,10 +39,10 @@ pub(crate) struct Partition {
 }
 
 /// What is needed to read a record.
-#[derive(Clone)]
 pub(crate) struct Reading {
     pub(crate) form: Form,
     pub(crate) env: Env,
+    pub(crate) scratch: Scratch,
 }
 
 impl Partition {
@@ -67,48 +67,80 @@ impl Partition {
     pub(crate) fn take(
         self: &Arc<Self>,
         max: usize,
-        reading: &Reading,
+        reading: &mut Reading,
         into: &mut Vec<Delivery>,
     ) -> Result<(), KafkaError> {
         let before = into.len();
-        let due = self.ledger.lock().due(max, Instant::now());
-        into.extend(due.into_iter().map(|taken| self.delivery(taken)));
+        let mut arrival = Arrival::new(self.topic.clone(), Timestamp::UNIX_EPOCH);
+        let (due, mut token) = {
+            let mut ledger = self.ledger.lock();
+            (ledger.due(max, Instant::now()), ledger.next_token())
+        };
+        into.extend(due.into_iter().map(|again| {
+            let place = (self.number, again.offset);
+            let event = again.record.read(reading.form, &mut arrival, place);
+            let redeliveries = again.redeliveries;
+            self.delivery(event, again.offset, redeliveries, again.token)
+        }));
         let room = self.desk.room().min(max - (into.len() - before));
-        let before = into.len();
         let mut queue = self.queue.lock();
         let Some(messages) = queue.as_mut() else {
             return Ok(());
         };
-        while into.len() - before < room {
-            let Some(message) = messages.poll(Duration::ZERO) else {
-                return Ok(());
+        let before = into.len();
+        let mut fresh = Vec::new();
+        let mut outcome = Ok(());
+        while fresh.len() < room
+            && let Some(message) = messages.poll(Duration::ZERO)
+        {
+            let message = match message {
+                Ok(message) => message,
+                Err(failed) => {
+                    outcome = Err(failed);
+                    break;
+                }
             };
-            let message = message?;
-            let (envelope, unreadable) =
-                wire::read(reading.form, &self.topic, &message, &reading.env);
-            self.desk.enter();
-            let taken = self
-                .ledger
-                .lock()
-                .out(message.offset(), envelope, unreadable);
-            // It was taken away meanwhile, and comes to whoever has it now.
-            let Some(taken) = taken else {
-                self.desk.exit(1);
-                return Ok(());
-            };
-            into.push(self.delivery(taken));
+            let raw = Raw::copy(&message, &reading.env, &mut reading.scratch);
+            let offset = message.offset();
+            drop(message);
+            let event = raw.read(reading.form, &mut arrival, (self.number, offset));
+            into.push(self.delivery(event, offset, 0, token));
+            fresh.push((offset, raw));
+            token += 1;
         }
-        Ok(())
+        self.enter(fresh, into, before);
+        outcome
     }
 
-    fn delivery(self: &Arc<Self>, taken: Taken) -> Delivery {
+    /// The new ones from `before` on are out now, all at once.
+    fn enter(&self, fresh: Vec<(i64, Raw)>, into: &mut Vec<Delivery>, before: usize) {
+        let count = fresh.len();
+        if count == 0 {
+            return;
+        }
+        self.desk.enter(count);
+        let is_ours = self.ledger.lock().out(fresh);
+        // It was taken away meanwhile: they come to whoever has it now, and settling them here means nothing.
+        if !is_ours {
+            self.desk.exit(count);
+            into.truncate(before);
+        }
+    }
+
+    fn delivery(
+        self: &Arc<Self>,
+        (envelope, unreadable): (Envelope, Option<Error>),
+        offset: i64,
+        redeliveries: u32,
+        token: u64,
+    ) -> Delivery {
         Delivery {
-            envelope: taken.envelope,
-            offset: u64::try_from(taken.offset).unwrap_or(0),
+            envelope,
+            offset: u64::try_from(offset).unwrap_or(0),
             partition: u16::try_from(self.number).unwrap_or(u16::MAX),
-            redeliveries: taken.redeliveries,
-            unreadable: taken.unreadable,
-            receipt: Receipt::new(self.clone(), taken.token),
+            redeliveries,
+            unreadable,
+            receipt: Receipt::new(self.clone(), token),
         }
     }
 

@@ -21,6 +21,7 @@ use crate::partition::Reading;
 use crate::service::{self, Service};
 use crate::topics::Topic;
 use crate::transport::Shared;
+use crate::wire::Scratch;
 
 /// The group's name in the client library where there is no group: it is never joined nor committed to.
 const NO_GROUP: &str = "trunkline-reader";
@@ -86,6 +87,7 @@ pub(crate) async fn subscribe(shared: &Arc<Shared>, spec: &Subscribe) -> Result<
         reading: Reading {
             form: config.form,
             env: shared.env.clone(),
+            scratch: Scratch::default(),
         },
         turn: 0,
     };
@@ -159,7 +161,7 @@ impl Member {
             if room == 0 {
                 break;
             }
-            if let Err(failed) = partition.take(room, &self.reading, &mut taken)
+            if let Err(failed) = partition.take(room, &mut self.reading, &mut taken)
                 && let Some(error) = service::grave(&failed)
             {
                 self.desk

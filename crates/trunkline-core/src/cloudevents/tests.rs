@@ -52,6 +52,7 @@ fn mistakes_name_the_attribute() {
         (("specversion", "0.3"), "expected: 1.0"),
         (("id", ""), "field: id"),
         (("bad_name", "x"), "field: bad_name"),
+        (("data_base64", "x"), "field: data_base64"),
     ] {
         let error = with(attribute).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use uuid::Uuid;
 
-use super::{Arrival, Slot};
+use super::{Arrival, Slot, Text};
 use crate::{Envelope, Kind, Priority, TraceContext, Version};
 
 /// An envelope as far as it has been read.
@@ -47,27 +47,25 @@ impl Draft {
     }
 
     /// Takes a field's text; what was expected, and the text again, if it is not that.
-    pub(crate) fn take(
-        &mut self,
-        slot: Slot,
-        text: ByteString,
-    ) -> Result<(), (&'static str, ByteString)> {
+    pub(crate) fn take<T: Text>(&mut self, slot: Slot, text: T) -> Result<(), (&'static str, T)> {
         let envelope = &mut self.envelope;
+        let is_empty = text.as_ref().is_empty();
         match slot {
-            Slot::Id | Slot::Type | Slot::Source if text.is_empty() => {
+            Slot::Id | Slot::Type | Slot::Source if is_empty => {
                 return Err(("a text that is not empty", text));
             }
-            Slot::ContentType if text.is_empty() => return Err(("a media type", text)),
-            Slot::Id => envelope.id = text,
-            Slot::Type => envelope.event_type = text,
-            Slot::Source => envelope.source = text,
-            Slot::Correlation => self.correlation = Some(text),
-            Slot::Causation => envelope.causation_id = Some(text),
-            Slot::User => envelope.user_id = Some(text),
-            Slot::Key => envelope.key = Some(text),
-            Slot::ContentType => envelope.content_type = text,
+            Slot::ContentType if is_empty => return Err(("a media type", text)),
+            Slot::Id => envelope.id = text.keep(),
+            Slot::Type => envelope.event_type = text.keep(),
+            Slot::Source => envelope.source = text.keep(),
+            Slot::Correlation => self.correlation = Some(text.keep()),
+            Slot::Causation => envelope.causation_id = Some(text.keep()),
+            Slot::User => envelope.user_id = Some(text.keep()),
+            Slot::Key => envelope.key = Some(text.keep()),
+            Slot::ContentType => envelope.content_type = text.keep(),
             _ => {
-                return self.parse(slot, &text).map_err(|expected| (expected, text));
+                let parsed = self.parse(slot, text.as_ref());
+                return parsed.map_err(|expected| (expected, text));
             }
         }
         Ok(())
@@ -82,9 +80,8 @@ impl Draft {
                 envelope.version = version(text).ok_or("a version major.minor, such as 1.0")?;
             }
             Slot::Time => {
-                envelope.time = text
-                    .parse()
-                    .map_err(|_| "a time in RFC 3339, such as 2024-01-15T10:30:00Z")?;
+                envelope.time = super::time::read(text)
+                    .ok_or("a time in RFC 3339, such as 2024-01-15T10:30:00Z")?;
             }
             Slot::Seconds => {
                 envelope.time = super::seconds::read(text)
@@ -140,6 +137,9 @@ impl Draft {
 
 /// `major.minor`, also without the minor part or with a third that says nothing of compatibility.
 fn version(text: &str) -> Option<Version> {
+    if text == "1.0" {
+        return Some(Version::new(1, 0));
+    }
     let mut parts = text.split('.').map(|part| {
         let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         if digits {

@@ -3,9 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use tokio::time::Instant;
-use trunkline_core::{Envelope, Error};
 
-use crate::error;
+use crate::wire::Raw;
 
 /// The deliveries that are not settled, in the order of their offsets.
 #[derive(Debug)]
@@ -32,7 +31,7 @@ struct Entry {
     state: State,
     redeliveries: u32,
     /// Kept to be delivered again; none once it is done.
-    event: Option<(Envelope, Option<Error>)>,
+    record: Option<Raw>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +42,13 @@ enum State {
     Done,
 }
 
-/// One that is given out.
+/// One that is given out again.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct Again {
     pub(super) token: u64,
     pub(super) offset: i64,
     pub(super) redeliveries: u32,
-    pub(super) envelope: Envelope,
-    pub(super) unreadable: Option<Error>,
+    pub(super) record: Raw,
 }
 
 impl Ledger {
@@ -67,39 +65,36 @@ impl Ledger {
         }
     }
 
-    /// A new one is given out; none if nothing may be.
-    pub(super) fn out(
-        &mut self,
-        offset: i64,
-        envelope: Envelope,
-        unreadable: Option<Error>,
-    ) -> Option<Taken> {
+    /// The token of the next new one. They count up, whatever is settled meanwhile.
+    pub(super) fn next_token(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// New ones are given out, by their offsets, with the tokens from [`Ledger::next_token`] on; says whether they
+    /// may be.
+    pub(super) fn out(&mut self, records: Vec<(i64, Raw)>) -> bool {
         if self.void || self.moving {
-            return None;
+            return false;
         }
-        if self.entries.is_empty() {
-            self.position = Some(offset);
+        if self.entries.is_empty()
+            && let Some((offset, _)) = records.first()
+        {
+            self.position = Some(*offset);
             // What is before the first one was committed, or never there.
-            self.committed.get_or_insert(offset);
+            self.committed.get_or_insert(*offset);
         }
-        let token = self.first + self.entries.len() as u64;
-        self.entries.push_back(Entry {
+        let entries = records.into_iter().map(|(offset, record)| Entry {
             offset,
             state: State::Out,
             redeliveries: 0,
-            event: Some((envelope.clone(), unreadable.as_ref().map(error::again))),
+            record: Some(record),
         });
-        Some(Taken {
-            token,
-            offset,
-            redeliveries: 0,
-            envelope,
-            unreadable,
-        })
+        self.entries.extend(entries);
+        true
     }
 
     /// At most `max` of those that are due again, in order.
-    pub(super) fn due(&mut self, max: usize, now: Instant) -> Vec<Taken> {
+    pub(super) fn due(&mut self, max: usize, now: Instant) -> Vec<Again> {
         if self.waiting.is_empty() || self.moving || self.void {
             return Vec::new();
         }
@@ -115,15 +110,14 @@ impl Ledger {
             let State::Waiting(due) = entry.state else {
                 continue;
             };
-            let Some((envelope, unreadable)) = entry.event.as_ref().filter(|_| due <= now) else {
+            let Some(record) = entry.record.as_ref().filter(|_| due <= now) else {
                 continue;
             };
-            let again = Taken {
+            let again = Again {
                 token,
                 offset: entry.offset,
                 redeliveries: entry.redeliveries.saturating_add(1),
-                envelope: envelope.clone(),
-                unreadable: unreadable.as_ref().map(error::again),
+                record: record.clone(),
             };
             entry.state = State::Out;
             entry.redeliveries = again.redeliveries;
@@ -167,7 +161,7 @@ impl Ledger {
             return false;
         };
         entry.state = State::Done;
-        entry.event = None;
+        entry.record = None;
         while let Some(entry) = self.entries.front()
             && entry.state == State::Done
         {

@@ -1,17 +1,23 @@
 use std::time::Duration;
 
-use jiff::Timestamp;
+use rdkafka::Timestamp;
+use rdkafka::message::OwnedMessage;
+use trunkline_core::Env;
 
 use super::*;
+use crate::wire::Scratch;
 
 fn ledger(offsets: &[i64]) -> Ledger {
     let mut ledger = Ledger::new(None);
-    for offset in offsets {
-        let event =
-            trunkline_bus::unreadable("t", offset.to_string(), "x".into(), Timestamp::UNIX_EPOCH);
-        let taken = ledger.out(*offset, event, None).unwrap();
-        assert_eq!(taken.offset, *offset);
-    }
+    let record = |offset: &i64| {
+        let (topic, at) = ("t".to_owned(), Timestamp::CreateTime(0));
+        let record = OwnedMessage::new(None, None, topic, at, 0, *offset, None);
+        let raw = Raw::copy(&record, &Env::system(), &mut Scratch::default());
+        (*offset, raw)
+    };
+    assert_eq!(ledger.next_token(), 0);
+    assert!(ledger.out(offsets.iter().map(record).collect()));
+    assert_eq!(ledger.next_token(), offsets.len() as u64);
     ledger
 }
 
@@ -72,6 +78,7 @@ fn nothing_begins_in_a_partition_that_moves_and_what_ended_is_void() {
     assert_eq!(ledger.begun, 1);
     assert!(ledger.ack(0));
     assert_eq!((ledger.begun, ledger.uncommitted()), (0, Some(2)));
+    assert!(!ledger.out(Vec::new()));
     assert_eq!(ledger.end(), 1);
     assert!(!ledger.ack(1));
     assert!(!ledger.retry(1, Instant::now()));
