@@ -10,7 +10,7 @@ pub use trunkline_call::{Client, Network, Responses};
 pub use trunkline_core as core;
 pub use trunkline_core::{
     ByteString, Context, Dialect, Env, Envelope, Error, ErrorKind, Event, EventData, EventDecl,
-    Kind, Priority, Result, Retry, Timestamp, TraceContext, Upcast, Version, report,
+    Kind, Money, Priority, Result, Retry, Timestamp, TraceContext, Upcast, Version, report,
 };
 pub use trunkline_gateway as gateway;
 pub use trunkline_saga::{Flow, State as FlowState, Story};
