@@ -4,6 +4,7 @@ pub mod conformance;
 mod eventually;
 mod faulty;
 mod history;
+pub mod http;
 pub mod kafka;
 pub mod nats;
 mod ports;
@@ -15,6 +16,7 @@ pub mod rabbitmq;
 pub mod redis;
 mod sample;
 pub mod smtp;
+pub mod trace;
 
 pub use eventually::eventually;
 pub use faulty::{Faulty, Plan};

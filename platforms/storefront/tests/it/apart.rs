@@ -9,7 +9,7 @@ use hyper::Method;
 use trunkline_testkit::{Child, eventually, free_port};
 
 use crate::collector::Collector;
-use crate::http::Caller;
+use trunkline_testkit::http::Caller;
 
 /// Eleven processes begin, on a machine that does other things too.
 const UP: Duration = Duration::from_secs(60);

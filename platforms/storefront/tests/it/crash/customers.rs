@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::process::World;
-use crate::http::Caller;
 use crate::store::address;
+use trunkline_testkit::http::Caller;
 
 /// What customers buy: plenty of each is in stock.
 pub(crate) const GOODS_COUNT: usize = 6;

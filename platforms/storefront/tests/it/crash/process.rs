@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use trunkline_testkit::{Child, eventually, free_port};
 
 use crate::apart::process_of;
-use crate::http::Caller;
+use trunkline_testkit::http::Caller;
 
 const CONFIG: &str = "\
 [service.inventory-service]
