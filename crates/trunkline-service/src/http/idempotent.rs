@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use trunkline_call::{Body, headers, problem};
 use trunkline_core::{Error, ErrorKind, Result};
 use trunkline_store::{Begin, Idempotency, StoredResponse, body_hash};
+use uuid::Uuid;
 
 use super::input::Incoming;
 use super::output::Answer;
@@ -32,6 +33,11 @@ pub(super) async fn run(
     // Two users who choose the same key do not meet.
     let user = cx.context().user_id.as_deref().unwrap_or("-").to_owned();
     let scope = format!("{path} {user}");
+    let cx = &Cx::named(
+        cx.runtime().clone(),
+        cx.context().clone(),
+        id_of(&scope, &key),
+    );
     let keys = cx.runtime().store.idempotency();
     match keys.begin(&scope, &key, content_hash(&incoming)).await? {
         Begin::Replay(stored) => Ok(response(&stored, true)),
@@ -123,6 +129,17 @@ fn content_hash(incoming: &Incoming) -> [u8; 32] {
     let target = incoming.parts.uri.path_and_query();
     let target = target.map_or("/", |target| target.as_str());
     body_hash(&[target.as_bytes(), b"\n", &incoming.body].concat())
+}
+
+/// The id that goes with a key: nobody else's, and the same each time.
+fn id_of(scope: &str, key: &str) -> Uuid {
+    let hash = body_hash(format!("{scope}\n{key}").as_bytes());
+    let mut bytes = [0; 16];
+    bytes
+        .iter_mut()
+        .zip(hash)
+        .for_each(|(into, byte)| *into = byte);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 fn is_final(error: &Error) -> bool {
