@@ -11,6 +11,9 @@ use anyhow::{Context, Result};
 use crate::engines::Found;
 use crate::{engines, postgres, tidy};
 
+/// The platforms, which know every engine by a feature of its name.
+const PLATFORMS: &[&str] = &["retail-erp", "storefront"];
+
 /// One step and how it ended.
 struct Step {
     name: &'static str,
@@ -100,7 +103,9 @@ impl Scope {
             all.extend(["--exclude".to_owned(), format!("trunkline-{engine}")]);
         }
         for engine in &self.ready {
-            all.extend(["--features".to_owned(), format!("storefront/{engine}")]);
+            for platform in PLATFORMS {
+                all.extend(["--features".to_owned(), format!("{platform}/{engine}")]);
+            }
         }
         all.extend(last.iter().map(|word| (*word).to_owned()));
         all
@@ -211,7 +216,8 @@ mod tests {
         scope.take("kafka", Found::LeftOut("no registry answers".to_owned()));
         assert_eq!(
             scope.arguments(&["test"], &["--", "-q"]).join(" "),
-            "test --workspace --exclude trunkline-kafka --features storefront/redis -- -q"
+            "test --workspace --exclude trunkline-kafka --features retail-erp/redis \
+             --features storefront/redis -- -q"
         );
     }
 
