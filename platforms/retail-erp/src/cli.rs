@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use retail_erp::Settings;
+use retail_erp::{Settings, demo};
 
 /// A retail ERP of eleven services in one process, on nothing but this binary.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Print a token for a user or a device
     Token(Token),
+    /// Run a simulated vending machine against an ERP on this machine
+    Vm(Vm),
     /// Compare the events with their checked-in schemas
     Schemas {
         /// Write the schemas of new events and new versions
@@ -49,6 +51,34 @@ pub(crate) struct Token {
     /// How many hours it is good for
     #[arg(long, default_value_t = 24)]
     pub(crate) hours: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Vm {
+    /// The gateway of the ERP
+    #[arg(long, default_value = "http://127.0.0.1:8000")]
+    pub(crate) gateway: String,
+    /// The folder of the ERP, whose key signs the machine's token
+    #[arg(long, default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// The shop that the machine is
+    #[arg(long, default_value = demo::VENDING_SHOP)]
+    pub(crate) shop: String,
+    /// The machine
+    #[arg(long, default_value = demo::MACHINE)]
+    pub(crate) machine: String,
+    /// How often somebody buys
+    #[arg(long, default_value_t = 5)]
+    pub(crate) sales: u32,
+    /// Milliseconds between customers
+    #[arg(long, default_value_t = 500)]
+    pub(crate) pause_ms: u64,
+    /// Every so many sales the piece does not fall; 0 is never
+    #[arg(long, default_value_t = 0)]
+    pub(crate) jam_every: u32,
+    /// The card that customers have
+    #[arg(long, default_value = "tok_visa")]
+    pub(crate) card: String,
 }
 
 #[derive(Debug, Args)]

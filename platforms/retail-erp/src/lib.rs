@@ -25,6 +25,7 @@ pub mod gateway;
 pub mod inventory;
 pub mod iot;
 pub mod limits;
+pub mod machine;
 pub mod notification;
 pub mod order;
 pub mod payment;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+use retail_erp::machine::{Done, Machine, Plan};
 use retail_erp::{DEVICE, Erp, demo};
 use tokio::time::Instant;
 use trunkline::{Error, Result, stop_requested, telemetry};
@@ -23,6 +24,7 @@ async fn main() -> ExitCode {
         Some(Command::Up(again)) => Box::pin(up(again)).await,
         Some(Command::Run(run)) => Box::pin(parts::run(run)).await,
         Some(Command::Token(wanted)) => token(&wanted),
+        Some(Command::Vm(wanted)) => Box::pin(vm(wanted)).await,
         Some(Command::Schemas { write, dir }) => schemas(&dir, write),
     };
     match done {
@@ -99,6 +101,35 @@ fn token(wanted: &cli::Token) -> Result<()> {
     let roles: Vec<&str> = wanted.role.iter().map(String::as_str).collect();
     let token = retail_erp::token(&wanted.data, &wanted.user, &roles, lifetime)?;
     print(&format!("{token}\n"))
+}
+
+/// Runs a simulated vending machine, and tells of each sale.
+async fn vm(wanted: cli::Vm) -> Result<()> {
+    const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
+    let token = retail_erp::token(&wanted.data, &wanted.machine, &[DEVICE], LIFETIME)?;
+    let machine = Machine::new(&wanted.gateway, &wanted.shop, &wanted.machine, token).await?;
+    let plan = Plan {
+        sales: wanted.sales,
+        pause: Duration::from_millis(wanted.pause_ms),
+        jam_every: wanted.jam_every,
+        card_token: wanted.card,
+    };
+    let done = machine.run(&plan, |sale| {
+        let line = format!(
+            "{}  {:?}  order {}\n",
+            sale.sale_id, sale.status, sale.order_id
+        );
+        // It goes on where nobody reads of it.
+        drop(print(&line));
+    });
+    let Done {
+        vended,
+        refunded,
+        refused,
+    } = done.await?;
+    print(&format!(
+        "{vended} vended, {refunded} paid back, {refused} refused\n"
+    ))
 }
 
 fn schemas(dir: &Path, write: bool) -> Result<()> {

@@ -52,7 +52,7 @@ pub(super) async fn create(cx: Cx, Json(new): Json<NewOrder>) -> Result<Created<
 }
 
 /// What an order would cost, and whether it could be had.
-pub(super) async fn quote(cx: Cx, Json(new): Json<NewOrder>) -> Result<Json<Quote>> {
+pub(super) async fn quote(cx: Cx, Json(new): Json<campaign::Prices>) -> Result<Json<Quote>> {
     check(&new.shop_id, &new.items)?;
     let items = campaign::prices(&cx, &new.shop_id, &new.items).await?;
     let mut available = true;

@@ -1,6 +1,10 @@
 //! Vending machines that sell.
 
-use retail_erp::demo;
+use std::time::Duration;
+
+use retail_erp::events::{Count, DeviceStatus};
+use retail_erp::machine::{Done, Machine, Plan};
+use retail_erp::{DEVICE, demo};
 use serde_json::{Value, json};
 use trunkline_testkit::eventually;
 use trunkline_testkit::http::Caller;
@@ -8,6 +12,7 @@ use trunkline_testkit::http::Caller;
 use crate::erp::{SOON, TestErp, types};
 
 const BAR: &str = "prod_456";
+const WATER: &str = "prod_790";
 
 async fn online(erp: &TestErp) -> Caller {
     let machine = erp.machine();
@@ -169,4 +174,49 @@ async fn a_count_after_a_sale_is_not_taken_twice() {
     .await;
     assert_eq!(erp.stock(demo::VENDING_SHOP, BAR).await, (11, 0));
     erp.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulated_machine_sells_until_it_is_empty() {
+    let erp = TestErp::start().await;
+    let data = erp.folder.path().join("data");
+    let token = retail_erp::token(&data, demo::MACHINE, &[DEVICE], Duration::from_secs(600));
+    let url = erp.erp.gateway_url();
+    let machine = Machine::new(&url, demo::VENDING_SHOP, demo::MACHINE, token.unwrap());
+    let machine = machine.await.unwrap();
+    machine
+        .report(DeviceStatus::Online, vec![count(BAR, 2), count(WATER, 2)])
+        .await
+        .unwrap();
+    erp.has_stock(demo::VENDING_SHOP, WATER, (2, 0)).await;
+    erp.has_stock(demo::VENDING_SHOP, BAR, (2, 0)).await;
+    let plan = Plan {
+        sales: 6,
+        pause: Duration::ZERO,
+        jam_every: 0,
+        card_token: "tok_visa".to_owned(),
+    };
+    let mut told = 0;
+    let done = machine.run(&plan, |_| told += 1).await.unwrap();
+    assert_eq!(
+        done,
+        Done {
+            vended: 4,
+            refunded: 0,
+            refused: 2
+        }
+    );
+    assert_eq!(told, 4);
+    erp.has_stock(demo::VENDING_SHOP, BAR, (0, 0)).await;
+    erp.has_stock(demo::VENDING_SHOP, WATER, (0, 0)).await;
+    assert_eq!(machine.level(BAR).await.unwrap().available, 0);
+    erp.stop().await;
+}
+
+fn count(product_id: &str, quantity: u32) -> Count {
+    let product_id = product_id.to_owned();
+    Count {
+        product_id,
+        quantity,
+    }
 }
