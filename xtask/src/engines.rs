@@ -1,6 +1,7 @@
 //! The servers that events travel on, for the tests: found, or installed.
 
 mod kafka;
+mod mosquitto;
 mod nats;
 mod python;
 mod rabbitmq;
@@ -14,25 +15,36 @@ use anyhow::{Result, bail};
 pub(crate) struct Engine {
     /// Its name: of its crate behind `trunkline-`, of its feature, and in `TRUNKLINE_REQUIRE`.
     pub(crate) name: &'static str,
+    /// Whether events travel on it, so that a platform has it as a feature.
+    pub(crate) is_bus: bool,
     ensure: fn(&Path) -> Result<()>,
 }
 
-pub(crate) const ALL: [Engine; 4] = [
+pub(crate) const ALL: [Engine; 5] = [
     Engine {
         name: "redis",
+        is_bus: true,
         ensure: redis::ensure,
     },
     Engine {
         name: "rabbitmq",
+        is_bus: true,
         ensure: rabbitmq::ensure,
     },
     Engine {
         name: "nats",
+        is_bus: true,
         ensure: nats::ensure,
     },
     Engine {
         name: "kafka",
+        is_bus: true,
         ensure: kafka::ensure,
+    },
+    Engine {
+        name: "device",
+        is_bus: false,
+        ensure: mosquitto::ensure,
     },
 ];
 
@@ -84,6 +96,7 @@ mod tests {
 
     const MISSING: Engine = Engine {
         name: "missing",
+        is_bus: true,
         ensure: |_| bail!("no registry answers"),
     };
 

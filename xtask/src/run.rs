@@ -41,7 +41,7 @@ pub(crate) fn test(root: &Path) -> Result<bool> {
     for engine in &engines::ALL {
         step(&mut steps, engine.name, || {
             let found = engine.ensure(root, &required)?;
-            scope.take(engine.name, found);
+            scope.take(engine.name, engine.is_bus, found);
             Ok(true)
         });
     }
@@ -85,9 +85,10 @@ struct Scope {
 }
 
 impl Scope {
-    fn take(&mut self, engine: &'static str, found: Found) {
+    fn take(&mut self, engine: &'static str, is_bus: bool, found: Found) {
         match found {
-            Found::Ready => self.ready.push(engine),
+            Found::Ready if is_bus => self.ready.push(engine),
+            Found::Ready => {}
             Found::LeftOut(why) => {
                 eprintln!("{engine} is left out: {why}");
                 self.left_out.push((engine, why));
@@ -212,8 +213,13 @@ mod tests {
     #[test]
     fn what_is_left_out_is_neither_built_nor_tested() {
         let mut scope = Scope::default();
-        scope.take("redis", Found::Ready);
-        scope.take("kafka", Found::LeftOut("no registry answers".to_owned()));
+        scope.take("redis", true, Found::Ready);
+        scope.take("device", false, Found::Ready);
+        scope.take(
+            "kafka",
+            true,
+            Found::LeftOut("no registry answers".to_owned()),
+        );
         assert_eq!(
             scope.arguments(&["test"], &["--", "-q"]).join(" "),
             "test --workspace --exclude trunkline-kafka --features retail-erp/redis \

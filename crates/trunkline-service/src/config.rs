@@ -5,6 +5,7 @@ pub(crate) mod place;
 mod section;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub log: Log,
     /// Traces.
     pub telemetry: Traces,
+    /// Where the devices' broker is, and what devices may do.
+    pub devices: DeviceSection,
     /// Who is told of dead letters.
     pub alerts: Alerts,
     /// How long each step of a shutdown may take, in seconds: 10.
@@ -124,6 +127,64 @@ pub struct Alerts {
     pub webhook: Option<String>,
 }
 
+/// Where the devices' broker is, and what devices may do. For programs with the feature `device`.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DeviceSection {
+    /// The MQTT broker: `mqtt://127.0.0.1:1883`, or `mqtts://…`.
+    pub broker: String,
+    /// The gateway's user there.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
+    /// A PEM file of the authorities that are trusted, for `mqtts://`.
+    pub ca: Option<PathBuf>,
+    /// The name of its session there: the service's name.
+    pub client_id: Option<String>,
+    /// How many messages the broker hands over before one is acknowledged: 1,024.
+    pub in_flight_max: u16,
+    /// How many messages a second one device may send: 5.
+    pub rate_per_second: u32,
+    /// How many it may send at once: 50.
+    pub burst_max: u32,
+    /// How long a device is away before that is told, in milliseconds: 5,000.
+    pub offline_after_ms: u64,
+    /// How long a device may be silent before it is taken to be away, in seconds: 900.
+    pub silence_max_seconds: u64,
+    /// How soon a command without an answer is sent again, in milliseconds: 10,000. It doubles each time.
+    pub answer_within_ms: u64,
+    /// How many commands of one device may wait: 64.
+    pub commands_max: u32,
+}
+
+impl Default for DeviceSection {
+    fn default() -> Self {
+        Self {
+            broker: "mqtt://127.0.0.1:1883".to_owned(),
+            user: None,
+            password: None,
+            ca: None,
+            client_id: None,
+            in_flight_max: 1_024,
+            rate_per_second: 5,
+            burst_max: 50,
+            offline_after_ms: 5_000,
+            silence_max_seconds: 900,
+            answer_within_ms: 10_000,
+            commands_max: 64,
+        }
+    }
+}
+
+impl fmt::Debug for DeviceSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceSection")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A service outside the platform.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -145,6 +206,7 @@ impl Default for Config {
             events: Events::default(),
             log: Log::default(),
             telemetry: Traces::default(),
+            devices: DeviceSection::default(),
             alerts: Alerts::default(),
             shutdown_seconds: 10,
             trail_days: 30,

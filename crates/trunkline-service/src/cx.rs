@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex as Lock;
@@ -38,6 +39,8 @@ struct Unit {
     /// The id of what an idempotent request makes.
     stable_id: Option<Uuid>,
     outgoing: Lock<Vec<(Envelope, Option<Timestamp>)>>,
+    /// It added commands to devices, or ended some.
+    touched: AtomicBool,
 }
 
 /// A transaction that several events share.
@@ -78,6 +81,7 @@ impl Cx {
             inbox: None,
             stable_id: None,
             outgoing: Lock::default(),
+            touched: AtomicBool::new(false),
         }))
     }
 
@@ -112,6 +116,7 @@ impl Cx {
             }),
             stable_id: None,
             outgoing: Lock::default(),
+            touched: AtomicBool::new(false),
         }))
     }
 
@@ -299,6 +304,12 @@ impl Cx {
         self.0.runtime.config.section(self.service_name())
     }
 
+    /// Whoever sends commands to devices, or waits for their end, is told when this work commits.
+    #[cfg(feature = "device")]
+    pub(crate) fn touches_commands(&self) {
+        self.0.touched.store(true, Ordering::Release);
+    }
+
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         &self.0.runtime
     }
@@ -331,7 +342,13 @@ impl Cx {
             tx.complete_idempotent(scope, key, response).await?;
         }
         match guard.take() {
-            Some(tx) if !self.0.shared => tx.commit().await,
+            Some(tx) if !self.0.shared => {
+                tx.commit().await?;
+                if self.0.touched.load(Ordering::Acquire) {
+                    self.0.runtime.committed();
+                }
+                Ok(())
+            }
             kept => {
                 *guard = kept;
                 Ok(())

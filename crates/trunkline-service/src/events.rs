@@ -121,6 +121,7 @@ impl Reactions {
         let tx = shared.tx.lock().await.take();
         if let Some(tx) = tx {
             tx.commit().await?;
+            self.runtime.committed();
         }
         Ok(outcomes.all)
     }

@@ -6,6 +6,8 @@
 mod alerts;
 mod config;
 mod cx;
+#[cfg(feature = "device")]
+mod device;
 mod events;
 pub mod http;
 mod jobs;
@@ -19,9 +21,12 @@ mod topology;
 mod trail;
 
 pub use config::{
-    Admin, Alerts, Config, Events, ExternalAddress, Gateway as GatewaySection, Log, Traces,
+    Admin, Alerts, Config, DeviceSection, Events, ExternalAddress, Gateway as GatewaySection, Log,
+    Traces,
 };
 pub use cx::{Cx, TxGuard};
+#[cfg(feature = "device")]
+pub use device::{CommandState, Devices};
 pub use http::{Accepted, Created, NoContent};
 pub use jobs::Schedule;
 pub use openapi::Operation;

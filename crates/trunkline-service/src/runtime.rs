@@ -23,4 +23,17 @@ pub(crate) struct Runtime {
     pub(crate) states: States,
     pub(crate) config: Arc<Config>,
     pub(crate) telemetry: Telemetry,
+    /// What its handlers share of its devices.
+    #[cfg(feature = "device")]
+    pub(crate) devices: Option<crate::device::Hub>,
+}
+
+impl Runtime {
+    /// Work is committed that may have touched commands to devices.
+    pub(crate) fn committed(&self) {
+        #[cfg(feature = "device")]
+        if let Some(devices) = &self.devices {
+            devices.committed();
+        }
+    }
 }

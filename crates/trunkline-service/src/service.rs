@@ -36,6 +36,8 @@ pub struct Service {
     pub(crate) starts: Vec<StartHandler>,
     pub(crate) checks: Vec<(ByteString, Arc<dyn Check>)>,
     pub(crate) states: States,
+    #[cfg(feature = "device")]
+    pub(crate) devices: Option<crate::Devices>,
     /// Checks the service's section of the configuration.
     pub(crate) section: Option<fn(&Config, &str) -> Result<()>>,
 }
@@ -76,6 +78,8 @@ impl Service {
             starts: Vec::new(),
             checks: Vec::new(),
             states: States::default(),
+            #[cfg(feature = "device")]
+            devices: None,
             section: None,
         }
     }
@@ -197,6 +201,14 @@ impl Service {
     {
         self.reactions
             .push(reaction(Some(batch_max.max(1)), handler));
+        self
+    }
+
+    /// Serves devices: handles what they report, knows which are there, and tells them what to do.
+    #[cfg(feature = "device")]
+    #[must_use]
+    pub fn devices(mut self, devices: crate::Devices) -> Self {
+        self.devices = Some(devices);
         self
     }
 

@@ -30,6 +30,12 @@ pub(crate) fn check(services: &[Service], flows: &[Flow]) -> Result<()> {
         routes::check(service)?;
         check_reactions(service)?;
         check_jobs(service)?;
+        #[cfg(feature = "device")]
+        if let Some(devices) = &service.devices {
+            devices
+                .check()
+                .map_err(|error| error.with("service", &service.name))?;
+        }
     }
     check_events(services)?;
     let published: BTreeSet<_> = services

@@ -6,6 +6,7 @@ mod faulty;
 mod history;
 pub mod http;
 pub mod kafka;
+pub mod mosquitto;
 pub mod nats;
 mod ports;
 pub mod postgres;

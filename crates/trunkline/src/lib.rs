@@ -12,6 +12,8 @@ pub use trunkline_core::{
     ByteString, Context, Dialect, Env, Envelope, Error, ErrorKind, Event, EventData, EventDecl,
     Kind, Money, Priority, Result, Retry, Timestamp, TraceContext, Upcast, Version, report,
 };
+#[cfg(feature = "device")]
+pub use trunkline_device as device;
 pub use trunkline_gateway as gateway;
 pub use trunkline_saga::{Flow, State as FlowState, Story};
 pub use trunkline_security::{Claims, Secret, Signer, Verifier};
@@ -19,6 +21,8 @@ pub use trunkline_service::{
     Accepted, Config, Created, Cx, NoContent, Notice, Part, Platform, Processes, Running, Schedule,
     Service, TxGuard, every, parent_gone, stop_requested,
 };
+#[cfg(feature = "device")]
+pub use trunkline_service::{CommandState, Devices};
 pub use trunkline_store::{
     Conn, Migration, Reader, SqlRow, SqlValue, Statement, Store, Tx, sql, sql_error, sqlx,
 };

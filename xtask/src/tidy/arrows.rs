@@ -22,6 +22,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
     ("rabbitmq", &[CORE, &["bus"]]),
     ("kafka", &[CORE, &["bus"]]),
     ("nats", &[CORE, &["bus"]]),
+    ("device", &[CORE, &["bus"]]),
     ("store", &[CORE, &["bus"]]),
     ("gateway", &[CORE, &["call", "security"]]),
     (
@@ -33,8 +34,8 @@ const MAP: &[(&str, &[&[&str]])] = &[
         &[
             CORE,
             &[
-                "bus", "call", "console", "gateway", "kafka", "log", "nats", "rabbitmq", "redis",
-                "saga", "security", "store",
+                "bus", "call", "console", "device", "gateway", "kafka", "log", "nats", "rabbitmq",
+                "redis", "saga", "security", "store",
             ],
         ],
     ),
@@ -43,7 +44,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
         &[
             CORE,
             &[
-                "bus", "call", "gateway", "log", "saga", "security", "service", "store",
+                "bus", "call", "device", "gateway", "log", "saga", "security", "service", "store",
             ],
         ],
     ),

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts, Transport};
 use trunkline_call::Network;
 use trunkline_call::server::{self, Limits};
-use trunkline_core::{ByteString, Context, Env, Error, Result};
+use trunkline_core::{ByteString, Context, Env, Result};
 use trunkline_store::{Relay, Store};
 use trunkline_telemetry::{Health, Scope, SpanKind, Telemetry};
 
@@ -44,6 +44,10 @@ pub(super) struct Unit {
     reactions: Vec<Reaction>,
     jobs: Vec<jobs::JobDecl>,
     starts: Vec<crate::service::StartHandler>,
+    #[cfg(feature = "device")]
+    devices: Option<crate::Devices>,
+    #[cfg(feature = "device")]
+    gateway: Option<trunkline_device::DeviceGateway>,
     _mounted: Mounted,
 }
 
@@ -64,12 +68,9 @@ impl Unit {
     /// Opens the store, mounts the routes and starts the relay.
     pub(super) async fn raise(service: Service, shared: &Shared) -> Result<Self> {
         let name = service.name.clone();
-        let url = shared.config.url(&shared.config.store, &name);
-        let named = |error: Error| error.with("service", &name);
-        let store = Store::open(&url, &name, shared.env.clone())
+        let store = open_store(&service, shared)
             .await
-            .map_err(named)?;
-        store.migrate(service.migrations).await.map_err(named)?;
+            .map_err(|error| error.with("service", &name))?;
         for external in &service.external {
             let address = shared.config.external.get(&*external.name);
             let url = address.map_or(&external.url, |address| &address.url);
@@ -97,6 +98,10 @@ impl Unit {
             states: service.states.clone(),
             config: shared.config.clone(),
             telemetry: shared.telemetry.clone(),
+            #[cfg(feature = "device")]
+            devices: service.devices.as_ref().map(|devices| {
+                crate::device::Hub::new(devices, shared.config.devices.commands_max)
+            }),
         });
         let telemetry = shared.telemetry.clone();
         let relay = Relay::start(
@@ -119,6 +124,10 @@ impl Unit {
             reactions: service.reactions,
             jobs: service.jobs,
             starts: service.starts,
+            #[cfg(feature = "device")]
+            devices: service.devices,
+            #[cfg(feature = "device")]
+            gateway: None,
         })
     }
 
@@ -157,6 +166,15 @@ impl Unit {
                 let consumer = self.group(group, &reactions, batch_max, shared).await?;
                 self.consumers.push(consumer);
             }
+        }
+        #[cfg(feature = "device")]
+        if let Some(devices) = self.devices.take() {
+            let (runtime, alerts) = (&self.runtime, &shared.alerts);
+            let started = crate::device::start(devices, runtime, alerts, &self.health).await;
+            let (gateway, consumer) =
+                started.map_err(|error| error.with("service", &runtime.name))?;
+            self.gateway = Some(gateway);
+            self.consumers.push(consumer);
         }
         health::watch(&self.health, self.relay.clone(), self.consumers.clone());
         Ok(())
@@ -217,6 +235,10 @@ impl Unit {
 
     /// Sends what is committed, then closes the store.
     pub(super) async fn lower(&self, limit: Duration) {
+        #[cfg(feature = "device")]
+        if let Some(gateway) = &self.gateway {
+            gateway.stop().await;
+        }
         if !self.relay.drain(limit).await {
             tracing::warn!(
                 service = &*self.runtime.name,
@@ -226,6 +248,18 @@ impl Unit {
         self.relay.stop().await;
         self.runtime.store.close().await;
     }
+}
+
+/// Opens a service's store, with its tables in it.
+async fn open_store(service: &Service, shared: &Shared) -> Result<Store> {
+    let url = shared.config.url(&shared.config.store, &service.name);
+    let store = Store::open(&url, &service.name, shared.env.clone()).await?;
+    store.migrate(service.migrations).await?;
+    #[cfg(feature = "device")]
+    if service.devices.is_some() {
+        store.migrate(crate::device::TABLES).await?;
+    }
+    Ok(store)
 }
 
 fn routes(
