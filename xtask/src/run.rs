@@ -84,6 +84,9 @@ struct Scope {
     left_out: Vec<(&'static str, String)>,
 }
 
+/// What is left out of the first build, and needs no server.
+const FEATURES: [&str; 2] = ["trunkline/grpc", "trunkline/tls"];
+
 impl Scope {
     fn take(&mut self, engine: &'static str, is_bus: bool, found: Found) {
         match found {
@@ -107,6 +110,9 @@ impl Scope {
             for platform in PLATFORMS {
                 all.extend(["--features".to_owned(), format!("{platform}/{engine}")]);
             }
+        }
+        for feature in FEATURES {
+            all.extend(["--features".to_owned(), feature.to_owned()]);
         }
         all.extend(last.iter().map(|word| (*word).to_owned()));
         all
@@ -223,7 +229,7 @@ mod tests {
         assert_eq!(
             scope.arguments(&["test"], &["--", "-q"]).join(" "),
             "test --workspace --exclude trunkline-kafka --features retail-erp/redis \
-             --features storefront/redis -- -q"
+             --features storefront/redis --features trunkline/grpc --features trunkline/tls -- -q"
         );
     }
 

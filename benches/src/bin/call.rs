@@ -1,7 +1,9 @@
-//! Calls between services, in process and over loopback, against a raw tonic client and server.
+//! Calls between services by REST and gRPC, in process and over loopback, against a raw tonic client and server and
+//! against reqwest to axum.
 //!
-//! Each round runs every way once, so that a noisy neighbour meets them all. Prints one line of JSON.
-//! `--seconds 1 --rounds 7 --tasks 64 [--ways tonic_loopback,in_process,in_process_traced,loopback]`
+//! Each round runs every way once, so that a noisy neighbour meets them all. Prints one line of JSON. The first way is the
+//! yardstick: `--ways reqwest_loopback,loopback` compares with reqwest.
+//! `--seconds 1 --rounds 7 --tasks 64 [--ways tonic_loopback,grpc_in_process,grpc_loopback,in_process,loopback]`
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,6 +22,7 @@ use tokio::task::JoinSet;
 use tonic::codegen::tokio_stream::wrappers::TcpListenerStream;
 use tonic_prost::ProstCodec;
 use trunkline_benches::{Args, Span, median, percentile, rounded};
+use trunkline_call::grpc::GrpcChannel;
 use trunkline_call::server::{self, Limits};
 use trunkline_call::{Client, Network, Responses};
 use trunkline_core::{Context, Env};
@@ -61,19 +64,35 @@ fn answer(asked: Reserve) -> Reserved {
 #[derive(Clone)]
 enum Way {
     Tonic(tonic::transport::Channel),
+    Grpc(GrpcChannel),
+    Reqwest(reqwest::Client, String),
     Trunkline(Client),
+}
+
+/// A unary call by gRPC, over whatever channel.
+async fn unary<C>(channel: C) -> Reserved
+where
+    C: tonic::client::GrpcService<tonic::body::Body>,
+    C::ResponseBody: tonic::codegen::Body + Send + 'static,
+    <C::ResponseBody as tonic::codegen::Body>::Error: Into<tonic::codegen::StdError> + Send,
+{
+    let mut grpc = tonic::client::Grpc::new(channel);
+    assert!(grpc.ready().await.is_ok(), "the channel is ready");
+    let path = http::uri::PathAndQuery::from_static("/bench.Stock/Reserve");
+    let codec = ProstCodec::<Reserve, Reserved>::default();
+    let answer = grpc.unary(tonic::Request::new(ask()), path, codec).await;
+    answer.expect("the service answers").into_inner()
 }
 
 impl Way {
     async fn call(&mut self) {
         let reserved = match self {
-            Self::Tonic(channel) => {
-                let mut grpc = tonic::client::Grpc::new(channel.clone());
-                grpc.ready().await.expect("tonic is connected");
-                let path = http::uri::PathAndQuery::from_static("/bench.Stock/Reserve");
-                let codec = ProstCodec::<Reserve, Reserved>::default();
-                let answer = grpc.unary(tonic::Request::new(ask()), path, codec).await;
-                answer.expect("tonic answers").into_inner()
+            Self::Tonic(channel) => unary(channel.clone()).await,
+            Self::Grpc(channel) => unary(channel.clone()).await,
+            Self::Reqwest(client, url) => {
+                let sent = client.post(&*url).json(&ask()).send().await;
+                let answer = sent.expect("axum answers").json().await;
+                answer.expect("axum answers with JSON")
             }
             Self::Trunkline(client) => client
                 .post("/api/v1/reservations")
@@ -136,6 +155,7 @@ fn router(telemetry: &Telemetry) -> Router {
         "/api/v1/reservations",
         post(|Json(asked): Json<Reserve>| async move { Json(answer(asked)) }),
     );
+    let routes = routes.route_service("/bench.Stock/Reserve", Stock);
     server::layer(
         routes,
         "stock-service",
@@ -150,7 +170,7 @@ async fn ways(servers: &mut JoinSet<()>) -> Vec<(&'static str, Way)> {
     let recorded = Telemetry::new(env.clone()).with_sink(Arc::new(Ring::new(4_096)));
     let client = |network: &Network| {
         let channel = network.channel("order-service", "stock-service");
-        Way::Trunkline(Client::new(channel, Context::root(&env)))
+        Client::new(channel, Context::root(&env))
     };
 
     let near = Network::new(plain.clone(), env.clone());
@@ -179,14 +199,30 @@ async fn ways(servers: &mut JoinSet<()>) -> Vec<(&'static str, Way)> {
             .await;
         served.expect("tonic serves");
     });
+    let axum_url = bare_axum(servers).await;
     let endpoint = tonic::transport::Endpoint::from_shared(url).expect("an address");
     let tonic = endpoint.connect().await.expect("tonic connects");
     vec![
         ("tonic_loopback", Way::Tonic(tonic)),
-        ("in_process", client(&near)),
-        ("in_process_traced", client(&traced)),
-        ("loopback", client(&far)),
+        ("grpc_in_process", Way::Grpc(client(&near).grpc())),
+        ("grpc_loopback", Way::Grpc(client(&far).grpc())),
+        ("in_process", Way::Trunkline(client(&near))),
+        ("in_process_traced", Way::Trunkline(client(&traced))),
+        ("reqwest_loopback", Way::Reqwest(reqwest::Client::new(), axum_url)),
+        ("loopback", Way::Trunkline(client(&far))),
     ]
+}
+
+/// The same route with nothing around it, served as axum does.
+async fn bare_axum(servers: &mut JoinSet<()>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let at = listener.local_addr().expect("an address");
+    let routes = Router::new().route(
+        "/api/v1/reservations",
+        post(|Json(asked): Json<Reserve>| async move { Json(answer(asked)) }),
+    );
+    servers.spawn(async move { axum::serve(listener, routes).await.expect("axum serves") });
+    format!("http://{at}/api/v1/reservations")
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -225,9 +261,9 @@ async fn main() {
         let micros = |share| rounded(percentile(&singles[at], share) as f64 / 1e3, 2);
         let each: Vec<f64> = ratios[at].iter().map(|ratio| rounded(*ratio, 2)).collect();
         let row: Value = json!({
-            "rounds_times_tonic": each,
+            "rounds_times_first": each,
             "calls_per_second": rounded(median(&mut rates[at]), 0),
-            "times_tonic": rounded(median(&mut ratios[at]), 2),
+            "times_first": rounded(median(&mut ratios[at]), 2),
             "cpu_us_per_call": rounded(median(&mut cpus[at]), 2),
             "p50_us": micros(0.5),
             "p99_us": micros(0.99),
@@ -258,7 +294,11 @@ impl tonic::server::UnaryService<Reserve> for Stock {
     }
 }
 
-impl tonic::codegen::Service<http::Request<tonic::body::Body>> for Stock {
+impl<B> tonic::codegen::Service<http::Request<B>> for Stock
+where
+    B: tonic::codegen::Body + Send + 'static,
+    B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+{
     type Response = http::Response<tonic::body::Body>;
     type Error = Infallible;
     type Future = BoxFuture<Result<Self::Response, Infallible>>;
@@ -267,7 +307,7 @@ impl tonic::codegen::Service<http::Request<tonic::body::Body>> for Stock {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         Box::pin(async move {
             let mut grpc = tonic::server::Grpc::new(ProstCodec::<Reserved, Reserve>::default());
             Ok(grpc.unary(Stock, request).await)

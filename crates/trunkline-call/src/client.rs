@@ -260,7 +260,7 @@ pub(crate) async fn read(body: Body, bytes_max: usize) -> Result<Bytes> {
     }
 }
 
-fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+pub(crate) fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
     while let Some(cause) = source {
         if let Some(error) = cause.downcast_ref::<Error>()

@@ -6,9 +6,10 @@ use futures::FutureExt;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use tower::Service;
-use trunkline_core::{ByteString, Error, Result, Retry};
+use trunkline_core::{ByteString, Error, Result};
 
 use crate::network::Place;
+use crate::server::is_grpc;
 use crate::{Body, Network, headers};
 
 /// Sends a request to where its target is.
@@ -17,13 +18,13 @@ pub(crate) async fn dispatch(
     target: &ByteString,
     mut request: Request<Body>,
 ) -> Result<Response<Body>> {
-    let Some(target) = network.find(target) else {
+    let Some(found) = network.find(target) else {
         return Err(Error::unavailable(
             "service_unreachable",
             "the service runs neither in this process nor at a known address",
         ));
     };
-    match target.place {
+    match found.place {
         Place::Local(mut router) => {
             request.extensions_mut().clear();
             let call = AssertUnwindSafe(router.call(request)).catch_unwind();
@@ -38,14 +39,14 @@ pub(crate) async fn dispatch(
             authority,
             outside,
         } => {
+            if is_grpc(request.headers()) {
+                headers::say_timeout(request.headers_mut());
+            }
             if outside {
                 headers::strip_inner(request.headers_mut());
             }
             *request.uri_mut() = absolute(request.uri(), scheme, authority)?;
-            *request.version_mut() = http::Version::HTTP_11;
-            let sent = network.http().request(request).await;
-            sent.map(|response| response.map(Body::new))
-                .map_err(unreached)
+            network.wires().send(target, request).await
         }
     }
 }
@@ -63,20 +64,4 @@ fn absolute(uri: &Uri, scheme: Scheme, authority: Authority) -> Result<Uri> {
         .map_err(|error| {
             Error::invalid("path_invalid", "expected a path for the call").with_source(error)
         })
-}
-
-fn unreached(error: hyper_util::client::legacy::Error) -> Error {
-    let retry = if error.is_connect() {
-        Retry::Transient
-    } else {
-        Retry::Unknown
-    };
-    let message = if error.is_connect() {
-        "the service can't be connected to"
-    } else {
-        "the connection to the service broke"
-    };
-    Error::unavailable("service_unreachable", message)
-        .with_retry(retry)
-        .with_source(error)
 }

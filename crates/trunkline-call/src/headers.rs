@@ -13,6 +13,8 @@ pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Milliseconds that are left for the work; only ever shortened on the way.
 pub const DEADLINE_MS: HeaderName = HeaderName::from_static("x-trunkline-deadline-ms");
+/// The same as gRPC says it; see [`DEADLINE_MS`].
+pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// The verified user; set by the gateway, taken off whatever comes from outside.
 pub const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 /// What the verified user may act as, separated by commas; set and taken off with [`USER_ID`].
@@ -46,11 +48,12 @@ impl<'a> Carried<'a> {
     /// Reads the headers once, rather than looking each name up. Of several of a name the first counts.
     pub(crate) fn of(headers: &'a HeaderMap) -> Self {
         let mut carried = Self::default();
-        let (mut trace, mut left) = (None, None);
+        let (mut trace, mut left, mut timeout) = (None, None, None);
         for (name, value) in headers {
             let place = match name.as_str() {
                 "traceparent" => &mut trace,
                 "x-trunkline-deadline-ms" => &mut left,
+                "grpc-timeout" => &mut timeout,
                 "x-correlation-id" => &mut carried.correlation_id,
                 "x-trunkline-causation-id" => &mut carried.causation_id,
                 "x-request-id" => &mut carried.request_id,
@@ -63,7 +66,8 @@ impl<'a> Carried<'a> {
             }
         }
         carried.trace = trace.and_then(|text| text.parse().ok());
-        carried.left = left.and_then(|text| Some(Duration::from_millis(text.parse().ok()?)));
+        let left = left.and_then(|text| Some(Duration::from_millis(text.parse().ok()?)));
+        carried.left = left.into_iter().chain(timeout.and_then(time_of)).min();
         carried
     }
 
@@ -94,6 +98,42 @@ pub fn context_of(headers: &HeaderMap, env: &Env) -> Context {
 /// The trace that a request came with, if it has one.
 pub(crate) fn parent_of(headers: &HeaderMap) -> Option<TraceContext> {
     headers.get(&TRACEPARENT)?.to_str().ok()?.parse().ok()
+}
+
+/// How long whoever waits goes on waiting, by whichever header says so; the shorter of two.
+#[cfg(feature = "grpc")]
+pub(crate) fn left(headers: &HeaderMap) -> Option<Duration> {
+    Carried::of(headers).left
+}
+
+/// Says in gRPC's own way what is left, for services that know no other.
+pub(crate) fn say_timeout(headers: &mut HeaderMap) {
+    let left = headers.get(&DEADLINE_MS);
+    let Some(millis) = left.and_then(|value| value.to_str().ok()?.parse::<u64>().ok()) else {
+        return;
+    };
+    // A number of at most eight digits, and its unit.
+    let text = match millis {
+        0..100_000_000 => format!("{millis}m"),
+        _ => format!("{}S", (millis / 1_000).min(99_999_999)),
+    };
+    put(headers, GRPC_TIMEOUT, &text);
+}
+
+/// Reads a time as gRPC writes it.
+fn time_of(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let is_number = number.len() <= 8 && number.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = number.parse().ok().filter(|_| is_number)?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3_600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
 }
 
 /// Writes a context into a request's headers.
@@ -184,6 +224,42 @@ fn id(text: Option<&str>) -> Option<ByteString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deadline_is_read_and_written_in_both_ways() {
+        let read = |name: &'static str, text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(text));
+            Carried::of(&headers).left
+        };
+        let millis = Duration::from_millis;
+        for (text, left) in [
+            ("2H", Some(millis(7_200_000))),
+            ("3M", Some(millis(180_000))),
+            ("4S", Some(millis(4_000))),
+            ("5m", Some(millis(5))),
+            ("6000u", Some(millis(6))),
+            ("7000000n", Some(millis(7))),
+            ("99999999H", Some(Duration::from_secs(359_999_996_400))),
+            ("999999999m", None),
+            ("+5m", None),
+            ("5", None),
+            ("m", None),
+            ("", None),
+            ("5x", None),
+        ] {
+            assert_eq!(read("grpc-timeout", text), left, "{text}");
+        }
+        let mut headers = HeaderMap::new();
+        for (millis, text) in [("1500", "1500m"), ("360000000000", "99999999S")] {
+            headers.insert(DEADLINE_MS, HeaderValue::from_static(millis));
+            say_timeout(&mut headers);
+            assert_eq!(headers[GRPC_TIMEOUT], text);
+        }
+        headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("2S"));
+        headers.insert(DEADLINE_MS, HeaderValue::from_static("3000"));
+        assert_eq!(Carried::of(&headers).left, Some(millis(2_000)));
+    }
 
     #[test]
     fn roles_travel_with_their_user_and_two_make_no_third() {

@@ -6,9 +6,13 @@
 
 mod channel;
 mod client;
+mod connect;
 mod dispatch;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod guard;
 pub mod headers;
+mod load;
 mod network;
 pub mod problem;
 pub mod server;
@@ -19,6 +23,8 @@ mod tests;
 pub use axum::body::Body;
 pub use channel::Channel;
 pub use client::{Client, RequestBuilder};
+#[cfg(feature = "tls")]
+pub use connect::tls::{ChainVerifier, TlsClient};
 pub use network::{Network, Responses};
 pub use problem::Problem;
 pub use stall::Stall;

@@ -3,25 +3,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use http::uri::{Authority, Scheme};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use trunkline_core::{ByteString, Env, Error, Result};
 use trunkline_telemetry::Telemetry;
 
-use crate::server::HEADERS_WITHIN;
-use crate::{Body, Channel};
-
-/// A connection that nobody uses is kept for so long.
-const IDLE_MAX: Duration = Duration::from_secs(5);
-
-// The other end closes it later than we do: no request is sent into a connection that is being closed.
-const _: () = assert!(IDLE_MAX.as_secs() < HEADERS_WITHIN.as_secs());
+use crate::Channel;
+use crate::connect::Wires;
 
 /// How a service's answers look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,7 +30,7 @@ pub struct Network(Arc<Inner>);
 
 struct Inner {
     table: ArcSwap<HashMap<ByteString, Target>>,
-    http: Client<HttpConnector, Body>,
+    wires: Wires,
     telemetry: Telemetry,
     env: Env,
 }
@@ -66,16 +56,9 @@ pub(crate) enum Place {
 impl Network {
     /// A network without services.
     pub fn new(telemetry: Telemetry, env: Env) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(2)));
-        let http = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .build(connector);
         Self(Arc::new(Inner {
             table: ArcSwap::default(),
-            http,
+            wires: Wires::new(),
             telemetry,
             env,
         }))
@@ -90,7 +73,8 @@ impl Network {
         self.put(service.into(), Some(target));
     }
 
-    /// Says at which address a service is: `http://host:port`.
+    /// Says at which address a service is: `http://host:port`, or `https://host:port` once
+    /// the network was told how such connections are made.
     ///
     /// # Errors
     /// `InvalidInput` for anything else.
@@ -100,7 +84,7 @@ impl Network {
         url: &str,
         responses: Responses,
     ) -> Result<()> {
-        let place = remote(url, false)?;
+        let place = remote(url, false, self.0.wires.is_secured())?;
         self.put(service.into(), Some(Target { place, responses }));
         Ok(())
     }
@@ -112,11 +96,17 @@ impl Network {
     /// `InvalidInput` for anything else.
     pub fn outside(&self, name: impl Into<ByteString>, url: &str) -> Result<()> {
         let target = Target {
-            place: remote(url, true)?,
+            place: remote(url, true, false)?,
             responses: Responses::Plain,
         };
         self.put(name.into(), Some(target));
         Ok(())
+    }
+
+    /// Says how connections to `https://` addresses are made from now on. Those that are open stay.
+    #[cfg(feature = "tls")]
+    pub fn set_tls(&self, tls: crate::TlsClient) {
+        self.0.wires.set_tls(tls);
     }
 
     /// Takes a service off.
@@ -137,8 +127,8 @@ impl Network {
         Some(self.0.table.load().get(service)?.responses)
     }
 
-    pub(crate) fn http(&self) -> &Client<HttpConnector, Body> {
-        &self.0.http
+    pub(crate) fn wires(&self) -> &Wires {
+        &self.0.wires
     }
 
     pub(crate) fn telemetry(&self) -> &Telemetry {
@@ -161,7 +151,7 @@ impl Network {
     }
 }
 
-fn remote(url: &str, outside: bool) -> Result<Place> {
+fn remote(url: &str, outside: bool, secured: bool) -> Result<Place> {
     let bad = || {
         Error::invalid(
             "address_invalid",
@@ -174,7 +164,9 @@ fn remote(url: &str, outside: bool) -> Result<Place> {
     let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
         return Err(bad());
     };
-    if scheme != Scheme::HTTP || parts.path_and_query.is_some_and(|path| path != "/") {
+    // Who is outside has no certificate of the platform.
+    let known = scheme == Scheme::HTTP || (scheme == Scheme::HTTPS && secured);
+    if !known || parts.path_and_query.is_some_and(|path| path != "/") {
         return Err(bad());
     }
     Ok(Place::Remote {

@@ -53,6 +53,15 @@ pub struct Details {
 
 const CORRUPT: &str = "corrupt";
 
+/// What is said instead of the message of a failure.
+pub(crate) const HIDDEN: &str =
+    "something went wrong here; the log has it under the correlation id";
+
+/// Whether an error's message is for the log alone.
+pub(crate) fn is_hidden(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Internal | ErrorKind::Corrupt)
+}
+
 /// A problem that was made without its context: what its body says so far. The server's layer says the rest.
 #[derive(Clone)]
 struct Untold(Details);
@@ -112,9 +121,8 @@ pub fn response(error: &Error, context: Option<&Context>) -> Response {
             correlation_id = context.map(|c| &*c.correlation_id).unwrap_or_default(), "failed"
         );
     }
-    let hidden = matches!(error.kind(), ErrorKind::Internal | ErrorKind::Corrupt);
-    let detail = if hidden {
-        "something went wrong here; the log has it under the correlation id".to_owned()
+    let detail = if is_hidden(error.kind()) {
+        HIDDEN.to_owned()
     } else {
         error.to_string()
     };
@@ -225,11 +233,9 @@ fn told(status: StatusCode, body: &[u8]) -> Error {
     let corrupt = kind == ErrorKind::Internal && details.kind.as_deref() == Some(CORRUPT);
     let kind = if corrupt { ErrorKind::Corrupt } else { kind };
     let error = Error::new(kind, code, detail);
-    match details.retry.as_deref() {
-        Some("permanent") => error.with_retry(Retry::Permanent),
-        Some("transient") => error.with_retry(Retry::Transient),
-        Some("unknown") => error.with_retry(Retry::Unknown),
-        _ => error,
+    match details.retry.as_deref().and_then(parse_retry) {
+        Some(retry) => error.with_retry(retry),
+        None => error,
     }
 }
 
@@ -250,7 +256,13 @@ fn kind_of(status: StatusCode) -> ErrorKind {
     }
 }
 
-fn retry_name(retry: Retry) -> &'static str {
+pub(crate) fn parse_retry(name: &str) -> Option<Retry> {
+    [Retry::Permanent, Retry::Transient, Retry::Unknown]
+        .into_iter()
+        .find(|retry| retry_name(*retry) == name)
+}
+
+pub(crate) fn retry_name(retry: Retry) -> &'static str {
     match retry {
         Retry::Permanent => "permanent",
         Retry::Transient => "transient",

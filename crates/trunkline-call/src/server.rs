@@ -1,7 +1,12 @@
 //! The receiving end of calls: the same in process and over TCP.
 
+#[cfg(feature = "grpc")]
+mod grpc;
 mod listen;
 mod meters;
+mod peer;
+#[cfg(feature = "tls")]
+mod tls;
 mod watched;
 
 use std::any::Any;
@@ -15,8 +20,8 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Request, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 use trunkline_core::{ByteString, Context, Error, ErrorKind};
@@ -28,7 +33,12 @@ use crate::guard::{deadline_exceeded, until};
 use crate::{Body, headers, problem};
 
 pub(crate) use listen::HEADERS_WITHIN;
+#[cfg(feature = "tls")]
+pub use listen::serve_tls;
 pub use listen::{Accepted, accept, serve};
+pub use peer::Peer;
+#[cfg(feature = "tls")]
+pub use tls::TlsServer;
 
 /// What a request may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +155,16 @@ where
                 .span(SpanKind::Server, "request", &shared.service, carried.trace);
         let limit = shared.limits.timeout;
         let left = carried.left.map_or(limit, |left| left.min(limit));
+        #[cfg(feature = "grpc")]
+        let grpc = is_grpc(request.headers()).then(|| grpc::spans(carried.left, &shared.limits));
+        #[cfg(feature = "grpc")]
+        let left = grpc.map_or(left, |(begins, _)| begins);
         let mut context = carried.context(env, Some(env.after(left)));
+        // A stream that nobody bounded may call others for as long as it lasts, each within that call's own time.
+        #[cfg(feature = "grpc")]
+        if grpc.is_some() && carried.left.is_none() {
+            context.deadline = None;
+        }
         context.trace = span.context();
         context
             .request_id
@@ -164,7 +183,13 @@ where
             began,
             deadline: began + left,
         };
-        Box::pin(scope.run(async move { Ok(answering.run(inner, request).await) }))
+        Box::pin(scope.run(async move {
+            #[cfg(feature = "grpc")]
+            if let Some((_, lasts)) = grpc {
+                return Ok(answering.run_grpc(inner, request, lasts).await);
+            }
+            Ok(answering.run(inner, request).await)
+        }))
     }
 }
 
@@ -209,7 +234,7 @@ impl Answering {
             self.span.fail_with(reason);
         }
         let scope = Scope::new(&self.shared.service, &self.context);
-        response.map(|body| Watched::wrap(body, limits.body_pause_max, Some(scope)))
+        response.map(|body| Watched::wrap(body, limits.body_pause_max, scope))
     }
 }
 
@@ -234,6 +259,12 @@ fn panicked(what: &'static str, panic: &(dyn Any + Send)) -> Error {
     let said = panic.downcast_ref::<&str>().copied();
     let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Error::internal(what).with("panic", said.unwrap_or("without a message"))
+}
+
+/// Whether a request speaks gRPC.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
 fn is_too_large(request: &Request<Body>, bytes_max: usize) -> bool {

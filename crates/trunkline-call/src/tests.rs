@@ -1,6 +1,10 @@
 //! Each case runs twice, in process and over TCP, and has to end the same.
 
 mod answers;
+#[cfg(feature = "grpc")]
+mod grpc;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::future::Future;
 use std::time::Duration;

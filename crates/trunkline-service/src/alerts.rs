@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use trunkline_bus::{Changes, DeadLetter, DeadLetterQuery, ParkingLot, Reservation};
-use trunkline_call::{Client, Network, Responses};
+use trunkline_call::{Client, Network};
 use trunkline_core::{ByteString, Context, Env, Error, Result, report};
 
 use crate::platform::PLATFORM;
@@ -59,8 +59,8 @@ impl Alerts {
         let authority = uri.authority().ok_or_else(bad)?;
         let scheme = uri.scheme_str().unwrap_or_default();
         let place = format!("{scheme}://{authority}");
-        let remote = network.remote(WEBHOOK, &place, Responses::Plain);
-        remote.map_err(|_| bad())?;
+        let outside = network.outside(WEBHOOK, &place);
+        outside.map_err(|_| bad())?;
         let (webhook, waiting) = mpsc::channel(WAITING_MAX);
         let sender = Sender {
             network: network.clone(),

@@ -1,7 +1,7 @@
 //! Routes: handlers are plain async functions, and their types say what goes in and out.
 
 mod handler;
-mod idempotent;
+pub(crate) mod idempotent;
 mod input;
 mod output;
 mod route;

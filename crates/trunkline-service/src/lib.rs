@@ -9,6 +9,8 @@ mod cx;
 #[cfg(feature = "device")]
 mod device;
 mod events;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod http;
 mod jobs;
 mod openapi;

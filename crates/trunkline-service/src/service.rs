@@ -31,6 +31,8 @@ pub struct Service {
     pub(crate) external: Vec<External>,
     pub(crate) publishes: Vec<EventDecl>,
     pub(crate) routes: Vec<Route>,
+    #[cfg(feature = "grpc")]
+    pub(crate) grpc: Vec<crate::grpc::Declared>,
     pub(crate) reactions: Vec<Reaction>,
     pub(crate) jobs: Vec<JobDecl>,
     pub(crate) starts: Vec<StartHandler>,
@@ -73,6 +75,8 @@ impl Service {
             external: Vec::new(),
             publishes: Vec::new(),
             routes: Vec::new(),
+            #[cfg(feature = "grpc")]
+            grpc: Vec::new(),
             reactions: Vec::new(),
             jobs: Vec::new(),
             starts: Vec::new(),

@@ -28,6 +28,8 @@ pub(crate) fn check(services: &[Service], flows: &[Flow]) -> Result<()> {
     for service in services {
         check_calls(service, &names)?;
         routes::check(service)?;
+        #[cfg(feature = "grpc")]
+        crate::grpc::check(service)?;
         check_reactions(service)?;
         check_jobs(service)?;
         #[cfg(feature = "device")]

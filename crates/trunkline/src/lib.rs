@@ -27,3 +27,10 @@ pub use trunkline_store::{
     Conn, Migration, Reader, SqlRow, SqlValue, Statement, Store, Tx, sql, sql_error, sqlx,
 };
 pub use trunkline_telemetry as telemetry;
+
+/// gRPC: what handlers and callers need beside what tonic generates.
+#[cfg(feature = "grpc")]
+pub mod grpc {
+    pub use trunkline_call::grpc::{GrpcChannel, error, status};
+    pub use trunkline_service::grpc::answer;
+}

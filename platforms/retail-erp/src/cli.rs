@@ -128,6 +128,10 @@ A configuration file is TOML; docs/guides/configuration.md lists every value. Fo
   store = \"postgres://erp@localhost/erp?schema={service}\"     instead of SQLite, a schema for each service
   [service.notification-service]
   smtp = \"smtp://localhost:25\"                               real mail, instead of files in data/mail
+  [service.iot-gateway]
+  mqtt = true                                                devices report by MQTT too
+  [devices]
+  broker = \"mqtt://localhost:1883\"
 
 The token of the card (cardToken) decides how a payment ends at the sandbox:
   tok_visa            charged at once; so is every card that is not named here

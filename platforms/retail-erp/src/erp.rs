@@ -101,7 +101,7 @@ impl Erp {
             charged_at(&mut config, &started.url())?;
             sandbox = Some(started);
         }
-        let mut platform = crate::platform().gateway(gateway::config(), Some(verifier));
+        let mut platform = crate::platform(&config).gateway(gateway::config(), Some(verifier));
         if Path::new(SCHEMAS).is_dir() {
             platform = platform.schemas(SCHEMAS);
         }

@@ -7,6 +7,7 @@
 mod client;
 mod http;
 mod reservations;
+mod rpc;
 mod stock;
 mod sync;
 
@@ -19,10 +20,11 @@ use trunkline::{Migration, Service, every};
 use crate::events::{
     ExpireReservation, InventoryReserved, LowStockAlert, ReservationExpired, StockUpdated,
 };
+use crate::proto::DESCRIPTORS;
+use crate::proto::inventory::inventory_server::InventoryServer;
 
 pub(crate) use client::{level, release, reserve};
 pub use http::{Delivery, NewLevel, StockLevel};
-pub use reservations::{Held, Release, Reserve, ReserveLine};
 
 /// The service's name.
 pub const NAME: &str = "inventory-service";
@@ -83,8 +85,7 @@ pub fn service() -> Service {
             "/api/inventory/{shop_id}/{product_id}/deliveries",
             http::deliver,
         )
-        .post("/internal/reservations", http::reserve)
-        .post("/internal/releases", http::release)
+        .grpc(InventoryServer::new(rpc::Rpc), DESCRIPTORS)
         .on(sync::order_created)
         .on(sync::order_confirmed)
         .on(sync::order_cancelled)

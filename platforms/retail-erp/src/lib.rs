@@ -30,12 +30,13 @@ pub mod notification;
 pub mod order;
 pub mod payment;
 pub mod product;
+pub mod proto;
 pub mod report;
 pub mod shop;
 pub mod swishpay;
 pub mod vm;
 
-use trunkline::Platform;
+use trunkline::{Config, Cx, Platform, Result};
 
 pub use erp::{Erp, Settings, token};
 
@@ -44,8 +45,18 @@ pub const STAFF: &str = "staff";
 /// The role of devices that speak for themselves.
 pub const DEVICE: &str = "device";
 
-/// The ERP's declaration, without a gateway: its services, and the flow of an order.
-pub fn platform() -> Platform {
+/// The device that a request comes from: it speaks for itself alone.
+///
+/// # Errors
+/// Those of [`Cx::require_role`].
+pub(crate) fn device_of(cx: &Cx) -> Result<String> {
+    cx.require_role(DEVICE)?;
+    Ok(cx.user()?.to_string())
+}
+
+/// The ERP's declaration, without a gateway: its services, and the flow of an order. The configuration says whether devices
+/// report by MQTT.
+pub fn platform(config: &Config) -> Platform {
     Platform::new("retail-erp")
         .version(env!("CARGO_PKG_VERSION"))
         .service(order::service())
@@ -56,7 +67,7 @@ pub fn platform() -> Platform {
         .service(shop::service())
         .service(notification::service())
         .service(report::service())
-        .service(iot::service())
+        .service(iot::service(config))
         .service(vm::service())
         .flow(flows::order())
 }

@@ -12,7 +12,7 @@ use clap::Parser as _;
 use retail_erp::machine::{Done, Machine, Plan};
 use retail_erp::{DEVICE, Erp, demo};
 use tokio::time::Instant;
-use trunkline::{Error, Result, stop_requested, telemetry};
+use trunkline::{Config, Error, Result, stop_requested, telemetry};
 
 use cli::{Cli, Command};
 
@@ -133,7 +133,7 @@ async fn vm(wanted: cli::Vm) -> Result<()> {
 }
 
 fn schemas(dir: &Path, write: bool) -> Result<()> {
-    let platform = retail_erp::platform();
+    let platform = retail_erp::platform(&Config::default());
     if !write {
         platform.schemas(dir).check()?;
         return print("every event fits its schema\n");

@@ -52,7 +52,7 @@ pub(crate) async fn up(options: cli::Up) -> Result<()> {
         .map_err(|error| Error::internal("this program is not found").with_source(error))?;
     let config = options.settings().load()?;
     telemetry::init_logs(config.log.format, &config.log.filter)?;
-    let platform = retail_erp::platform();
+    let platform = retail_erp::platform(&config);
     let processes = platform.processes(&config, |name| command(&program, name, &options))?;
     let stop = async {
         if let Err(error) = stop_requested().await {

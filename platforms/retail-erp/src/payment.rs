@@ -7,6 +7,7 @@ mod charge;
 mod client;
 mod http;
 mod refunds;
+mod rpc;
 mod tables;
 
 use std::time::Duration;
@@ -16,12 +17,13 @@ use serde::{Deserialize, Serialize};
 use trunkline::{Migration, Service};
 
 use crate::events::{PaymentFailed, PaymentProcessed, RefundPayment, RefundProcessed};
+use crate::proto::DESCRIPTORS;
+use crate::proto::payment::payment_server::PaymentServer;
 use crate::swishpay;
 
-pub use charge::{Outcome, Process};
+pub(crate) use charge::{Outcome, Process};
 pub(crate) use client::{process, refund};
 pub use http::Payment;
-pub use refunds::{Refund, Refunded};
 
 /// The service's name.
 pub const NAME: &str = "payment-service";
@@ -80,8 +82,7 @@ pub fn service() -> Service {
         .publishes::<RefundProcessed>()
         .publishes::<RefundPayment>()
         .get("/api/payments/{order_id}", http::find)
-        .post("/internal/payments", http::process)
-        .post("/internal/refunds", http::refund)
+        .grpc(PaymentServer::new(rpc::Rpc), DESCRIPTORS)
         .on(refunds::order_cancelled)
         .on(refunds::again)
 }

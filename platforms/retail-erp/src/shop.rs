@@ -6,12 +6,15 @@
 mod client;
 mod devices;
 mod http;
+mod rpc;
 mod tables;
 
 use trunkline::{Migration, Service};
 
+use crate::proto::DESCRIPTORS;
+use crate::proto::shop::shop_server::ShopServer;
+
 pub(crate) use client::{find_slot, update_device_status};
-pub use devices::{Placed, SlotContent, StatusUpdate};
 pub use http::{Device, Machine, NewDevice, NewMachine, NewShop, Shop, Slot};
 
 /// The service's name.
@@ -34,7 +37,6 @@ pub fn service() -> Service {
         .put("/api/shops/{id}/devices/{device_id}", http::save_device)
         .put("/api/shops/{id}/machines/{machine_id}", http::save_machine)
         .get("/api/shops/{id}/devices/{device_id}/history", http::history)
-        .post("/internal/device-status", http::update_status)
-        .get("/internal/machines/{machine_id}/slots/{slot}", http::slot)
+        .grpc(ShopServer::new(rpc::Rpc), DESCRIPTORS)
         .on(devices::status_updated)
 }

@@ -4,6 +4,7 @@
 //! order is confirmed, and tells how that ended; what it does not tell in time was not vended, and is paid back.
 
 mod http;
+mod rpc;
 mod sale;
 mod tables;
 
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use trunkline::{Migration, Service};
 
 use crate::events::SettleSale;
+use crate::proto::DESCRIPTORS;
+use crate::proto::vm::vending_machine_server::VendingMachineServer;
 use crate::{order, shop};
 
 pub use http::{Finish, NewSale, Sale, SaleStatus};
@@ -70,6 +73,7 @@ pub fn service() -> Service {
         .post("/api/vm/sales", http::sell)
         .get("/api/vm/sales/{sale_id}", http::find)
         .post("/api/vm/sales/{sale_id}/finish", http::finish)
+        .grpc(VendingMachineServer::new(rpc::Rpc), DESCRIPTORS)
         .on(sale::device_status_updated)
         .on(sale::order_created)
         .on(sale::settle)

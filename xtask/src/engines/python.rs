@@ -8,12 +8,15 @@ use anyhow::{Context, Result, bail};
 use crate::debian;
 
 /// Clients, each pinned, so that the tests are the same everywhere.
-const CLIENTS: [&str; 5] = [
+const CLIENTS: [&str; 8] = [
     "redis==5.2.1",
     "aio-pika==9.5.5",
     "kafka-python==2.2.15",
     "nats-py==2.10.0",
     "paho-mqtt==2.1.0",
+    "grpcio==1.71.0",
+    "grpcio-health-checking==1.71.0",
+    "grpcio-reflection==1.71.0",
 ];
 
 /// Makes an environment of its own in `target/engines/python`.

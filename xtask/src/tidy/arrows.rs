@@ -49,6 +49,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
         ],
     ),
     ("testkit", &[CORE, &["bus", "store"]]),
+    ("testproto", &[]),
     // To a platform it speaks HTTP, and knows nothing of what answers; files of topics it applies to engines.
     (
         "cli",

@@ -1,6 +1,6 @@
 //! What is counted and written down of each request.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::MatchedPath;
@@ -14,7 +14,7 @@ use trunkline_core::{ByteString, Context};
 /// the path does not take answers any. So a request's method is looked at each time, and what is no method of HTTP is
 /// one label, however many of them a client thinks up.
 #[derive(Default)]
-pub(super) struct RouteMeters([OnceLock<Meters>; METHODS.len() + 1]);
+pub(super) struct RouteMeters([OnceLock<Arc<Meters>>; METHODS.len() + 1]);
 
 const METHODS: [Method; 9] = [
     Method::GET,
@@ -38,20 +38,18 @@ pub(super) struct Meters {
 
 impl RouteMeters {
     /// Those of a request.
-    pub(super) fn of<B>(&self, service: &ByteString, request: &Request<B>) -> Option<&Meters> {
+    pub(super) fn of<B>(&self, service: &ByteString, request: &Request<B>) -> Option<&Arc<Meters>> {
         let known = METHODS.iter().position(|method| method == request.method());
         let place = self.0.get(known.unwrap_or(METHODS.len()))?;
         let name = known.map_or("OTHER", |_| request.method().as_str());
         // The template of the route, never the path: a path has ids in it.
         let path = request.extensions().get::<MatchedPath>();
         Some(place.get_or_init(|| {
-            Meters::new(
-                service,
-                path.map_or_else(
-                    || "unmatched".to_owned(),
-                    |path| format!("{name} {}", path.as_str()),
-                ),
-            )
+            let operation = path.map_or_else(
+                || "unmatched".to_owned(),
+                |path| format!("{name} {}", path.as_str()),
+            );
+            Arc::new(Meters::new(service, operation))
         }))
     }
 }

@@ -13,33 +13,55 @@ use trunkline_telemetry::Scope;
 
 use super::panicked;
 use crate::Body;
+use crate::load::Place;
 
 /// Ends a body that pauses for too long or panics: whoever reads it sees it break off, the log says why, and the task
 /// that writes it goes on.
 pub(super) struct Watched {
     inner: Body,
-    pause_max: Duration,
+    pause_max: Option<Duration>,
     /// What the lines of the body's own work say of it; none where that is not known.
     scope: Option<Scope>,
     // Made only when the body makes us wait.
     timer: Option<Pin<Box<Sleep>>>,
     over: bool,
+    /// Its connection's place, given back at its end.
+    place: Option<Place>,
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 
 impl Watched {
-    pub(super) fn wrap(inner: Body, pause_max: Duration, scope: Option<Scope>) -> Body {
+    pub(super) fn wrap(inner: Body, pause_max: Duration, scope: Scope) -> Body {
         if inner.is_end_stream() {
             return inner;
         }
         Body::new(Self {
+            scope: Some(scope),
+            ..Self::of(inner, Some(pause_max))
+        })
+    }
+
+    /// The same as a connection does it, which knows nothing of the work.
+    pub(super) fn outermost(inner: Body, pause_max: Option<Duration>, place: Place) -> Body {
+        if inner.is_end_stream() {
+            return inner;
+        }
+        Body::new(Self {
+            place: Some(place),
+            ..Self::of(inner, pause_max)
+        })
+    }
+
+    fn of(inner: Body, pause_max: Option<Duration>) -> Self {
+        Self {
             inner,
             pause_max,
-            scope,
+            scope: None,
             timer: None,
             over: false,
-        })
+            place: None,
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
@@ -48,13 +70,18 @@ impl Watched {
         match catch_unwind(poll) {
             Ok(Poll::Ready(frame)) => {
                 self.timer = None;
+                if !matches!(frame, Some(Ok(_))) {
+                    self.place = None;
+                }
                 if let Some(Err(error)) = &frame {
                     tracing::warn!(error = %report(error), "an answer broke off");
                 }
                 Poll::Ready(frame)
             }
             Ok(Poll::Pending) => {
-                let pause_max = self.pause_max;
+                let Some(pause_max) = self.pause_max else {
+                    return Poll::Pending;
+                };
                 let sleep = || Box::pin(tokio::time::sleep(pause_max));
                 std::task::ready!(self.timer.get_or_insert_with(sleep).as_mut().poll(cx));
                 self.end(&stalled(pause_max))
@@ -65,6 +92,7 @@ impl Watched {
 
     fn end(&mut self, error: &Error) -> Polled {
         self.over = true;
+        self.place = None;
         tracing::error!(code = error.code(), error = %report(error), "an answer broke off");
         // The client is told that it broke off, not why.
         let told = Error::unavailable("answer_broken", "the answer broke off");

@@ -9,7 +9,6 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use trunkline_call::{Body, headers, problem};
 use trunkline_core::{Error, ErrorKind, Result};
 use trunkline_store::{Begin, Idempotency, StoredResponse, body_hash};
-use uuid::Uuid;
 
 use super::input::Incoming;
 use super::output::Answer;
@@ -18,7 +17,7 @@ use crate::Cx;
 use crate::cx::Completion;
 
 /// Says of an answer that it was given before.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 type Call<'a> = &'a (dyn Fn(Cx, Incoming) -> BoxFuture<'static, Result<Answer>> + Send + Sync);
 
@@ -30,17 +29,50 @@ pub(super) async fn run(
     incoming: Incoming,
 ) -> Result<Response> {
     let key = key_of(&incoming.parts.headers)?;
-    // Two users who choose the same key do not meet.
-    let user = cx.context().user_id.as_deref().unwrap_or("-").to_owned();
-    let scope = format!("{path} {user}");
-    let cx = &Cx::named(
-        cx.runtime().clone(),
-        cx.context().clone(),
-        id_of(&scope, &key),
-    );
+    let cx = &named(cx, path, &key);
+    match begin(cx, path, key, content_hash(&incoming)).await? {
+        Begun::Replay(stored) => Ok(response(&stored, true)),
+        Begun::Claim(claim) => work(cx, claim, call, incoming).await,
+    }
+}
+
+/// The same work before anything is done, with an id for what it makes that goes with its key: nobody else's, and the same
+/// each time.
+pub(crate) fn named(cx: &Cx, operation: &str, key: &str) -> Cx {
+    let hash = body_hash(format!("{}\n{key}", scope_of(cx, operation)).as_bytes());
+    let mut id = [0; 16];
+    id.iter_mut()
+        .zip(hash)
+        .for_each(|(into, byte)| *into = byte);
+    let id = uuid::Builder::from_custom_bytes(id).into_uuid();
+    Cx::named(cx.runtime().clone(), cx.context().clone(), id)
+}
+
+/// Two users who choose the same key do not meet.
+fn scope_of(cx: &Cx, operation: &str) -> String {
+    let user = cx.context().user_id.as_deref().unwrap_or("-");
+    format!("{operation} {user}")
+}
+
+/// What a key came to.
+pub(crate) enum Begun {
+    /// It was answered before.
+    Replay(StoredResponse),
+    /// The work is to be done.
+    Claim(Claim),
+}
+
+/// Takes a key for an operation.
+pub(crate) async fn begin(
+    cx: &Cx,
+    operation: &str,
+    key: String,
+    content: [u8; 32],
+) -> Result<Begun> {
+    let scope = scope_of(cx, operation);
     let keys = cx.runtime().store.idempotency();
-    match keys.begin(&scope, &key, content_hash(&incoming)).await? {
-        Begin::Replay(stored) => Ok(response(&stored, true)),
+    match keys.begin(&scope, &key, content).await? {
+        Begin::Replay(stored) => Ok(Begun::Replay(stored)),
         Begin::Mismatch => Err(Error::invalid(
             "idempotency_key_reused",
             "this idempotency key was used with another body or path",
@@ -50,27 +82,44 @@ pub(super) async fn run(
             "a request with this idempotency key is still running",
         )
         .with_retry_after(Duration::from_secs(1))),
-        Begin::Started => {
-            let mut claim = Claim {
-                keys,
-                scope,
-                key,
-                open: true,
-            };
-            let done = work(cx, &claim, call, incoming).await;
-            // From here on the key is answered or given back.
-            claim.open = false;
-            done
-        }
+        Begin::Started => Ok(Begun::Claim(Claim {
+            keys,
+            scope,
+            key,
+            open: true,
+        })),
     }
 }
 
 /// A key that was taken; dropped while open (the client went away, the time was up), it is given back.
-struct Claim {
+pub(crate) struct Claim {
     keys: Idempotency,
     scope: String,
     key: String,
     open: bool,
+}
+
+impl Claim {
+    /// Makes the work take effect together with its answer; fails without an effect.
+    pub(crate) async fn complete(&mut self, cx: &Cx, answer: &StoredResponse) -> Result<()> {
+        let completion = Completion {
+            scope: &self.scope,
+            key: &self.key,
+            response: answer,
+        };
+        cx.finish(Some(completion)).await?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Undoes the work; the next request may try.
+    pub(crate) async fn give_back(mut self, cx: &Cx) {
+        cx.undo().await;
+        if let Err(error) = self.keys.abandon(&self.scope, &self.key).await {
+            tracing::warn!(%error, "an idempotency key could not be given back");
+        }
+        self.open = false;
+    }
 }
 
 impl Drop for Claim {
@@ -91,7 +140,7 @@ impl Drop for Claim {
     }
 }
 
-async fn work(cx: &Cx, claim: &Claim, call: Call<'_>, incoming: Incoming) -> Result<Response> {
+async fn work(cx: &Cx, mut claim: Claim, call: Call<'_>, incoming: Incoming) -> Result<Response> {
     let done = match call(cx.clone(), incoming).await {
         Ok(answer) => stored(cx, &answer),
         // A refusal is an answer too, and stays the same; what failed here may be tried again.
@@ -102,23 +151,13 @@ async fn work(cx: &Cx, claim: &Claim, call: Call<'_>, incoming: Incoming) -> Res
         Err(error) => Err(error),
     };
     let done = match done {
-        Ok(stored) => {
-            let completion = Completion {
-                scope: &claim.scope,
-                key: &claim.key,
-                response: &stored,
-            };
-            cx.finish(Some(completion)).await.map(|()| stored)
-        }
+        Ok(stored) => claim.complete(cx, &stored).await.map(|()| stored),
         Err(error) => Err(error),
     };
     match done {
         Ok(stored) => Ok(response(&stored, false)),
         Err(error) => {
-            cx.undo().await;
-            if let Err(error) = claim.keys.abandon(&claim.scope, &claim.key).await {
-                tracing::warn!(%error, "an idempotency key could not be given back");
-            }
+            claim.give_back(cx).await;
             Err(error)
         }
     }
@@ -129,17 +168,6 @@ fn content_hash(incoming: &Incoming) -> [u8; 32] {
     let target = incoming.parts.uri.path_and_query();
     let target = target.map_or("/", |target| target.as_str());
     body_hash(&[target.as_bytes(), b"\n", &incoming.body].concat())
-}
-
-/// The id that goes with a key: nobody else's, and the same each time.
-fn id_of(scope: &str, key: &str) -> Uuid {
-    let hash = body_hash(format!("{scope}\n{key}").as_bytes());
-    let mut bytes = [0; 16];
-    bytes
-        .iter_mut()
-        .zip(hash)
-        .for_each(|(into, byte)| *into = byte);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 fn is_final(error: &Error) -> bool {
@@ -167,10 +195,18 @@ async fn refusal(cx: &Cx, error: &Error) -> Result<StoredResponse> {
 }
 
 fn key_of(headers: &HeaderMap) -> Result<String> {
-    let bad = |text: &'static str| Error::invalid("idempotency_key_invalid", text);
     let key = headers
         .get(headers::IDEMPOTENCY_KEY)
         .ok_or_else(|| bad("expected the header Idempotency-Key, such as a UUID of your own"))?;
+    checked(key)
+}
+
+fn bad(text: &'static str) -> Error {
+    Error::invalid("idempotency_key_invalid", text)
+}
+
+/// A key of a form that can be kept.
+pub(crate) fn checked(key: &HeaderValue) -> Result<String> {
     let key = key
         .to_str()
         .map_err(|_| bad("expected the Idempotency-Key in visible ASCII"))?;

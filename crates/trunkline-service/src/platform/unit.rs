@@ -270,6 +270,8 @@ fn routes(
 ) -> Result<Router> {
     let document = Arc::new(openapi::document(service));
     let live = health.clone();
+    #[cfg(feature = "grpc")]
+    let checks = health.clone();
     let router = router(runtime, &service.routes)?
         .route(
             "/openapi.json",
@@ -281,6 +283,8 @@ fn routes(
         )
         .route("/health", get(move || health::answer(health.clone())))
         .route("/health/ready", get(move || health::answer(live.clone())));
+    #[cfg(feature = "grpc")]
+    let router = crate::grpc::mount(router, service, runtime, checks)?;
     Ok(server::layer(
         router,
         service.name.clone(),

@@ -33,10 +33,28 @@ pub(crate) fn describe(platform: &str, services: &[Service], flows: &[Flow]) -> 
                 "publishes": events(&mut service.publishes.iter()),
                 "handles": events(&mut service.reactions.iter().map(|reaction| &reaction.decl)),
                 "routes": routes.collect::<Vec<_>>(),
+                "grpc": grpc(service),
                 "jobs": service.jobs.iter().map(|job| job.name).collect::<Vec<_>>(),
                 "tables": !service.migrations.is_empty(),
             })
         })
         .collect();
     json!({ "platform": platform, "services": services, "flows": flows })
+}
+
+/// The services of gRPC that it answers, with their methods.
+#[cfg(feature = "grpc")]
+fn grpc(service: &Service) -> Vec<Value> {
+    let declared = service.grpc.iter().map(|declared| {
+        // They were checked before anything started.
+        let methods = declared.methods().unwrap_or_default();
+        let methods: Vec<Value> = methods.iter().map(|method| method.describe()).collect();
+        json!({ "service": declared.name, "methods": methods })
+    });
+    declared.collect()
+}
+
+#[cfg(not(feature = "grpc"))]
+fn grpc(_: &Service) -> [Value; 0] {
+    []
 }

@@ -16,6 +16,8 @@ mod crash;
 mod declared;
 mod documents;
 mod events;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod http;
 mod idempotency;
 mod jobs;

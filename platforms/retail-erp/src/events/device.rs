@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline::Event;
+use trunkline::{Error, Event, Result};
 
 /// How a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,19 @@ impl DeviceStatus {
             Self::Online => "online",
             Self::Offline => "offline",
         }
+    }
+
+    /// The one of this name.
+    ///
+    /// # Errors
+    /// `InvalidInput` with code `status_unknown`.
+    pub fn named(name: &str) -> Result<Self> {
+        let all = [Self::Online, Self::Offline];
+        let found = all.into_iter().find(|status| status.name() == name);
+        found.ok_or_else(|| {
+            let text = "expected a device to be online or offline";
+            Error::invalid("status_unknown", text)
+        })
     }
 }
 

@@ -2,9 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline::{Cx, Error, Json, NoContent, Path, Result, Timestamp};
+use trunkline::{Cx, Error, Json, Path, Result, Timestamp};
 
-use super::reservations::{self, Held, Release, Reserve};
 use super::stock::{self, Cause, Change, Level, Locked};
 use crate::{STAFF, limits};
 
@@ -143,16 +142,6 @@ async fn change(
         )
         .await?;
     Ok(Json(shown(shop_id, product_id, level)))
-}
-
-pub(super) async fn reserve(cx: Cx, Json(wanted): Json<Reserve>) -> Result<Json<Held>> {
-    let expires_at = reservations::hold(&cx, wanted).await?;
-    Ok(Json(Held { expires_at }))
-}
-
-pub(super) async fn release(cx: Cx, Json(wanted): Json<Release>) -> Result<NoContent> {
-    reservations::release(&cx, &wanted.order_id).await?;
-    Ok(NoContent)
 }
 
 fn shown(shop_id: String, product_id: String, level: Level) -> StockLevel {

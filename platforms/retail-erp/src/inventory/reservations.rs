@@ -2,53 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use trunkline::{Conn, Cx, Error, Result, Timestamp, sql};
 
 use super::Config;
 use super::stock::{Cause, Change, Locked};
 use crate::events::{Count, ExpireReservation, InventoryReserved};
 use crate::limits;
-
-/// What to hold for an order, all of it or nothing.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Reserve {
-    /// The order; it has one reservation.
-    pub order_id: String,
-    /// The shop whose stock it takes.
-    pub shop_id: String,
-    /// What.
-    pub lines: Vec<ReserveLine>,
-}
-
-/// One product to hold.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ReserveLine {
-    /// The product.
-    pub product_id: String,
-    /// How many.
-    pub quantity: u32,
-}
-
-/// What is held for an order.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Held {
-    /// When it ends unless the order is confirmed.
-    #[schemars(with = "String")]
-    pub expires_at: Timestamp,
-}
-
-/// Which order's stock to give free.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Release {
-    /// The order.
-    pub order_id: String,
-}
+use crate::proto::inventory::{Line, ReserveStockRequest};
 
 /// How a reservation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +57,7 @@ pub(super) struct Stored {
 }
 
 /// Holds stock for an order, all of it or nothing. The same order again is held once.
-pub(super) async fn hold(cx: &Cx, wanted: Reserve) -> Result<Timestamp> {
+pub(super) async fn hold(cx: &Cx, wanted: ReserveStockRequest) -> Result<Timestamp> {
     limits::id("orderId", &wanted.order_id)?;
     let lines = merged(&wanted.lines)?;
     let config = cx.config::<Config>()?;
@@ -201,7 +161,7 @@ pub(super) async fn release(cx: &Cx, order_id: &str) -> Result<()> {
 }
 
 /// The pieces wanted of each product, in the order in which stock is locked.
-fn merged(lines: &[ReserveLine]) -> Result<Vec<Count>> {
+fn merged(lines: &[Line]) -> Result<Vec<Count>> {
     limits::lines(lines.len())?;
     let mut wanted = BTreeMap::<&str, u32>::new();
     for line in lines {

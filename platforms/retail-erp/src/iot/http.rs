@@ -3,7 +3,7 @@
 use trunkline::{Cx, Error, ErrorKind, Json, NoContent, Path, Result};
 
 use super::report::{self, DataReport, StatusReport};
-use crate::DEVICE;
+use crate::device_of;
 
 pub(super) async fn status(
     cx: Cx,
@@ -27,8 +27,7 @@ pub(super) async fn data(
 
 /// A device speaks for itself alone.
 fn itself(cx: &Cx, device_id: &str) -> Result<()> {
-    cx.require_role(DEVICE)?;
-    if cx.user()? == device_id {
+    if device_of(cx)? == device_id {
         return Ok(());
     }
     let text = "a device reports for itself alone";

@@ -3,15 +3,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline::{Cx, Error, ErrorKind, Result};
+use trunkline::{Cx, Error, ErrorKind, Event, Result};
 
 use super::{STOCK_UPDATE, StockData};
 use crate::events::{Count, DeviceDataReceived, DeviceStatus, DeviceStatusUpdated};
 use crate::limits;
-use crate::shop::{self, Placed, StatusUpdate};
+use crate::proto::shop::{UpdateDeviceStatusRequest, UpdateDeviceStatusResponse};
+use crate::shop;
 
 /// How a device is.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Event)]
+#[event(type = "DeviceStatusReport", version = "1.0", topic = "device-reports", kind = system)]
 #[serde(deny_unknown_fields)]
 pub struct StatusReport {
     /// How it is.
@@ -22,7 +24,8 @@ pub struct StatusReport {
 }
 
 /// What a device measured.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Event)]
+#[event(type = "DeviceDataReport", version = "1.0", topic = "device-reports", kind = system)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DataReport {
     /// What it is, such as `stock_update`.
@@ -72,19 +75,23 @@ pub(super) async fn data(cx: &Cx, device_id: String, report: DataReport) -> Resu
     .await
 }
 
-async fn seen(cx: &Cx, device_id: &str, status: DeviceStatus) -> Result<(Placed, i64)> {
+async fn seen(
+    cx: &Cx,
+    device_id: &str,
+    status: DeviceStatus,
+) -> Result<(UpdateDeviceStatusResponse, i64)> {
     limits::id("deviceId", device_id)?;
     let last_seen = cx.now().as_second();
-    let update = StatusUpdate {
+    let update = UpdateDeviceStatusRequest {
         device_id: device_id.to_owned(),
-        status,
+        status: status.name().to_owned(),
         last_seen,
     };
-    Ok((shop::update_device_status(cx, &update).await?, last_seen))
+    Ok((shop::update_device_status(cx, update).await?, last_seen))
 }
 
 /// A device that does not count the shop's stock may not say what lies there.
-fn check_counts(placed: &Placed, stock: &[Count]) -> Result<()> {
+fn check_counts(placed: &UpdateDeviceStatusResponse, stock: &[Count]) -> Result<()> {
     if stock.is_empty() {
         return Ok(());
     }

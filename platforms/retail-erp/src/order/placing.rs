@@ -5,6 +5,7 @@ use trunkline::{Created, Cx, Error, Json, Money, Result};
 use super::http::{NewItem, NewOrder, Order, OrderLine, Quote, Status};
 use super::tables;
 use crate::events::{OrderCancelled, OrderConfirmed, OrderCreated, OrderItem};
+use crate::proto::inventory::{Line, ReserveStockRequest};
 use crate::{campaign, inventory, limits, payment};
 
 /// Places an order. The answer tells how it ended, confirmed or cancelled.
@@ -86,12 +87,12 @@ fn total(items: &[OrderLine]) -> Result<Money> {
     Money::sum(items.iter().map(|line| line.price.times(line.quantity)))
 }
 
-fn reservation(order: &Order) -> inventory::Reserve {
-    let lines = order.items.iter().map(|line| inventory::ReserveLine {
+fn reservation(order: &Order) -> ReserveStockRequest {
+    let lines = order.items.iter().map(|line| Line {
         product_id: line.product_id.clone(),
         quantity: line.quantity,
     });
-    inventory::Reserve {
+    ReserveStockRequest {
         order_id: order.order_id.clone(),
         shop_id: order.shop_id.clone(),
         lines: lines.collect(),

@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use trunkline::{Cx, Error, Money, Result};
 
 use super::Config;
@@ -15,26 +13,23 @@ use crate::events::{PaymentFailed, PaymentProcessed};
 use crate::swishpay::{self, Charge, ChargeStatus, NewCharge};
 
 /// What to charge for an order.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Process {
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
     /// The order; it is charged once.
-    pub order_id: String,
+    pub(crate) order_id: String,
     /// How much.
-    pub amount: Money,
+    pub(crate) amount: Money,
     /// The gateway's token of the customer's card.
-    pub card_token: String,
+    pub(crate) card_token: String,
 }
 
 /// How a payment ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Outcome {
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
     /// The payment.
-    pub payment_id: String,
+    pub(crate) payment_id: String,
     /// Why nothing was charged, such as `insufficient_funds`; none if it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure: Option<String>,
+    pub(crate) failure: Option<String>,
 }
 
 /// Charges for an order. The same order again gets the same answer.

@@ -4,8 +4,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline::{Cx, Json, Money, Path, Result};
 
-use super::charge::{self, Outcome, Process};
-use super::refunds::{self, Refund, Refunded};
 use super::tables;
 use crate::limits;
 
@@ -43,12 +41,4 @@ pub(super) async fn find(cx: Cx, Path(order_id): Path<String>) -> Result<Json<Pa
         reason: payment.reason,
         refund_id: payment.refund_id,
     }))
-}
-
-pub(super) async fn process(cx: Cx, Json(wanted): Json<Process>) -> Result<Json<Outcome>> {
-    charge::process(&cx, wanted).await.map(Json)
-}
-
-pub(super) async fn refund(cx: Cx, Json(wanted): Json<Refund>) -> Result<Json<Refunded>> {
-    refunds::refund(&cx, &wanted.order_id).await.map(Json)
 }

@@ -1,7 +1,5 @@
 //! Giving money back.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use trunkline::{Cx, Event, Result, Retry};
 
 use super::Config;
@@ -9,35 +7,18 @@ use super::tables::{self, Status, Stored};
 use crate::events::{OrderCancelled, RefundPayment, RefundProcessed};
 use crate::swishpay::{self, Charge, ChargeStatus};
 
-/// Which order's money to give back.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Refund {
-    /// The order.
-    pub order_id: String,
-}
-
-/// What was given back.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Refunded {
-    /// The refund; none if nothing had been charged.
-    pub refund_id: Option<String>,
-}
-
-/// Gives an order's money back, or sees to it that none is ever taken. Once: the same order again gets the same answer.
+/// Gives an order's money back, or sees to it that none is ever taken. Once: the same order again gets the same answer,
+/// which is none if nothing had been charged.
 ///
 /// # Errors
 /// `Unavailable` when the gateway does not answer: ask again.
-pub(super) async fn refund(cx: &Cx, order_id: &str) -> Result<Refunded> {
+pub(super) async fn refund(cx: &Cx, order_id: &str) -> Result<Option<String>> {
     let there = {
         let mut reader = cx.read().await?;
         tables::find(reader.conn(), order_id).await?
     };
     if let Some(there) = there.filter(|there| there.status != Status::Succeeded) {
-        return Ok(Refunded {
-            refund_id: there.refund_id,
-        });
+        return Ok(there.refund_id);
     }
     let charge = void(cx, order_id).await?;
     let mut tx = cx.tx().await?;
@@ -65,9 +46,7 @@ pub(super) async fn refund(cx: &Cx, order_id: &str) -> Result<Refunded> {
         })
         .await?;
     }
-    Ok(Refunded {
-        refund_id: payment.refund_id,
-    })
+    Ok(payment.refund_id)
 }
 
 async fn void(cx: &Cx, order_id: &str) -> Result<Charge> {

@@ -4,7 +4,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline::{Cx, Json, Path, Result};
 
-use super::devices::{self, Placed, SlotContent, StatusUpdate};
 use super::tables;
 use crate::events::DeviceStatus;
 use crate::{STAFF, limits};
@@ -158,18 +157,4 @@ pub(super) async fn history(
         return Err(limits::unknown("device", &device_id));
     }
     Ok(Json(tables::history(reader.conn(), &device_id).await?))
-}
-
-pub(super) async fn update_status(
-    cx: Cx,
-    Json(update): Json<StatusUpdate>,
-) -> Result<Json<Placed>> {
-    devices::update_status(&cx, &update).await.map(Json)
-}
-
-pub(super) async fn slot(
-    cx: Cx,
-    Path((machine_id, slot)): Path<(String, String)>,
-) -> Result<Json<SlotContent>> {
-    devices::find_slot(&cx, &machine_id, &slot).await.map(Json)
 }

@@ -2,9 +2,9 @@
 
 use trunkline::{Conn, Cx, Error, Result, sql};
 
-use super::devices::{Placed, SlotContent, StatusUpdate};
 use super::http::{Change, Device, Machine, Shop, Slot};
 use crate::events::{DeviceStatus, DeviceStatusUpdated};
+use crate::proto::shop::{FindSlotResponse, UpdateDeviceStatusRequest, UpdateDeviceStatusResponse};
 use crate::{demo, limits};
 
 /// Changes of a device that are kept.
@@ -139,27 +139,33 @@ pub(super) async fn save_slots(conn: &mut Conn, machine_id: &str, slots: &[Slot]
 }
 
 /// Notes how a device is, and says where it stands; an older update changes nothing.
-pub(super) async fn set_status(conn: &mut Conn, update: &StatusUpdate) -> Result<Option<Placed>> {
+pub(super) async fn set_status(
+    conn: &mut Conn,
+    update: &UpdateDeviceStatusRequest,
+    status: DeviceStatus,
+) -> Result<Option<UpdateDeviceStatusResponse>> {
     let text = "UPDATE devices SET status = CASE WHEN last_seen <= $1 THEN $2 ELSE status END, \
                 last_seen = CASE WHEN last_seen <= $1 THEN $1 ELSE last_seen END \
                 WHERE device_id = $3 RETURNING shop_id, counts_stock_of";
     let row = sql(text)
         .bind(update.last_seen)
-        .bind(update.status.name())
+        .bind(status.name())
         .bind(&update.device_id)
         .first::<(String, Option<String>)>(conn)
         .await?;
-    Ok(row.map(|(shop_id, counts_stock_of)| Placed {
-        shop_id,
-        counts_stock: counts_stock_of.is_some(),
-    }))
+    Ok(
+        row.map(|(shop_id, counts_stock_of)| UpdateDeviceStatusResponse {
+            shop_id,
+            counts_stock: counts_stock_of.is_some(),
+        }),
+    )
 }
 
 pub(super) async fn find_slot(
     conn: &mut Conn,
     machine_id: &str,
     slot: &str,
-) -> Result<Option<SlotContent>> {
+) -> Result<Option<FindSlotResponse>> {
     let text = "SELECT shop_id, product_id FROM slots \
                 JOIN devices ON device_id = machine_id WHERE machine_id = $1 AND slot = $2";
     let row = sql(text)
@@ -167,7 +173,7 @@ pub(super) async fn find_slot(
         .bind(slot)
         .first::<(String, String)>(conn)
         .await?;
-    Ok(row.map(|(shop_id, product_id)| SlotContent {
+    Ok(row.map(|(shop_id, product_id)| FindSlotResponse {
         shop_id,
         product_id,
     }))

@@ -7,7 +7,7 @@ use crate::events::{DeviceStatus, DeviceStatusUpdated};
 use crate::limits;
 
 impl SaleStatus {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Vending => "vending",
             Self::Vended => "vended",

@@ -59,9 +59,8 @@ async fn nobody_reaches_what_is_not_theirs() {
     let nobody = customer.with("authorization", "Bearer none");
     assert_eq!(nobody.get("/orders").await.status, 401);
     for path in [
-        "/internal/payments",
-        "/internal/reservations",
-        "/internal/device-status",
+        "/internal/prices",
+        "/retail.payment.v1.Payment/RefundPayment",
     ] {
         assert_eq!(customer.post(path, json!({})).await.status, 404, "{path}");
     }

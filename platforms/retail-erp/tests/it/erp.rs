@@ -6,7 +6,9 @@ use std::time::Duration;
 use retail_erp::{DEVICE, Erp, STAFF, Settings, demo};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use trunkline::grpc::GrpcChannel;
 use trunkline::telemetry::Ring;
+use trunkline::{Client, Context, Env};
 use trunkline_testkit::eventually;
 use trunkline_testkit::http::{Answer, Caller};
 use trunkline_testkit::trace::{Hop, draw};
@@ -84,6 +86,26 @@ impl TestErp {
     /// The vending machine of the demo.
     pub(crate) fn machine(&self) -> Caller {
         self.caller(demo::MACHINE, &[DEVICE])
+    }
+
+    /// What travels with a request of a user whom the gateway has verified.
+    pub(crate) fn context(&self, user: &str, roles: &[&str]) -> Context {
+        let context = Context::root(&Env::system()).with_user(user);
+        let user_roles = roles.iter().map(|role| (*role).into()).collect();
+        Context {
+            user_roles,
+            ..context
+        }
+    }
+
+    /// A service's way to another by gRPC.
+    pub(crate) fn rpc(&self, from: &str, to: &str, context: &Context) -> GrpcChannel {
+        let channel = self
+            .erp
+            .running()
+            .network()
+            .channel(from.to_owned(), to.to_owned());
+        Client::new(channel, context.clone()).grpc()
     }
 
     pub(crate) async fn stop(self) -> TempDir {

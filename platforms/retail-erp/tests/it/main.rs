@@ -9,10 +9,14 @@
     reason = "tests fail loudly, and their helpers are no interface"
 )]
 
+#[cfg(feature = "redis")]
+mod apart;
 mod bad_input;
 mod devices;
 mod erp;
+mod mqtt;
 mod orders;
+mod rpc;
 mod sagas;
 mod shops;
 mod stock;

@@ -153,8 +153,14 @@ fn one_trace(drawing: String) {
         assert_eq!(way.len(), 5, "{drawing}");
     };
     asked("campaign-service", "POST /internal/prices");
-    asked("inventory-service", "POST /internal/reservations");
-    asked("payment-service", "POST /internal/payments");
+    asked(
+        "inventory-service",
+        "POST /retail.inventory.v1.Inventory/ReserveStock",
+    );
+    asked(
+        "payment-service",
+        "POST /retail.payment.v1.Payment/ProcessPayment",
+    );
     for (event, handler) in [
         ("OrderCreated", "notification-service: handle OrderCreated"),
         ("OrderCreated", "vm-service: handle OrderCreated"),

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use hyper::Method;
 use retail_erp::demo;
-use serde_json::{Value, json};
-use trunkline::{Client, Context, Env};
+use retail_erp::proto::inventory::inventory_client::InventoryClient;
+use retail_erp::proto::inventory::{Line, ReserveStockRequest};
+use retail_erp::proto::payment::ProcessPaymentRequest;
+use retail_erp::proto::payment::payment_client::PaymentClient;
+use serde_json::json;
+use trunkline::grpc;
 use trunkline_testkit::eventually;
 use trunkline_testkit::http::Caller;
 use trunkline_testkit::trace::way;
@@ -65,7 +69,10 @@ async fn payment_failure_flow() {
     .await;
 
     let drawing = erp.trace_of(&events[2]).await;
-    let way = way(&drawing, "inventory-service: POST /internal/releases");
+    let way = way(
+        &drawing,
+        "inventory-service: POST /retail.inventory.v1.Inventory/ReleaseStock",
+    );
     assert_eq!(
         way[..3].last(),
         Some(&"order-service: POST /orders"),
@@ -171,54 +178,45 @@ async fn an_order_that_nobody_comes_back_for_is_cancelled() {
     erp.stop().await;
 }
 
-/// What order-service asks others for, without order-service.
-async fn ask(
-    erp: &TestErp,
-    target: &'static str,
-    path: &str,
-    body: Value,
-) -> trunkline::Result<Value> {
-    let network = erp.erp.running().network();
-    let context = Context::root(&Env::system()).with_user("user_789");
-    let client = Client::new(network.channel("order-service", target), context);
-    client.post(path).json(&body).send().await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn money_taken_for_an_order_that_was_never_written_down_is_paid_back() {
     let erp = TestErp::start_with(IMPATIENT).await;
-    let lines = json!([{ "productId": BEANS, "quantity": 3 }]);
-    let reserve = json!({ "orderId": "lost", "shopId": demo::SHOP, "lines": lines });
-    ask(
-        &erp,
-        "inventory-service",
-        "/internal/reservations",
-        reserve.clone(),
-    )
-    .await
-    .unwrap();
-    let pay = json!({ "orderId": "lost", "amount": 75.0, "cardToken": "tok_visa" });
-    ask(&erp, "payment-service", "/internal/payments", pay.clone())
-        .await
-        .unwrap();
+    let customer = erp.context("user_789", &[]);
+    let mut inventory =
+        InventoryClient::new(erp.rpc("order-service", "inventory-service", &customer));
+    let mut payment = PaymentClient::new(erp.rpc("order-service", "payment-service", &customer));
+    let line = Line {
+        product_id: BEANS.to_owned(),
+        quantity: 3,
+    };
+    let reserve = ReserveStockRequest {
+        order_id: "lost".to_owned(),
+        shop_id: demo::SHOP.to_owned(),
+        lines: vec![line],
+    };
+    let pay = ProcessPaymentRequest {
+        order_id: "lost".to_owned(),
+        amount_minor: 7_500,
+        card_token: "tok_visa".to_owned(),
+    };
+    for _ in 0..2 {
+        inventory.reserve_stock(reserve.clone()).await.unwrap();
+        payment.process_payment(pay.clone()).await.unwrap();
+    }
     // Here order-service died.
     erp.has_stock(demo::SHOP, BEANS, (45, 0)).await;
     eventually(SOON, async || {
         erp.charges("lost").await[0]["status"] == "refunded"
     })
     .await;
-    let payment = async || erp.customer().get("/api/payments/lost").await.expect(200);
-    eventually(SOON, async || payment().await["status"] == "refunded").await;
+    let paid = async || erp.customer().get("/api/payments/lost").await.expect(200);
+    eventually(SOON, async || paid().await["status"] == "refunded").await;
 
     // Neither step can be done any more.
-    let error = ask(&erp, "inventory-service", "/internal/reservations", reserve)
-        .await
-        .unwrap_err();
-    assert_eq!(error.code(), "reservation_released");
-    let error = ask(&erp, "payment-service", "/internal/payments", pay)
-        .await
-        .unwrap_err();
-    assert_eq!(error.code(), "payment_voided");
+    let status = inventory.reserve_stock(reserve).await.unwrap_err();
+    assert_eq!(grpc::error(status).code(), "reservation_released");
+    let status = payment.process_payment(pay).await.unwrap_err();
+    assert_eq!(grpc::error(status).code(), "payment_voided");
     erp.stop().await;
 }
 

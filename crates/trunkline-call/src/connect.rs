@@ -1,0 +1,162 @@
+//! How a request gets onto a connection.
+//!
+//! A request of HTTP/1.1 to an `http://` address takes a connection for itself from a pool. A request of HTTP/2, as gRPC
+//! sends them, shares one of a few connections; to an `https://` address every request does, and TLS names the service at
+//! the other end before anything is sent.
+
+mod line;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Version};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use trunkline_core::{ByteString, Error, Result, Retry};
+
+use crate::Body;
+use crate::server::HEADERS_WITHIN;
+use line::Bundle;
+
+/// A connection that nobody uses is kept for so long.
+const IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// A connection has to be there within this time, with everything that is agreed on first.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+// The other end closes it later than we do: no request is sent into a connection that is being closed.
+const _: () = assert!(IDLE_MAX.as_secs() < HEADERS_WITHIN.as_secs());
+
+/// Every connection out of this process.
+pub(crate) struct Wires {
+    http1: Client<HttpConnector, Body>,
+    bundles: ArcSwap<HashMap<Goal, Arc<Bundle>>>,
+    #[cfg(feature = "tls")]
+    tls: arc_swap::ArcSwapOption<tls::TlsClient>,
+}
+
+/// What shared connections lead to. Two services at one address share none: each is asked for its name.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Goal {
+    scheme: Scheme,
+    authority: Authority,
+    service: ByteString,
+}
+
+impl Wires {
+    pub(crate) fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_WITHIN));
+        let http1 = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .build(connector);
+        Self {
+            http1,
+            bundles: ArcSwap::default(),
+            #[cfg(feature = "tls")]
+            tls: arc_swap::ArcSwapOption::empty(),
+        }
+    }
+
+    /// Says how connections to `https://` addresses are made. Those that are open stay.
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_tls(&self, tls: tls::TlsClient) {
+        self.tls.store(Some(Arc::new(tls)));
+    }
+
+    /// Whether it was said how connections to `https://` addresses are made.
+    pub(crate) fn is_secured(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.load().is_some();
+        #[cfg(not(feature = "tls"))]
+        return false;
+    }
+
+    /// Sends a request with an absolute address to a service.
+    ///
+    /// # Errors
+    /// `Unavailable`: `Transient` where nothing was sent, `Unknown` where the connection broke, `Permanent` where one
+    /// side does not trust the other.
+    pub(crate) async fn send(
+        &self,
+        service: &ByteString,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>> {
+        let uri = request.uri();
+        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+            return Err(Error::internal("a request on its way out has an address"));
+        };
+        if *scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
+            *request.version_mut() = Version::HTTP_11;
+            let sent = self.http1.request(request).await;
+            return sent
+                .map(|response| response.map(Body::new))
+                .map_err(|error| unreached(error.is_connect(), error));
+        }
+        let goal = Goal {
+            scheme: scheme.clone(),
+            authority: authority.clone(),
+            service: service.clone(),
+        };
+        *request.version_mut() = Version::HTTP_2;
+        self.bundle(goal).send(self, request).await
+    }
+
+    fn bundle(&self, goal: Goal) -> Arc<Bundle> {
+        if let Some(bundle) = self.bundles.load().get(&goal) {
+            return bundle.clone();
+        }
+        let made = Arc::new(Bundle::new(goal.clone()));
+        self.bundles.rcu(|bundles| {
+            // What leads to instances that are gone goes with them.
+            let mut bundles: HashMap<_, _> = bundles
+                .iter()
+                .filter(|(_, bundle)| bundle.is_used())
+                .map(|(goal, bundle)| (goal.clone(), bundle.clone()))
+                .collect();
+            bundles.entry(goal.clone()).or_insert_with(|| made.clone());
+            bundles
+        });
+        self.bundles.load().get(&goal).cloned().unwrap_or(made)
+    }
+}
+
+async fn tcp(authority: &Authority, port: u16) -> Result<TcpStream> {
+    let host = authority.host().trim_matches(['[', ']']);
+    let connect = TcpStream::connect((host, authority.port_u16().unwrap_or(port)));
+    let stream = in_time(connect).await?;
+    // Small requests go out at once; where the system refuses that, they go out later.
+    drop(stream.set_nodelay(true));
+    Ok(stream)
+}
+
+/// What a step of connecting comes to.
+async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> Result<T> {
+    match timeout(CONNECT_WITHIN, step).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(unreached(true, error)),
+        Err(_) => Err(unreached(true, io::Error::from(io::ErrorKind::TimedOut))),
+    }
+}
+
+fn unreached(before_sending: bool, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let (message, retry) = if before_sending {
+        ("the service can't be connected to", Retry::Transient)
+    } else {
+        ("the connection to the service broke", Retry::Unknown)
+    };
+    Error::unavailable("service_unreachable", message)
+        .with_retry(retry)
+        .with_source(error)
+}
