@@ -11,6 +11,9 @@ use anyhow::{Context, Result};
 use crate::engines::Found;
 use crate::{engines, guide, postgres, tidy};
 
+/// The platforms, which know every engine by a feature of its name.
+const PLATFORMS: &[&str] = &["retail-erp", "storefront"];
+
 /// One step and how it ended.
 struct Step {
     name: &'static str,
@@ -105,7 +108,9 @@ impl Scope {
             all.extend(["--exclude".to_owned(), format!("trunkline-{engine}")]);
         }
         for engine in &self.ready {
-            all.extend(["--features".to_owned(), format!("storefront/{engine}")]);
+            for platform in PLATFORMS {
+                all.extend(["--features".to_owned(), format!("{platform}/{engine}")]);
+            }
         }
         for feature in FEATURES {
             all.extend(["--features".to_owned(), feature.to_owned()]);
@@ -230,7 +235,8 @@ mod tests {
         );
         assert_eq!(
             scope.arguments(&["test"], &["--", "-q"]).join(" "),
-            "test --workspace --exclude trunkline-kafka --features storefront/redis --features trunkline/grpc --features trunkline/tls -- -q"
+            "test --workspace --exclude trunkline-kafka --features retail-erp/redis \
+             --features storefront/redis --features trunkline/grpc --features trunkline/tls -- -q"
         );
     }
 

@@ -18,6 +18,7 @@ mod error;
 mod event;
 mod key;
 mod message;
+mod money;
 pub mod schema;
 #[cfg(test)]
 mod testing;
@@ -35,6 +36,7 @@ pub use event::{Event, EventData, Upcast};
 pub use jiff::Timestamp;
 pub use key::IntoKey;
 pub use message::{Form, Message, MessageTexts};
+pub use money::Money;
 pub use schema::Registry as SchemaRegistry;
 pub use trace::TraceContext;
 pub use trunkline_macros::Event;

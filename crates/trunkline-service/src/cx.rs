@@ -16,6 +16,7 @@ use trunkline_core::{
 };
 use trunkline_security::{AuditEntry, AuditOutcome};
 use trunkline_store::{Reader, StoredResponse, Tx};
+use uuid::Uuid;
 
 use crate::runtime::Runtime;
 
@@ -36,6 +37,8 @@ struct Unit {
     rehearsal: bool,
     /// The event that this work handles, for the inbox.
     inbox: Option<Inbox>,
+    /// The id of what an idempotent request makes.
+    stable_id: Option<Uuid>,
     outgoing: Lock<Vec<(Envelope, Option<Timestamp>)>>,
     /// For the audit log.
     notes: Lock<Vec<AuditEntry>>,
@@ -82,10 +85,20 @@ impl Cx {
             shared: false,
             rehearsal: false,
             inbox: None,
+            stable_id: None,
             outgoing: Lock::default(),
             notes: Lock::default(),
             touched: AtomicBool::new(false),
         }))
+    }
+
+    /// The work of a request whose caller named it, before anything is done.
+    pub(crate) fn named(runtime: Arc<Runtime>, context: Context, id: Uuid) -> Self {
+        let Self(mut unit) = Self::new(runtime, context);
+        if let Some(unit) = Arc::get_mut(&mut unit) {
+            unit.stable_id = Some(id);
+        }
+        Self(unit)
     }
 
     /// The work that an event is; alone, or within a transaction that is shared.
@@ -108,6 +121,7 @@ impl Cx {
                 group: group.clone(),
                 event_id: event.id.clone(),
             }),
+            stable_id: None,
             outgoing: Lock::default(),
             notes: Lock::default(),
             touched: AtomicBool::new(false),
@@ -308,6 +322,12 @@ impl Cx {
     /// The time now.
     pub fn now(&self) -> Timestamp {
         self.env().now()
+    }
+
+    /// An id for what this work makes: the same one whenever a request comes again with its idempotency key, also after
+    /// a crash, so that whom it is told to does nothing twice. Work without a key gets a new one each time.
+    pub fn stable_id(&self) -> Uuid {
+        self.0.stable_id.unwrap_or_else(|| self.env().id())
     }
 
     /// The service's name.

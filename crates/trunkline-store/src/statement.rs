@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, AnyConnection, FromRow};
-use trunkline_core::{ByteString, Result};
+use trunkline_core::{ByteString, Money, Result};
 
 use crate::error::sql_error;
 
@@ -174,6 +174,13 @@ impl From<u64> for SqlValue {
 impl From<bool> for SqlValue {
     fn from(yes: bool) -> Self {
         Self::Number(yes.into())
+    }
+}
+
+/// Minor units.
+impl From<Money> for SqlValue {
+    fn from(money: Money) -> Self {
+        Self::Number(money.minor())
     }
 }
 

@@ -4,6 +4,7 @@ pub mod conformance;
 mod eventually;
 mod faulty;
 mod history;
+pub mod http;
 pub mod kafka;
 pub mod mosquitto;
 pub mod nats;
@@ -16,6 +17,7 @@ pub mod rabbitmq;
 pub mod redis;
 mod sample;
 pub mod smtp;
+pub mod trace;
 
 pub use eventually::{eventually, eventually_or};
 pub use faulty::{Faulty, Plan};

@@ -11,7 +11,7 @@ pub use trunkline_call::{Client, Network, Responses, balance, discovery, provide
 pub use trunkline_core as core;
 pub use trunkline_core::{
     ByteString, Context, Dialect, Env, Envelope, Error, ErrorKind, Event, EventData, EventDecl,
-    Kind, Priority, Result, Retry, Timestamp, TraceContext, Upcast, Version, report,
+    Kind, Money, Priority, Result, Retry, Timestamp, TraceContext, Upcast, Version, report,
 };
 #[cfg(feature = "device")]
 pub use trunkline_device as device;

@@ -27,7 +27,6 @@ pub mod flows;
 pub mod gateway;
 pub mod inventory;
 pub mod limits;
-mod money;
 pub mod notification;
 pub mod order;
 pub mod payment;
@@ -41,8 +40,8 @@ mod watch;
 use trunkline::{Env, Platform, Result, Signer};
 
 pub use cursor::Cursors;
-pub use money::Money;
 pub use store::{Settings, Store, token};
+pub use trunkline::Money;
 pub use watch::Watch;
 
 /// The store's declaration, without a gateway: its services, and the flow of an order.

@@ -14,7 +14,7 @@ use trunkline_store::{StoredResponse, body_hash};
 
 use super::work::{End, has_failed};
 use crate::Cx;
-use crate::http::idempotent::{Begun, REPLAYED, begin, checked};
+use crate::http::idempotent::{Begun, REPLAYED, begin, checked, named};
 
 /// The largest question that is kept in memory to be compared.
 const QUESTION_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -34,6 +34,7 @@ pub(super) async fn run(
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let key = checked(&key)?;
+    let cx = &named(cx, &end.method.path, &key);
     let (parts, body) = request.into_parts();
     let question = read(body).await?;
     let hash = body_hash(&question);

@@ -29,10 +29,29 @@ pub(super) async fn run(
     incoming: Incoming,
 ) -> Result<Response> {
     let key = key_of(&incoming.parts.headers)?;
+    let cx = &named(cx, path, &key);
     match begin(cx, path, key, content_hash(&incoming)).await? {
         Begun::Replay(stored) => Ok(response(&stored, true)),
         Begun::Claim(claim) => work(cx, claim, call, incoming).await,
     }
+}
+
+/// The same work before anything is done, with an id for what it makes that goes with its key: nobody else's, and the same
+/// each time.
+pub(crate) fn named(cx: &Cx, operation: &str, key: &str) -> Cx {
+    let hash = body_hash(format!("{}\n{key}", scope_of(cx, operation)).as_bytes());
+    let mut id = [0; 16];
+    id.iter_mut()
+        .zip(hash)
+        .for_each(|(into, byte)| *into = byte);
+    let id = uuid::Builder::from_custom_bytes(id).into_uuid();
+    Cx::named(cx.runtime().clone(), cx.context().clone(), id)
+}
+
+/// Two users who choose the same key do not meet.
+fn scope_of(cx: &Cx, operation: &str) -> String {
+    let user = cx.context().user_id.as_deref().unwrap_or("-");
+    format!("{operation} {user}")
 }
 
 /// What a key came to.
@@ -50,9 +69,7 @@ pub(crate) async fn begin(
     key: String,
     content: [u8; 32],
 ) -> Result<Begun> {
-    // Two users who choose the same key do not meet.
-    let user = cx.context().user_id.as_deref().unwrap_or("-").to_owned();
-    let scope = format!("{operation} {user}");
+    let scope = scope_of(cx, operation);
     let keys = cx.runtime().store.idempotency();
     match keys.begin(&scope, &key, content).await? {
         Begin::Replay(stored) => Ok(Begun::Replay(stored)),

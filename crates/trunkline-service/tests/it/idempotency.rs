@@ -167,3 +167,27 @@ async fn a_key_outlives_the_process_and_a_crash_frees_it() {
     assert_eq!(count(&sample).await, json!(2));
     sample.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_request_makes_has_the_same_id_when_it_comes_again() {
+    let sample = Sample::start().await;
+    let broken = json!({ "item": "broken", "quantity": 1 });
+    for key in ["a", "b"] {
+        // What fails here gives its key back, as a crash does when its lease ends.
+        sample.switches.failures.store(1, Ordering::SeqCst);
+        assert_eq!(order(&sample, key, broken.clone()).await.status, 503);
+        let made = order(&sample, key, broken.clone()).await;
+        assert_eq!(made.status, 202, "{made:?}");
+        let ids = std::mem::take(&mut *sample.switches.ids.lock().unwrap());
+        assert_eq!(ids.len(), 2);
+        assert_eq!(ids[0], ids[1]);
+        assert_eq!(made.body["order_id"], json!(ids[0]));
+    }
+    let (first, second) = (
+        order(&sample, "a", broken.clone()),
+        order(&sample, "b", broken.clone()),
+    );
+    let (first, second) = tokio::join!(first, second);
+    assert_ne!(first.body["order_id"], second.body["order_id"]);
+    sample.stop().await;
+}

@@ -1,7 +1,7 @@
 //! The platform that the tests run: orders take stock, and stock says how that went.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Json;
@@ -79,6 +79,8 @@ pub struct Switches {
     /// How often the job ran, and how many of it ran at once at most.
     pub runs: AtomicU32,
     pub at_once: AtomicU32,
+    /// The stable ids of the orders that were asked for.
+    pub ids: Mutex<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -110,6 +112,8 @@ fn poisoned() -> Error {
 
 async fn create(cx: Cx, Json(new): Json<NewOrder>) -> Result<Accepted<Order>> {
     let switches = cx.state::<Arc<Switches>>()?;
+    let order_id = cx.stable_id().to_string();
+    switches.ids.lock().unwrap().push(order_id.clone());
     if new.item == "slow" {
         switches.began.notify_one();
         switches.go.notified().await;
@@ -128,7 +132,7 @@ async fn create(cx: Cx, Json(new): Json<NewOrder>) -> Result<Accepted<Order>> {
         ));
     }
     let order = Order {
-        order_id: cx.env().id().to_string(),
+        order_id,
         status: "pending".to_owned(),
     };
     let mut tx = cx.tx().await?;

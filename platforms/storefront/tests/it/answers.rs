@@ -8,8 +8,8 @@ use storefront::demo;
 use trunkline::{Client, Context, Env, ErrorKind, Secret, Signer};
 use trunkline_testkit::eventually;
 
-use crate::http::Answer;
 use crate::store::{SOON, TEA_SET, TestStore, User, address};
+use trunkline_testkit::http::Answer;
 
 /// The answer without the ids, which are there.
 #[track_caller]

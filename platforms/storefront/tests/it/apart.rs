@@ -12,7 +12,7 @@ use storefront::{
 use trunkline_testkit::{Child, eventually_or, free_port};
 
 use crate::collector::Collector;
-use crate::http::Caller;
+use trunkline_testkit::http::Caller;
 
 /// Eleven processes begin, on a machine that does other things too.
 const UP: Duration = Duration::from_secs(180);

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::store::{CONFIG, TEA_SET, TestStore};
-use crate::trace::{Hop, draw, way};
+use trunkline_testkit::trace::{Hop, draw, way};
 
 type Traces = Arc<Mutex<BTreeMap<Vec<u8>, Vec<Hop>>>>;
 

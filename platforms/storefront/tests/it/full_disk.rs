@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use trunkline_testkit::{Child, eventually, free_port};
 
-use crate::http::{Answer, Caller};
 use crate::store::{SOON, TEA_SET, address};
+use trunkline_testkit::http::{Answer, Caller};
 
 /// `$1` becomes the small file system; the rest is the store's command.
 const MOUNTED: &str = "mount -t tmpfs -o size=48m,mode=0700 tmpfs \"$1\" && shift && exec \"$@\"";

@@ -11,8 +11,8 @@ use trunkline::telemetry::Ring;
 use trunkline_testkit::eventually;
 
 use crate::apart::Apart;
-use crate::http::{Answer, Caller};
-use crate::trace::Hop;
+use trunkline_testkit::http::{Answer, Caller};
+use trunkline_testkit::trace::Hop;
 
 /// The seed's own example product: 29.99, plenty in stock.
 pub(crate) const TEA_SET: &str = "550e8400-e29b-41d4-a716-446655440004";

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use trunkline_testkit::eventually;
 
 use crate::store::{SOON, TEA_SET, TestStore, User, address, types};
-use crate::trace::{draw, way};
+use trunkline_testkit::trace::{draw, way};
 
 /// The events of an order, as they happened, each with the one that caused it.
 fn told(events: &[Value]) -> Vec<(&str, &str, Option<&str>)> {

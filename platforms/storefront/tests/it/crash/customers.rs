@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use trunkline_testkit::eventually;
 
 use super::process::World;
-use crate::http::Caller;
 use crate::store::address;
+use trunkline_testkit::http::Caller;
 
 /// What customers buy: plenty of each is in stock.
 pub(crate) const GOODS_COUNT: usize = 6;

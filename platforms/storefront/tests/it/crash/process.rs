@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use trunkline_testkit::{Child, eventually_or, free_port};
 
 use crate::apart::process_of;
-use crate::http::Caller;
+use trunkline_testkit::http::Caller;
 
 /// All of it begins, on a machine that does other things too.
 const UP: Duration = Duration::from_secs(180);

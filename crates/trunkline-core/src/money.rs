@@ -7,7 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
-use trunkline::{Error, Result, SqlValue};
+
+use crate::{Error, Result};
 
 /// An amount of money in one currency, never negative.
 ///
@@ -86,13 +87,6 @@ fn out_of_range() -> Error {
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
-    }
-}
-
-/// Minor units.
-impl From<Money> for SqlValue {
-    fn from(money: Money) -> Self {
-        Self::Number(money.minor())
     }
 }
 

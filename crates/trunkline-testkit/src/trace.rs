@@ -1,23 +1,33 @@
 //! The spans of one trace, as a tree.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "what does not fit fails the test"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use trunkline::telemetry::SpanRecord;
+use trunkline_telemetry::SpanRecord;
 
 /// A span as the tests see it, whoever recorded it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Hop {
-    pub(crate) began: u128,
-    pub(crate) id: u64,
+pub struct Hop {
+    /// When it began, in nanoseconds.
+    pub began: u128,
+    /// Its id.
+    pub id: u64,
     /// 0 for a span that is nobody's child.
-    pub(crate) parent: u64,
-    pub(crate) service: String,
-    pub(crate) name: String,
+    pub parent: u64,
+    /// Whose it is.
+    pub service: String,
+    /// What it is.
+    pub name: String,
 }
 
 impl Hop {
     /// A span that was recorded in this process.
-    pub(crate) fn of(span: &SpanRecord) -> Self {
+    pub fn of(span: &SpanRecord) -> Self {
         Self {
             began: span.began.as_nanosecond().unsigned_abs(),
             id: span.context.span_id,
@@ -30,8 +40,11 @@ impl Hop {
 
 /// Checks that a trace is whole (each span's parent was recorded, and one span has none), and draws it:
 /// a line for each span, below its parent, in the order in which they began.
+///
+/// # Panics
+/// When it is not whole.
 #[track_caller]
-pub(crate) fn draw(mut hops: Vec<Hop>) -> String {
+pub fn draw(mut hops: Vec<Hop>) -> String {
     hops.sort();
     let ids: BTreeSet<u64> = hops.iter().map(|hop| hop.id).collect();
     assert_eq!(ids.len(), hops.len(), "a span was recorded twice");
@@ -63,8 +76,11 @@ fn below(parent: u64, depth: usize, children: &BTreeMap<u64, Vec<&Hop>>, drawing
 }
 
 /// The way to the only line of a drawing that ends like this, from the root on.
+///
+/// # Panics
+/// When there is none, or more than one.
 #[track_caller]
-pub(crate) fn way<'a>(drawing: &'a str, to: &str) -> Vec<&'a str> {
+pub fn way<'a>(drawing: &'a str, to: &str) -> Vec<&'a str> {
     let lines: Vec<_> = drawing.lines().collect();
     let ends: Vec<_> = (0..lines.len())
         .filter(|at| lines[*at].ends_with(to))

@@ -1,0 +1,45 @@
+//! Machines that sell by gRPC.
+
+use tonic::{Request, Response, Status};
+use trunkline::grpc::answer;
+
+use super::http::NewSale;
+use super::sale;
+use crate::device_of;
+use crate::proto::vm::vending_machine_server::VendingMachine;
+use crate::proto::vm::{FinishSaleRequest, FinishSaleResponse, SellRequest, SellResponse};
+
+pub(super) struct Rpc;
+
+#[tonic::async_trait]
+impl VendingMachine for Rpc {
+    async fn sell(&self, request: Request<SellRequest>) -> Result<Response<SellResponse>, Status> {
+        let sell = |cx, wanted: SellRequest| async move {
+            let new = NewSale {
+                sale_id: wanted.sale_id,
+                slot: wanted.slot,
+                card_token: wanted.card_token,
+            };
+            let sale = sale::sell(&cx, &device_of(&cx)?, new).await?;
+            Ok(SellResponse {
+                status: sale.status.name().to_owned(),
+                order_id: sale.order_id,
+                reason: sale.reason.unwrap_or_default(),
+            })
+        };
+        answer(request, sell).await
+    }
+
+    async fn finish_sale(
+        &self,
+        request: Request<FinishSaleRequest>,
+    ) -> Result<Response<FinishSaleResponse>, Status> {
+        let finish = |cx, end: FinishSaleRequest| async move {
+            let sale = sale::finish(&cx, &device_of(&cx)?, &end.sale_id, end.vended).await?;
+            Ok(FinishSaleResponse {
+                status: sale.status.name().to_owned(),
+            })
+        };
+        answer(request, finish).await
+    }
+}
