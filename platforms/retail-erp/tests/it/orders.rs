@@ -206,7 +206,8 @@ async fn the_same_key_is_the_same_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_that_is_not_decided_is_made_once() {
-    let erp = TestErp::start().await;
+    // Calls are made once, or they would be tried again until it is decided.
+    let erp = TestErp::start_with("[call.\"*\"]\nattempts_max = 1\n").await;
     let customer = erp.customer();
     let order = new_order(BEANS, 2, "tok_slow");
     place(&customer, "k", order.clone())
@@ -310,5 +311,17 @@ async fn a_campaign_makes_the_price() {
     staff.delete("/api/campaigns/beans").await.expect(204);
     let quote = customer.post("/orders/quote", beans(1)).await.expect(200);
     assert_eq!(quote["totalAmount"], 22.5);
+    erp.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_is_decided_soon_needs_no_second_request() {
+    let erp = TestErp::start().await;
+    let order = new_order(BEANS, 2, "tok_slow");
+    let order = place(&erp.customer(), "k", order).await.expect(201);
+    assert_eq!(order["status"], "confirmed");
+    erp.has_stock(demo::SHOP, BEANS, (43, 0)).await;
+    let charges = erp.charges(order["orderId"].as_str().unwrap()).await;
+    assert_eq!(charges.len(), 1);
     erp.stop().await;
 }

@@ -18,7 +18,14 @@ use trunkline_testkit::{Child, free_port};
 use crate::erp::{BEANS, SOON, TestErp, data, new_order, place, types};
 
 /// Reservations end soon.
-const IMPATIENT: &str = "[service.inventory-service]\nreservation_ms = 400\n";
+/// Calls are made once, or they would be tried again until the payment is decided.
+const IMPATIENT: &str = "\
+[service.inventory-service]
+reservation_ms = 400
+
+[call.\"*\"]
+attempts_max = 1
+";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn payment_failure_flow() {
