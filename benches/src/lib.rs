@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value, json};
+
 pub mod engines;
 pub mod flow;
 
@@ -118,4 +120,23 @@ pub fn median(values: &mut [f64]) -> f64 {
 pub fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (value * scale).round() / scale
+}
+
+/// Long enough to be stable, short enough to be run often.
+const RUN: Duration = Duration::from_millis(400);
+
+/// Short enough that one ends before another program takes the processor.
+const BATCH: u32 = 200;
+
+/// Nanoseconds of an operation, the best of many short batches: what it costs when nobody else has the processor.
+pub fn measure(results: &mut Map<String, Value>, name: &str, mut operation: impl FnMut()) {
+    let (begin, mut best) = (Instant::now(), f64::INFINITY);
+    while begin.elapsed() < RUN {
+        let start = Instant::now();
+        for _ in 0..BATCH {
+            operation();
+        }
+        best = best.min(start.elapsed().as_secs_f64() * 1e9 / f64::from(BATCH));
+    }
+    results.insert(format!("{name}_ns"), json!((best * 10.0).round() / 10.0));
 }

@@ -6,15 +6,9 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use tokio::time::{Duration, Instant};
+use trunkline_benches::measure;
 use trunkline_core::schema::Registry;
 use trunkline_core::{Arrival, Context, Dialect, Env, Envelope, Kind, Priority, Version};
-
-/// Long enough to be stable, short enough to be run often.
-const RUN: Duration = Duration::from_millis(400);
-
-/// Short enough that one ends before another program takes the processor.
-const BATCH: u32 = 200;
 
 fn main() {
     let env = Env::system();
@@ -95,17 +89,4 @@ fn envelope(env: &Env) -> Envelope {
         extensions: Vec::new(),
         data: data.to_string().into(),
     }
-}
-
-/// The best of many short batches: what the code costs when nobody else has the processor.
-fn measure(results: &mut Map<String, Value>, name: &str, mut operation: impl FnMut()) {
-    let (begin, mut best) = (Instant::now(), f64::INFINITY);
-    while begin.elapsed() < RUN {
-        let start = Instant::now();
-        for _ in 0..BATCH {
-            operation();
-        }
-        best = best.min(start.elapsed().as_secs_f64() * 1e9 / f64::from(BATCH));
-    }
-    results.insert(format!("{name}_ns"), json!((best * 10.0).round() / 10.0));
 }
