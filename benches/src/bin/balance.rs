@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use trunkline_benches::best_ns;
 use trunkline_call::balance::{Ask, Balance, Pool};
 use trunkline_call::discovery::Instance;

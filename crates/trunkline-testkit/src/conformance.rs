@@ -49,7 +49,7 @@ use self::observed::Observed;
 /// How long a case may take.
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long a case that breaks a server may take.
-const FAULT_LIMIT: Duration = Duration::from_secs(240);
+const FAULT_LIMIT: Duration = Duration::from_secs(480);
 
 /// A place where a transport can be opened, and opened again: a folder, a broker's namespace. Each case
 /// gets one of its own.

@@ -51,6 +51,9 @@ async fn a_connection_cut_in_a_batch_loses_nothing(bench: Bench) {
             load.goes_on().await;
             load.blocking(move |server| server.cut_after(bytes)).await;
         }
+        load.goes_on().await;
+        // What was not used up must not cut the next case.
+        load.blocking(|server| server.cut_after(u32::MAX)).await;
     })
     .await;
 }

@@ -32,7 +32,7 @@ const BEHIND_MAX: usize = 400;
 /// Before what failed is tried again.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Long enough for a server to come up, and for who waited to notice.
-pub(super) const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
 /// A call that has not answered by then waits for ever.
 const CALL_MAX: Duration = Duration::from_secs(30);
 /// How often events may come again in all: what was out or unanswered each time that something broke.
