@@ -113,13 +113,25 @@ impl Server {
         self.wait_until_ready();
     }
 
+    /// Waits until it has written this to its disk: a moment after it took it.
+    ///
+    /// # Panics
+    /// When it does not within seconds.
+    pub fn wait_until_kept(&self, text: &str) {
+        let file = self.folder.path().join("mosquitto.db");
+        let is_kept = || {
+            let kept = std::fs::read(&file).unwrap_or_default();
+            kept.windows(text.len()).any(|part| part == text.as_bytes())
+        };
+        assert!(
+            within(START_MAX, is_kept),
+            "mosquitto did not keep `{text}`"
+        );
+    }
+
     fn wait_until_ready(&self) {
-        let step = Duration::from_millis(10);
-        for _ in 0..START_MAX.as_millis() / step.as_millis() {
-            if self.answers() {
-                return;
-            }
-            std::thread::sleep(step);
+        if within(START_MAX, || self.answers()) {
+            return;
         }
         let log = std::fs::read_to_string(self.folder.path().join("server.log"));
         panic!("mosquitto did not start:\n{}", log.unwrap_or_default());
@@ -137,6 +149,18 @@ impl Server {
         };
         ask().is_ok_and(|kind| kind == 0x20)
     }
+}
+
+/// Whether something comes to hold within a time.
+fn within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let step = Duration::from_millis(10);
+    for _ in 0..limit.as_millis() / step.as_millis() {
+        if holds() {
+            return true;
+        }
+        std::thread::sleep(step);
+    }
+    false
 }
 
 impl fmt::Debug for Server {
@@ -170,6 +194,7 @@ mod tests {
     fn a_server_keeps_what_it_took_over_a_kill() {
         let server = Server::start();
         publish(&server, &["-t", "a", "-m", "kept", "-r"]);
+        server.wait_until_kept("kept");
         server.kill();
         assert!(!server.answers(), "it is dead");
         server.restart();
