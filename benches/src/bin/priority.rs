@@ -228,7 +228,7 @@ impl Handler for Worker {
         async move {
             let mut outcomes = Vec::new();
             for event in batch {
-                let high = event.topic.ends_with(".high");
+                let high = event.id.starts_with("t.high");
                 let work = self.seen.handle(high, &event.data, self.began, self.work);
                 work.await;
                 outcomes.push(Outcome::Done);
@@ -286,7 +286,7 @@ impl Way for Lanes {
         for _ in 0..count {
             self.sent += 1;
             let sent = self.began.elapsed().as_micros().to_string();
-            let id = format!("e{}", self.sent);
+            let id = format!("{lane}-{}", self.sent);
             batch.push(event(lane, &id, &id, sent));
         }
         Ok(self.rabbit.publish(&batch).await?)
