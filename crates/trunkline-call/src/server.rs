@@ -261,7 +261,7 @@ fn panicked(what: &'static str, panic: &(dyn Any + Send)) -> Error {
     Error::internal(what).with("panic", said.unwrap_or("without a message"))
 }
 
-/// Whether a request speaks gRPC.
+/// Whether headers are those of a gRPC request or answer.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))

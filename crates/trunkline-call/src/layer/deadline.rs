@@ -6,11 +6,11 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 use trunkline_core::Result;
 
-use super::outcome::is_grpc;
 use super::plan::Plan;
 use super::{Around, Next, tower_layer};
 use crate::guard::{Guarded, deadline_exceeded, until};
 use crate::policy::Policy;
+use crate::server::is_grpc;
 use crate::{Body, headers};
 
 /// Ends a call whose time is up, and tells the target how much is left: `x-trunkline-deadline-ms`, for gRPC

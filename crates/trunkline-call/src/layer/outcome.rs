@@ -1,10 +1,10 @@
 //! How a call ended, by one classifier for REST and gRPC.
 
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, Response};
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::Body;
+use crate::server::is_grpc;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
@@ -93,12 +93,6 @@ impl Outcome {
     pub fn is_trouble(self) -> bool {
         self != Self::Answered
     }
-}
-
-/// Whether headers are those of a gRPC request or answer.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let is_grpc = |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
-    headers.get(CONTENT_TYPE).is_some_and(is_grpc)
 }
 
 fn grpc_code(headers: &HeaderMap) -> Option<u16> {
