@@ -13,6 +13,8 @@ mod events;
 pub mod grpc;
 pub mod http;
 mod jobs;
+#[cfg(feature = "launch")]
+mod launch;
 mod openapi;
 mod platform;
 mod processes;
@@ -33,6 +35,8 @@ pub use cx::{Cx, TxGuard};
 pub use device::{CommandState, Devices};
 pub use http::{Accepted, Created, NoContent};
 pub use jobs::Schedule;
+#[cfg(feature = "launch")]
+pub use launch::{Program, Settings, launch, print, token_secret};
 pub use openapi::Operation;
 pub use platform::{Platform, Running};
 pub use processes::{Notice, Part, Processes, parent_gone};

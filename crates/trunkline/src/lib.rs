@@ -24,6 +24,8 @@ pub use trunkline_service::{
 };
 #[cfg(feature = "device")]
 pub use trunkline_service::{CommandState, Devices};
+#[cfg(feature = "launch")]
+pub use trunkline_service::{Program, Settings, launch, print, token_secret};
 pub use trunkline_store::{
     Conn, Migration, Reader, SqlRow, SqlValue, Statement, Store, Tx, sql, sql_error, sqlx,
 };

@@ -30,15 +30,18 @@ pub mod notification;
 pub mod order;
 pub mod payment;
 pub mod product;
+pub mod program;
 pub mod proto;
 pub mod report;
 pub mod shop;
 pub mod swishpay;
 pub mod vm;
+mod welcome;
 
 use trunkline::{Config, Cx, Platform, Result};
 
-pub use erp::{Erp, Settings, token};
+pub use erp::{Erp, token};
+pub use program::Options;
 
 /// The role of those who run the shops.
 pub const STAFF: &str = "staff";

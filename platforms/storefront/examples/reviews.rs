@@ -99,21 +99,18 @@ async fn main() -> anyhow::Result<()> {
 /// Starts the store with the service in it, writes a review, and waits for the average.
 async fn try_it() -> anyhow::Result<()> {
     use anyhow::Context as _;
-    use storefront::{Settings, Store};
+    use storefront::{Options, Store};
+    use trunkline::{Program as _, Settings};
 
     let data = std::env::temp_dir().join(format!("reviews-{}", std::process::id()));
-    let free = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
-    let settings = Settings {
-        data: Some(data.clone()),
-        gateway: free,
-        admin: free,
-        sandbox: free,
-        ..Settings::default()
+    let config = Settings::on_free_ports(&data).load()?;
+    let options = Options {
+        sandbox: Some(Settings::ANYWHERE),
+        ..Options::default()
     };
-    let config = settings.load()?;
     // The store's checked-in schemas do not know the new events; `storefront schemas --write` would add them.
     let schemas = data.join("schemas");
-    let store = Store::start_platform(settings, config, |platform| {
+    let store = Store::start_platform(options, config, |platform| {
         let platform = platform.service(reviews());
         if let Err(error) = platform.write_schemas(&schemas) {
             eprintln!("{error}");

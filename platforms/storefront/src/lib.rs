@@ -31,16 +31,19 @@ pub mod notification;
 pub mod order;
 pub mod payment;
 pub mod product;
+pub mod program;
 pub mod sandbox;
 pub mod search;
 mod store;
 pub mod user;
 mod watch;
+mod welcome;
 
 use trunkline::{Env, Platform, Result, Signer};
 
 pub use cursor::Cursors;
-pub use store::{Settings, Store, token};
+pub use program::Options;
+pub use store::{Store, token};
 pub use trunkline::Money;
 pub use watch::Watch;
 

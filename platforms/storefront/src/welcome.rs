@@ -7,10 +7,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use storefront::{Store, demo};
-use trunkline::{Error, Result};
+use trunkline::{Error, Program as _, Result};
 
-use crate::cli::CARDS;
+use crate::program::CARDS;
+use crate::{Store, demo};
 
 /// How long the demo user's token is good for.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
@@ -18,8 +18,8 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 const TEA_SET: &str = "550e8400-e29b-41d4-a716-446655440004";
 
 /// Addresses, a token, and how to order something with it.
-pub(crate) fn text(store: &Store, took: Duration) -> Result<String> {
-    let (gateway, admin) = (store.gateway_url(), store.admin_url());
+pub(crate) fn text(store: &Store) -> Result<String> {
+    let (gateway, admin) = (store.running().gateway_url(), store.running().admin_url());
     let token = store.token(demo::USERNAME, &[], TOKEN_LIFETIME)?;
     let signed_in = format!("-H '@{}'", header_file(store.data(), &token)?.display());
     let payments = match store.provider_url() {
@@ -30,9 +30,7 @@ pub(crate) fn text(store: &Store, took: Duration) -> Result<String> {
     let mut text = String::new();
     let written = write!(
         text,
-        "\
-The store is up ({took:.2?}).
-
+        "
   gateway   {gateway}
   admin     {admin}   /health  /metrics  /api/v1/events  /api/v1/flows
 {payments}  data      {data}   mail in {mail}

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Deserializer};
 use trunkline_core::{Error, Result};
 
-use super::Config;
+use super::{Config, ExternalAddress};
 
 /// What `run` calls the gateway, with the trail and the console.
 pub(crate) const GATEWAY: &str = "gateway";
@@ -35,6 +35,19 @@ impl Config {
             return name == GATEWAY || !PLACES.iter().any(has);
         }
         self.run.iter().any(|one| one == name)
+    }
+
+    /// Says where a service outside the platform is, over whatever was said of it.
+    pub fn place_external(&mut self, name: &str, url: &str) {
+        let url = url.to_owned();
+        self.external
+            .insert(name.to_owned(), ExternalAddress { url });
+    }
+
+    /// Sets a value of a service's section where nothing is said of it.
+    pub fn default_for(&mut self, service: &str, key: &str, value: impl Into<toml::Value>) {
+        let section = self.service.entry(service.to_owned()).or_default();
+        section.entry(key).or_insert(value.into());
     }
 
     /// Whether this process runs less than the whole platform by its own choice.

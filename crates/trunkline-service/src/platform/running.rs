@@ -233,6 +233,17 @@ impl Running {
         self.gateway_address
     }
 
+    /// The gateway's URL; empty where there is none.
+    pub fn gateway_url(&self) -> String {
+        let address = self.gateway_address;
+        address.map_or_else(String::new, |at| format!("http://{at}"))
+    }
+
+    /// The admin API's URL.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin_address)
+    }
+
     /// Where the admin API listens.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address

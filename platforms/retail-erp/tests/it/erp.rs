@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retail_erp::{DEVICE, Erp, STAFF, Settings, demo};
+use retail_erp::{DEVICE, Erp, Options, STAFF, demo};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use trunkline::grpc::GrpcChannel;
 use trunkline::telemetry::Ring;
-use trunkline::{Client, Context, Env};
+use trunkline::{Client, Context, Env, Program as _, Settings};
 use trunkline_testkit::eventually;
 use trunkline_testkit::http::{Answer, Caller};
 use trunkline_testkit::trace::{Hop, draw};
@@ -45,23 +45,22 @@ impl TestErp {
     pub(crate) async fn start_in(folder: TempDir, config: &str) -> Self {
         let file = folder.path().join("trunkline.toml");
         std::fs::write(&file, config).unwrap();
-        let anywhere = Some("127.0.0.1:0".parse().unwrap());
         let settings = Settings {
-            data: Some(folder.path().join("data")),
-            gateway: anywhere,
-            admin: anywhere,
             config: Some(file),
-            sandbox: anywhere,
-            ..Settings::default()
+            ..Settings::on_free_ports(folder.path().join("data"))
+        };
+        let config = settings.load().unwrap();
+        let options = Options {
+            sandbox: Some(Settings::ANYWHERE),
+            ..Options::default()
         };
         let spans = Arc::new(Ring::new(SPANS_MAX));
         let sink = Arc::clone(&spans);
-        let config = settings.load().unwrap();
-        let erp = Erp::start_platform(&settings, config, |platform| platform.span_sink(sink));
+        let erp = Erp::start_platform(options, config, |platform| platform.span_sink(sink));
         let erp = erp.await.unwrap();
         Self {
-            gateway: Caller::new(erp.gateway_url()),
-            admin: Caller::new(erp.admin_url()),
+            gateway: Caller::new(erp.running().gateway_url()),
+            admin: Caller::new(erp.running().admin_url()),
             erp,
             folder,
             spans,

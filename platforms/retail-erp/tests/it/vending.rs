@@ -6,6 +6,7 @@ use retail_erp::events::{Count, DeviceStatus};
 use retail_erp::machine::{Done, Machine, Plan};
 use retail_erp::{DEVICE, demo};
 use serde_json::{Value, json};
+use trunkline::Program as _;
 use trunkline_testkit::eventually;
 use trunkline_testkit::http::Caller;
 
@@ -181,7 +182,7 @@ async fn a_simulated_machine_sells_until_it_is_empty() {
     let erp = TestErp::start().await;
     let data = erp.folder.path().join("data");
     let token = retail_erp::token(&data, demo::MACHINE, &[DEVICE], Duration::from_secs(600));
-    let url = erp.erp.gateway_url();
+    let url = erp.erp.running().gateway_url();
     let machine = Machine::new(&url, demo::VENDING_SHOP, demo::MACHINE, token.unwrap());
     let machine = machine.await.unwrap();
     machine

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::Method;
 use serde_json::{Value, json};
 use storefront::demo;
+use trunkline::Program as _;
 use trunkline::{Client, Context, Env, ErrorKind, Secret, Signer};
 use trunkline_testkit::eventually;
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use storefront::{Settings, Store, demo};
+use storefront::{Options, Store, demo};
 use tempfile::TempDir;
 use trunkline::telemetry::Ring;
+use trunkline::{Program as _, Settings};
 use trunkline_testkit::eventually;
 
 use crate::apart::Apart;
@@ -62,23 +63,22 @@ impl TestStore {
         let file = folder.path().join("trunkline.toml");
         std::fs::write(&file, config).unwrap();
         let settings = Settings {
-            data: Some(folder.path().join("data")),
-            gateway: Some("127.0.0.1:0".parse().unwrap()),
-            admin: Some("127.0.0.1:0".parse().unwrap()),
             config: Some(file),
-            sandbox: Some("127.0.0.1:0".parse().unwrap()),
-            sandbox_late: Some(Duration::from_millis(800)),
+            ..Settings::on_free_ports(folder.path().join("data"))
+        };
+        let config = settings.load().unwrap();
+        let options = Options {
             provider: None,
-            run: Vec::new(),
+            sandbox: Some(Settings::ANYWHERE),
+            sandbox_late: Some(Duration::from_millis(800)),
         };
         let spans = Arc::new(Ring::new(SPANS_MAX));
         let sink = Arc::clone(&spans);
-        let config = settings.load().unwrap();
-        let store = Store::start_platform(settings, config, |platform| platform.span_sink(sink));
+        let store = Store::start_platform(options, config, |platform| platform.span_sink(sink));
         let store = store.await.unwrap();
         Self {
-            gateway: Caller::new(store.gateway_url()),
-            admin: Caller::new(store.admin_url()),
+            gateway: Caller::new(store.running().gateway_url()),
+            admin: Caller::new(store.running().admin_url()),
             runs: Runs::Here(Box::new(store), spans),
             folder,
         }

@@ -1,0 +1,168 @@
+//! What the ERP's program has beside what every platform's has.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use trunkline::{Config, Platform, Program, Result, Running, print};
+
+use crate::machine::{Done, Machine, Plan};
+use crate::{DEVICE, Erp, demo, welcome};
+
+/// The ERP's own options.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Options {
+    /// A payment gateway; without one the ERP runs a sandbox of its own
+    #[arg(long, value_name = "URL", conflicts_with = "sandbox")]
+    pub swishpay: Option<String>,
+    /// Where that sandbox listens [default: 127.0.0.1:9911]
+    #[arg(long, value_name = "IP:PORT")]
+    pub sandbox: Option<SocketAddr>,
+}
+
+/// The ERP's own commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print a token for a user or a device
+    Token(Token),
+    /// Run a simulated vending machine against an ERP on this machine
+    Vm(Vm),
+}
+
+/// Whose token is printed.
+#[derive(Debug, Args)]
+pub struct Token {
+    /// The user, such as user_789, or the device, such as device_123
+    #[arg(long)]
+    pub(crate) user: String,
+    /// A role: staff runs the shops, device reports and sells. Can be given several times
+    #[arg(long)]
+    pub(crate) role: Vec<String>,
+    /// The folder of the ERP that is to take the token
+    #[arg(long, default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// How many hours it is good for
+    #[arg(long, default_value_t = 24)]
+    pub(crate) hours: u32,
+}
+
+/// What the simulated machine does.
+#[derive(Debug, Args)]
+pub struct Vm {
+    /// The gateway of the ERP
+    #[arg(long, default_value = "http://127.0.0.1:8000")]
+    pub(crate) gateway: String,
+    /// The folder of the ERP, whose key signs the machine's token
+    #[arg(long, default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// The shop that the machine is
+    #[arg(long, default_value = demo::VENDING_SHOP)]
+    pub(crate) shop: String,
+    /// The machine
+    #[arg(long, default_value = demo::MACHINE)]
+    pub(crate) machine: String,
+    /// How often somebody buys
+    #[arg(long, default_value_t = 5)]
+    pub(crate) sales: u32,
+    /// Milliseconds between customers
+    #[arg(long, default_value_t = 500)]
+    pub(crate) pause_ms: u64,
+    /// Every so many sales the piece does not fall; 0 is never
+    #[arg(long, default_value_t = 0)]
+    pub(crate) jam_every: u32,
+    /// The card that customers have
+    #[arg(long, default_value = "tok_visa")]
+    pub(crate) card: String,
+}
+
+impl Program for Erp {
+    const NAME: &'static str = "retail-erp";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const ABOUT: &'static str =
+        "A retail ERP of eleven services in one process, on nothing but this binary";
+    const HELP: &'static str = "\
+A configuration file is TOML; docs/guides/configuration.md lists every value. For example:
+  bus = \"redis://localhost:6379?form=retail\"                  events in the ERP's own envelope, for others to read
+  store = \"postgres://erp@localhost/erp?schema={service}\"     instead of SQLite, a schema for each service
+  [service.notification-service]
+  smtp = \"smtp://localhost:25\"                               real mail, instead of files in data/mail
+  [service.iot-gateway]
+  mqtt = true                                                devices report by MQTT too
+  [devices]
+  broker = \"mqtt://localhost:1883\"
+
+The token of the card (cardToken) decides how a payment ends at the sandbox:
+  tok_visa            charged at once; so is every card that is not named here
+  tok_insufficient    declined: no funds
+  tok_declined        declined
+  tok_slow            not decided at first; send the same order again";
+    type Options = Options;
+    type Command = Command;
+
+    fn platform(config: &Config) -> Result<Platform> {
+        Ok(crate::platform(config))
+    }
+
+    async fn start(options: Options, config: Config) -> Result<Self> {
+        Self::start_platform(options, config, |platform| platform).await
+    }
+
+    fn running(&self) -> &Running {
+        &self.running
+    }
+
+    async fn shutdown(self) {
+        self.running.shutdown().await;
+        if let Some(sandbox) = self.sandbox {
+            sandbox.shutdown().await;
+        }
+    }
+
+    fn welcome(&self) -> Result<String> {
+        welcome::text(self)
+    }
+
+    async fn command(command: Command) -> Result<()> {
+        match command {
+            Command::Token(wanted) => token(&wanted),
+            Command::Vm(wanted) => vm(wanted).await,
+        }
+    }
+}
+
+fn token(wanted: &Token) -> Result<()> {
+    let lifetime = Duration::from_secs(u64::from(wanted.hours) * 3_600);
+    let roles: Vec<&str> = wanted.role.iter().map(String::as_str).collect();
+    let token = crate::token(&wanted.data, &wanted.user, &roles, lifetime)?;
+    print(&format!("{token}\n"))
+}
+
+/// Runs a simulated vending machine, and tells of each sale.
+async fn vm(wanted: Vm) -> Result<()> {
+    const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
+    let token = crate::token(&wanted.data, &wanted.machine, &[DEVICE], LIFETIME)?;
+    let machine = Machine::new(&wanted.gateway, &wanted.shop, &wanted.machine, token).await?;
+    let plan = Plan {
+        sales: wanted.sales,
+        pause: Duration::from_millis(wanted.pause_ms),
+        jam_every: wanted.jam_every,
+        card_token: wanted.card,
+    };
+    let done = machine.run(&plan, |sale| {
+        let line = format!(
+            "{}  {:?}  order {}\n",
+            sale.sale_id, sale.status, sale.order_id
+        );
+        // It goes on where nobody reads of it.
+        drop(print(&line));
+    });
+    let Done {
+        vended,
+        refunded,
+        refused,
+    } = done.await?;
+    print(&format!(
+        "{vended} vended, {refunded} paid back, {refused} refused\n"
+    ))
+}
