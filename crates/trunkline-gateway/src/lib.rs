@@ -9,6 +9,7 @@ mod body;
 mod compile;
 mod config;
 mod entry;
+mod file;
 mod headers;
 mod meters;
 mod path;
@@ -18,7 +19,10 @@ mod proxy;
 mod route;
 mod server;
 
-pub use config::{Config, PluginConfig, Route, Service};
+pub use config::{
+    Active, Algorithm, Checks, Config, Consumer, HashOn, Health, JwtSecret, KeyCredential, Passive,
+    PluginConfig, Protocol, Route, Schemes, Service, Target, Upstream, Url,
+};
 pub use path::normalise;
 pub use plugin::{Exchange, Plugin, Verdict};
 pub use proxy::Gateway;

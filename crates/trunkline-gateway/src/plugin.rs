@@ -64,6 +64,8 @@ pub struct Exchange {
     pub service: ByteString,
     /// What its token says, once a plugin has verified it.
     pub claims: Option<Claims>,
+    /// The consumer that it comes from, once a plugin knows.
+    pub consumer: Option<ByteString>,
     /// When it came.
     pub now: Timestamp,
     /// The request's own id.

@@ -26,8 +26,8 @@ use crate::body::{Answered, ClientBody};
 use crate::compile::compile;
 use crate::entry::{self, Entry};
 use crate::meters::RouteMeters;
-use crate::plugin::{Exchange, Making, Plugin, Verdict};
-use crate::route::{Table, Target};
+use crate::plugin::{Exchange, Making, Verdict};
+use crate::route::{Slot, Table, Target};
 use crate::{Config, Limits, headers, problem};
 
 /// The gateway. Cheap to clone.
@@ -129,6 +129,7 @@ impl Gateway {
                 let exchange = self.exchange(parts, &body, arrival, prefix.as_deref());
                 self.run(&target, exchange, body, arrival).await
             }
+            Ok(Entry::Insecure(response)) => response,
             Ok(Entry::Probe(probe)) => probe.answer(self.is_serving()),
             Err(error) => arrival.refuse(&error),
         }
@@ -156,6 +157,7 @@ impl Gateway {
             route: arrival.route(),
             service: arrival.service(),
             claims: None,
+            consumer: None,
             now: arrival.now,
             request_id: arrival.request_id.clone(),
             body_bytes_max: None,
@@ -171,7 +173,10 @@ impl Gateway {
         arrival: &mut Arrival,
     ) -> Response<Body> {
         let mut verdict = Verdict::Next;
-        for plugin in &target.plugins {
+        for slot in &target.plugins {
+            let Some(plugin) = slot.plugin(exchange.consumer.as_deref()) else {
+                continue;
+            };
             verdict = plugin.access(&mut exchange);
             if !matches!(verdict, Verdict::Next) {
                 break;
@@ -231,7 +236,7 @@ impl Gateway {
 }
 
 /// What the plugins say of the answer, whoever gave it.
-fn finish(plugins: &[Arc<dyn Plugin>], mut exchange: Exchange, response: &mut Response<Body>) {
+fn finish(plugins: &[Slot], mut exchange: Exchange, response: &mut Response<Body>) {
     let mut last = None;
     for (name, value) in std::mem::take(&mut exchange.answer_headers) {
         // A name that is given again is `None`.
@@ -240,7 +245,8 @@ fn finish(plugins: &[Arc<dyn Plugin>], mut exchange: Exchange, response: &mut Re
             response.headers_mut().insert(name.clone(), value);
         }
     }
-    for plugin in plugins {
+    let consumer = exchange.consumer.as_deref();
+    for plugin in plugins.iter().filter_map(|slot| slot.plugin(consumer)) {
         plugin.answer(&exchange, response);
     }
 }
