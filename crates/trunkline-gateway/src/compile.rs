@@ -8,9 +8,11 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use regex::RegexBuilder;
 use trunkline_call::Channel;
-use trunkline_core::{ByteString, Result};
+use trunkline_core::{ByteString, Env, Result};
+use trunkline_security::Verifier;
 
 use crate::config::{Config, PluginConfig, Route, Service};
+use crate::consumers::Consumers;
 use crate::file::{Source, refusal};
 use crate::path::normalise;
 use crate::plugin::{self, Making, Plugin};
@@ -25,14 +27,25 @@ type Plugins = BTreeMap<usize, Slot>;
 pub(crate) fn compile(
     config: &Config,
     channel_of: impl Fn(&str) -> Channel,
-    making: &Making<'_>,
+    verifier: Option<&Verifier>,
+    env: &Env,
 ) -> Result<Table<Arc<Target>>> {
+    let mut problems = Vec::new();
+    let wrong = |at: String, why: String| problems.push((at, why));
+    let consumers = Consumers::of(&config.consumers, env, wrong);
     let mut compiler = Compiler {
-        making,
+        making: Making {
+            verifier,
+            consumers,
+            env,
+        },
         problems: Vec::new(),
         names: HashSet::new(),
         source: config.source.as_deref(),
     };
+    for (at, why) in problems {
+        compiler.wrong(at, why);
+    }
     let mut ways = Vec::new();
     let global = compiler.plugins("plugins", &config.plugins, Plugins::new());
     for (index, service) in config.services.iter().enumerate() {
@@ -90,7 +103,7 @@ fn target(service: &Service, route: &Route, channel: Channel, plugins: Plugins) 
 }
 
 struct Compiler<'a> {
-    making: &'a Making<'a>,
+    making: Making<'a>,
     /// Each with its place: `services[0].routes[1].paths[0]: expected ...`.
     problems: Vec<String>,
     /// Names that are taken: services and routes have one space each.
@@ -168,7 +181,7 @@ impl Compiler<'_> {
             self.wrong(format!("{at}.name"), expected);
             return None;
         };
-        match make(config.config.clone(), self.making) {
+        match make(config.config.clone(), &self.making) {
             Ok(made) => Some((order, made)),
             Err((inside, expected)) => {
                 let dot = if inside.is_empty() { "" } else { "." };

@@ -6,8 +6,9 @@ use http::header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
+use regex::Regex;
 use trunkline_call::Body;
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{ByteString, Error, ErrorKind, Result};
 
 use crate::config::Schemes;
 use crate::path::normalise;
@@ -17,14 +18,19 @@ use crate::route::{Asked, Found, Table, Target};
 
 /// Where a request leads.
 pub(crate) enum Entry {
-    Target {
-        target: Arc<Target>,
-        /// The prefix that was taken off the path.
-        prefix: Option<String>,
-    },
+    Target(Way),
     Probe(Probe),
     /// The route is for TLS alone, and this came without.
     Insecure(Response<Body>),
+}
+
+/// The way that a request takes.
+pub(crate) struct Way {
+    pub(crate) target: Arc<Target>,
+    /// The prefix that was taken off the path.
+    pub(crate) prefix: Option<String>,
+    /// What the expression of its path captured.
+    pub(crate) captures: Vec<(ByteString, ByteString)>,
 }
 
 /// A question about the gateway itself, where no route has its path.
@@ -62,8 +68,15 @@ pub(crate) fn enter(request: &mut Parts, table: &Table<Arc<Target>>) -> Result<E
     }
     let host = host(request)?;
     let path = normalise(request.uri.path())?;
-    let (target, prefix) = match find(table, request, &host, &path) {
-        Found::Target { target, matched } => (target.clone(), matched),
+    let (target, prefix, captures) = match find(table, request, &host, &path) {
+        Found::Target {
+            target,
+            matched,
+            regex,
+        } => {
+            let captures = regex.map(|regex| captured(regex, &path));
+            (target.clone(), matched, captures.unwrap_or_default())
+        }
         Found::WrongMethod(allowed) => return Err(wrong_method(&allowed)),
         Found::Nothing => {
             return match (&request.method, &*path) {
@@ -81,10 +94,30 @@ pub(crate) fn enter(request: &mut Parts, table: &Table<Arc<Target>>) -> Result<E
     let onward = if strips { rest } else { &path };
     let query = request.uri.query();
     request.uri = onward_uri(onward, query)?;
-    Ok(Entry::Target {
+    Ok(Entry::Target(Way {
         target,
         prefix: strips.then(|| prefix.trim_end_matches('/').to_owned()),
-    })
+        captures,
+    }))
+}
+
+/// Each group by its number and, if it has one, by its name.
+fn captured(regex: &Regex, path: &str) -> Vec<(ByteString, ByteString)> {
+    let Some(found) = regex.captures(path).filter(|found| found.len() > 1) else {
+        return Vec::new();
+    };
+    let mut captures = Vec::new();
+    for (number, name) in regex.capture_names().enumerate().skip(1) {
+        let Some(group) = found.get(number) else {
+            continue;
+        };
+        let value = ByteString::from(group.as_str());
+        if let Some(name) = name {
+            captures.push((ByteString::from(name), value.clone()));
+        }
+        captures.push((ByteString::from(number.to_string()), value));
+    }
+    captures
 }
 
 /// Asks for the same with TLS (RFC 9110, 15.5.22), or sends the client there.

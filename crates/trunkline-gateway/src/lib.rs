@@ -8,6 +8,7 @@ mod arrival;
 mod body;
 mod compile;
 mod config;
+mod consumers;
 mod entry;
 mod file;
 mod headers;
@@ -23,6 +24,7 @@ pub use config::{
     Active, Algorithm, Checks, Config, Consumer, HashOn, Health, JwtSecret, KeyCredential, Passive,
     PluginConfig, Protocol, Route, Schemes, Service, Target, Upstream, Url,
 };
+pub use consumers::Member;
 pub use path::normalise;
 pub use plugin::{Exchange, Plugin, Verdict};
 pub use proxy::Gateway;

@@ -1,21 +1,32 @@
 //! Plugins: what happens to a request before and after its service.
 
+mod acl;
+mod bot_detection;
 mod correlation_id;
 mod cors;
+mod ip_restriction;
 mod jwt;
+mod key_auth;
 mod rate_limiting;
 mod request_size_limiting;
+mod request_termination;
+mod request_transformer;
+mod response_transformer;
+mod transform;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use trunkline_call::Body;
 use trunkline_core::{ByteString, Env, Error, Timestamp};
 use trunkline_security::{Claims, Verifier};
+
+use crate::consumers::{Consumers, Member};
 
 pub(crate) use cors::preflight;
 
@@ -65,7 +76,11 @@ pub struct Exchange {
     /// What its token says, once a plugin has verified it.
     pub claims: Option<Claims>,
     /// The consumer that it comes from, once a plugin knows.
-    pub consumer: Option<ByteString>,
+    pub consumer: Option<Arc<Member>>,
+    /// Whether that is somebody whom nobody has proved to be.
+    pub is_anonymous: bool,
+    /// What the expression of the route's path captured: each by its number, and by its name if it has one.
+    pub captures: Vec<(ByteString, ByteString)>,
     /// When it came.
     pub now: Timestamp,
     /// The request's own id.
@@ -76,9 +91,21 @@ pub struct Exchange {
     pub answer_headers: HeaderMap,
 }
 
+impl Exchange {
+    pub(crate) fn consumer_name(&self) -> Option<&str> {
+        self.consumer.as_ref().map(|member| &*member.username)
+    }
+
+    /// Whether a browser asks if it may send a request.
+    pub fn is_preflight(&self) -> bool {
+        preflight(&self.request.method, &self.request.headers).is_some()
+    }
+}
+
 /// What plugins are made from.
 pub(crate) struct Making<'a> {
     pub(crate) verifier: Option<&'a Verifier>,
+    pub(crate) consumers: Consumers,
     pub(crate) env: &'a Env,
 }
 
@@ -89,11 +116,18 @@ type Make = fn(Value, &Making<'_>) -> Result<Arc<dyn Plugin>, Mistake>;
 
 /// The plugins that there are, in the order in which they run: Kong's priorities, highest first.
 const KINDS: &[(&str, Make)] = &[
+    ("correlation-id", correlation_id::make),
+    ("bot-detection", bot_detection::make),
     ("cors", cors::make),
     ("jwt", jwt::make),
+    ("key-auth", key_auth::make),
+    ("ip-restriction", ip_restriction::make),
     ("request-size-limiting", request_size_limiting::make),
+    ("acl", acl::make),
     ("rate-limiting", rate_limiting::make),
-    ("correlation-id", correlation_id::make),
+    ("request-transformer", request_transformer::make),
+    ("response-transformer", response_transformer::make),
+    ("request-termination", request_termination::make),
 ];
 
 /// The place of a plugin in the order, and how it is made.
@@ -119,6 +153,31 @@ fn settings<T: DeserializeOwned>(config: Value) -> Result<T, Mistake> {
         let at = if path == "." { String::new() } else { path };
         (at, error.into_inner().to_string())
     })
+}
+
+/// The consumer that stands for those who show nothing, by its name.
+fn anonymous(name: Option<&str>, making: &Making<'_>) -> Result<Option<Arc<Member>>, Mistake> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    let member = making.consumers.named(name).cloned();
+    let expected = || {
+        mistake(
+            "anonymous",
+            format!("expected the name of a consumer, found `{name}`"),
+        )
+    };
+    member.map(Some).ok_or_else(expected)
+}
+
+/// An answer of the gateway's own in Kong's form: `{"message": "..."}`.
+fn told(status: StatusCode, message: &str) -> Response<Body> {
+    let body = serde_json::json!({ "message": message }).to_string();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
 }
 
 fn mistake(at: &str, expected: impl Into<String>) -> Mistake {

@@ -24,9 +24,9 @@ use trunkline_telemetry::{Check, Telemetry};
 use crate::arrival::Arrival;
 use crate::body::{Answered, ClientBody};
 use crate::compile::compile;
-use crate::entry::{self, Entry};
+use crate::entry::{self, Entry, Way};
 use crate::meters::RouteMeters;
-use crate::plugin::{Exchange, Making, Verdict};
+use crate::plugin::{Exchange, Verdict};
 use crate::route::{Slot, Table, Target};
 use crate::{Config, Limits, headers, problem};
 
@@ -66,11 +66,7 @@ impl Gateway {
         env: Env,
     ) -> Result<Self> {
         let verifier = verifier.into();
-        let making = Making {
-            verifier: verifier.as_ref(),
-            env: &env,
-        };
-        let table = compile(&config, channel_of, &making)?;
+        let table = compile(&config, channel_of, verifier.as_ref(), &env)?;
         let inner = Inner {
             table,
             telemetry,
@@ -124,9 +120,14 @@ impl Gateway {
     async fn answer(&self, request: Request<Incoming>, arrival: &mut Arrival) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         match entry::enter(&mut parts, &self.inner.table) {
-            Ok(Entry::Target { target, prefix }) => {
+            Ok(Entry::Target(Way {
+                target,
+                prefix,
+                captures,
+            })) => {
                 arrival.found(target.clone(), parts.uri.path());
-                let exchange = self.exchange(parts, &body, arrival, prefix.as_deref());
+                let mut exchange = self.exchange(parts, &body, arrival, prefix.as_deref());
+                exchange.captures = captures;
                 self.run(&target, exchange, body, arrival).await
             }
             Ok(Entry::Insecure(response)) => response,
@@ -158,6 +159,8 @@ impl Gateway {
             service: arrival.service(),
             claims: None,
             consumer: None,
+            is_anonymous: false,
+            captures: Vec::new(),
             now: arrival.now,
             request_id: arrival.request_id.clone(),
             body_bytes_max: None,
@@ -174,7 +177,7 @@ impl Gateway {
     ) -> Response<Body> {
         let mut verdict = Verdict::Next;
         for slot in &target.plugins {
-            let Some(plugin) = slot.plugin(exchange.consumer.as_deref()) else {
+            let Some(plugin) = slot.plugin(exchange.consumer_name()) else {
                 continue;
             };
             verdict = plugin.access(&mut exchange);
@@ -206,6 +209,9 @@ impl Gateway {
         if let Some(claims) = &exchange.claims {
             headers::put(&mut request.headers, USER_ID, &claims.sub);
             write_roles(&mut request.headers, &claims.roles);
+        }
+        if let Some(member) = &exchange.consumer {
+            headers::tell_consumer(&mut request.headers, member, exchange.is_anonymous);
         }
         if let Some(timeout) = target.timeout {
             let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
@@ -245,7 +251,7 @@ fn finish(plugins: &[Slot], mut exchange: Exchange, response: &mut Response<Body
             response.headers_mut().insert(name.clone(), value);
         }
     }
-    let consumer = exchange.consumer.as_deref();
+    let consumer = exchange.consumer_name();
     for plugin in plugins.iter().filter_map(|slot| slot.plugin(consumer)) {
         plugin.answer(&exchange, response);
     }

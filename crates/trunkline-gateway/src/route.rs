@@ -125,12 +125,13 @@ pub(crate) struct Table<T> {
 }
 
 /// What was found for a request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Found<'a, T> {
-    /// The way's target, and how much of the path it matched.
+    /// The way's target, how much of the path it matched, and by which expression.
     Target {
         target: &'a T,
         matched: usize,
+        regex: Option<&'a Regex>,
     },
     /// Everything but the method is known, with these methods.
     WrongMethod(Vec<Method>),
@@ -182,6 +183,7 @@ impl<T> Table<T> {
             Some((way, matched)) => Found::Target {
                 target: &way.target,
                 matched,
+                regex: way.path.expression(),
             },
             None if others.is_empty() => Found::Nothing,
             None => Found::WrongMethod(others),
@@ -247,6 +249,13 @@ impl HeaderRule {
 }
 
 impl PathRule {
+    fn expression(&self) -> Option<&Regex> {
+        match self {
+            Self::Prefix(_) => None,
+            Self::Matches { regex, .. } => Some(regex),
+        }
+    }
+
     /// The rule for an expression.
     ///
     /// # Errors

@@ -176,10 +176,8 @@ fn a_wrong_method_is_told_what_there_is() {
         panic!("expected a wrong method");
     };
     assert_eq!(methods, [Method::GET, Method::POST]);
-    assert_eq!(
-        table.find(asked("h", "/b", &Method::GET, &headers)),
-        Found::Nothing
-    );
+    let nothing = table.find(asked("h", "/b", &Method::GET, &headers));
+    assert!(matches!(nothing, Found::Nothing), "{nothing:?}");
 }
 
 #[test]

@@ -5,8 +5,11 @@ use trunkline_gateway::{Config, Gateway};
 use trunkline_telemetry::Telemetry;
 
 fn make(config: Value) -> Result<Gateway, String> {
-    let config =
-        Config::parse("kong.json", &config.to_string()).map_err(|error| error.to_string())?;
+    let config = Config::parse("kong.json", &config.to_string());
+    make_of(config.map_err(|error| error.to_string())?)
+}
+
+pub(crate) fn make_of(config: Config) -> Result<Gateway, String> {
     let env = Env::seeded(1);
     let telemetry = Telemetry::new(env.clone());
     let network = Network::new(telemetry.clone(), env.clone());
@@ -75,7 +78,7 @@ fn every_mistake_is_told_at_once_with_its_place() {
     }))
     .unwrap_err();
     for place in [
-        "plugins[0].name: expected one of cors, jwt",
+        "plugins[0].name: expected one of correlation-id, bot-detection, cors, jwt",
         "plugins[1].config: expected a key to verify tokens with",
         "services[0].routes[0].paths[0]: expected a path that begins with /, found `api`",
         "services[0].routes[0].paths[1]: expected `/b`, found `/a/../b`",

@@ -15,6 +15,7 @@ mod identity;
 mod kit;
 mod limits;
 mod odd;
+mod plugins;
 mod routing;
 mod shutdown;
 mod streaming;
