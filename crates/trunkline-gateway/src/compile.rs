@@ -1,12 +1,13 @@
 //! From a configuration to a table of routes. All mistakes are found at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderName, Method, StatusCode};
 use regex::RegexBuilder;
+use serde_json::Value;
 use trunkline_call::Channel;
 use trunkline_core::{ByteString, Env, Result};
 use trunkline_security::Verifier;
@@ -24,21 +25,42 @@ const PATH_BYTES_MAX: usize = 4_096;
 /// The plugins of a scope, by their place in the order.
 type Plugins = BTreeMap<usize, Slot>;
 
+/// What a configuration is made with.
+pub(crate) struct Ports {
+    pub(crate) channel_of: Box<dyn Fn(&str) -> Channel + Send + Sync>,
+    pub(crate) verifier: Option<Verifier>,
+    pub(crate) env: Env,
+}
+
+/// A configuration, ready to be used.
+pub(crate) struct Compiled {
+    pub(crate) table: Table<Arc<Target>>,
+    /// Plugins that remember requests, to go on with in the next configuration.
+    kept: Kept,
+}
+
+/// Plugins by their scope, name and consumer, with the settings that they were made by.
+type Kept = HashMap<(String, String, Option<String>), (Value, Arc<dyn Plugin>)>;
+
+/// Compiles a configuration. A plugin that remembers requests and stands where it stood, with the same settings, is the
+/// same as in the one before.
 pub(crate) fn compile(
     config: &Config,
-    channel_of: impl Fn(&str) -> Channel,
-    verifier: Option<&Verifier>,
-    env: &Env,
-) -> Result<Table<Arc<Target>>> {
+    ports: &Ports,
+    before: Option<&Compiled>,
+) -> Result<Compiled> {
+    let Ports { verifier, env, .. } = ports;
     let mut problems = Vec::new();
     let wrong = |at: String, why: String| problems.push((at, why));
     let consumers = Consumers::of(&config.consumers, env, wrong);
     let mut compiler = Compiler {
         making: Making {
-            verifier,
+            verifier: verifier.as_ref(),
             consumers,
             env,
         },
+        before: before.map(|before| &before.kept),
+        kept: Kept::new(),
         problems: Vec::new(),
         names: HashSet::new(),
         source: config.source.as_deref(),
@@ -47,22 +69,28 @@ pub(crate) fn compile(
         compiler.wrong(at, why);
     }
     let mut ways = Vec::new();
-    let global = compiler.plugins("plugins", &config.plugins, Plugins::new());
+    let global = compiler.plugins(("plugins", ""), &config.plugins, Plugins::new());
     for (index, service) in config.services.iter().enumerate() {
         let at = place(&service.at, || format!("services[{index}]"));
         compiler.service(&at, service);
-        let plugins = compiler.plugins(&format!("{at}.plugins"), &service.plugins, global.clone());
-        let channel = channel_of(&service.name);
+        let scope = format!("service {}", service.name);
+        let inside = format!("{at}.plugins");
+        let plugins = compiler.plugins((&inside, &scope), &service.plugins, global.clone());
+        let channel = (ports.channel_of)(&service.name);
         for (index, route) in service.routes.iter().enumerate() {
             let at = place(&route.at, || format!("{at}.routes[{index}]"));
             let inside = format!("{at}.plugins");
-            let plugins = compiler.plugins(&inside, &route.plugins, plugins.clone());
+            let scope = format!("route {}", route.name);
+            let plugins = compiler.plugins((&inside, &scope), &route.plugins, plugins.clone());
             let target = target(service, route, channel.clone(), plugins);
             ways.extend(compiler.ways(&at, route, &Arc::new(target)));
         }
     }
     if compiler.problems.is_empty() {
-        Ok(Table::new(ways))
+        Ok(Compiled {
+            table: Table::new(ways),
+            kept: compiler.kept,
+        })
     } else {
         Err(refusal(&compiler.problems))
     }
@@ -104,6 +132,8 @@ fn target(service: &Service, route: &Route, channel: Channel, plugins: Plugins) 
 
 struct Compiler<'a> {
     making: Making<'a>,
+    before: Option<&'a Kept>,
+    kept: Kept,
     /// Each with its place: `services[0].routes[1].paths[0]: expected ...`.
     problems: Vec<String>,
     /// Names that are taken: services and routes have one space each.
@@ -148,12 +178,17 @@ impl Compiler<'_> {
     }
 
     /// The plugins of a scope over those of the scope around it.
-    fn plugins(&mut self, at: &str, configs: &[PluginConfig], around: Plugins) -> Plugins {
+    fn plugins(
+        &mut self,
+        (at, scope): (&str, &str),
+        configs: &[PluginConfig],
+        around: Plugins,
+    ) -> Plugins {
         let mut plugins = around;
         let mut taken = HashSet::new();
         for (index, config) in configs.iter().enumerate() {
             let at = place(&config.at, || format!("{at}[{index}]"));
-            let Some((order, made)) = self.plugin(&at, config) else {
+            let Some((order, made)) = self.plugin(&at, scope, config) else {
                 continue;
             };
             if !taken.insert((order, &config.consumer)) {
@@ -173,7 +208,12 @@ impl Compiler<'_> {
         plugins
     }
 
-    fn plugin(&mut self, at: &str, config: &PluginConfig) -> Option<(usize, Arc<dyn Plugin>)> {
+    fn plugin(
+        &mut self,
+        at: &str,
+        scope: &str,
+        config: &PluginConfig,
+    ) -> Option<(usize, Arc<dyn Plugin>)> {
         let Some((order, make)) = plugin::kind(&config.name) else {
             let known = plugin::names();
             let found = &config.name;
@@ -181,8 +221,25 @@ impl Compiler<'_> {
             self.wrong(format!("{at}.name"), expected);
             return None;
         };
-        match make(config.config.clone(), &self.making) {
-            Ok(made) => Some((order, made)),
+        let settings = &config.config;
+        let id = (
+            scope.to_owned(),
+            config.name.clone(),
+            config.consumer.clone(),
+        );
+        let before = self.before.and_then(|before| before.get(&id));
+        let before = before.filter(|(made_by, _)| made_by == settings);
+        let made = match before {
+            Some((_, plugin)) => Ok(plugin.clone()),
+            None => make(settings.clone(), &self.making),
+        };
+        match made {
+            Ok(made) => {
+                if made.remembers() {
+                    self.kept.insert(id, (settings.clone(), made.clone()));
+                }
+                Some((order, made))
+            }
             Err((inside, expected)) => {
                 let dot = if inside.is_empty() { "" } else { "." };
                 self.wrong(format!("{at}.config{dot}{inside}"), expected);

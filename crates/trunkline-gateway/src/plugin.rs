@@ -42,6 +42,11 @@ pub trait Plugin: Send + Sync + fmt::Debug {
         Verdict::Next
     }
 
+    /// Whether it remembers requests. If so it goes on when a new configuration has it with the same settings.
+    fn remembers(&self) -> bool {
+        false
+    }
+
     /// Before the head of the answer goes to the client.
     fn answer(&self, exchange: &Exchange, response: &mut Response<Body>) {
         let _ = (exchange, response);

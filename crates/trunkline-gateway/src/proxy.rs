@@ -6,12 +6,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tower::ServiceExt;
 use trunkline_call::headers::{
     CORRELATION_ID, DEADLINE_MS, REQUEST_ID, TRACEPARENT, USER_ID, write_roles,
@@ -23,11 +25,11 @@ use trunkline_telemetry::{Check, Telemetry};
 
 use crate::arrival::Arrival;
 use crate::body::{Answered, ClientBody};
-use crate::compile::compile;
+use crate::compile::{Compiled, Ports, compile};
 use crate::entry::{self, Entry, Way};
 use crate::meters::RouteMeters;
 use crate::plugin::{Exchange, Verdict};
-use crate::route::{Slot, Table, Target};
+use crate::route::{Slot, Target};
 use crate::{Config, Limits, headers, problem};
 
 /// The gateway. Cheap to clone.
@@ -44,7 +46,10 @@ pub struct Gateway {
 }
 
 pub(crate) struct Inner {
-    pub(crate) table: Table<Arc<Target>>,
+    compiled: ArcSwap<Compiled>,
+    ports: Ports,
+    /// Configurations are taken one after the other.
+    reloads: Mutex<()>,
     pub(crate) telemetry: Telemetry,
     pub(crate) env: Env,
     pub(crate) is_serving: AtomicBool,
@@ -60,15 +65,20 @@ impl Gateway {
     /// `InvalidInput` (`gateway_config_invalid`) that names every mistake with its place.
     pub fn new(
         config: Config,
-        channel_of: impl Fn(&str) -> Channel,
+        channel_of: impl Fn(&str) -> Channel + Send + Sync + 'static,
         verifier: impl Into<Option<Verifier>>,
         telemetry: Telemetry,
         env: Env,
     ) -> Result<Self> {
-        let verifier = verifier.into();
-        let table = compile(&config, channel_of, verifier.as_ref(), &env)?;
+        let ports = Ports {
+            channel_of: Box::new(channel_of),
+            verifier: verifier.into(),
+            env: env.clone(),
+        };
         let inner = Inner {
-            table,
+            compiled: ArcSwap::from_pointee(compile(&config, &ports, None)?),
+            ports,
+            reloads: Mutex::new(()),
             telemetry,
             env,
             is_serving: AtomicBool::new(false),
@@ -79,6 +89,19 @@ impl Gateway {
             inner: Arc::new(inner),
             limits: Limits::default(),
         })
+    }
+
+    /// Takes another configuration, for every request that comes from now on. Those that are at work go on by the one
+    /// before, and so do plugins that remember requests, where they stand as they stood.
+    ///
+    /// # Errors
+    /// As [`Gateway::new`]; then everything stays as it is.
+    pub fn reload(&self, config: &Config) -> Result<()> {
+        let _one = self.inner.reloads.lock();
+        let before = self.inner.compiled.load_full();
+        let compiled = compile(config, &self.inner.ports, Some(&before))?;
+        self.inner.compiled.store(Arc::new(compiled));
+        Ok(())
     }
 
     /// The same with other limits.
@@ -119,7 +142,8 @@ impl Gateway {
 
     async fn answer(&self, request: Request<Incoming>, arrival: &mut Arrival) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        match entry::enter(&mut parts, &self.inner.table) {
+        let entered = entry::enter(&mut parts, &self.inner.compiled.load().table);
+        match entered {
             Ok(Entry::Target(Way {
                 target,
                 prefix,

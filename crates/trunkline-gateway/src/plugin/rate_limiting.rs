@@ -157,6 +157,10 @@ impl RateLimiting {
 }
 
 impl Plugin for RateLimiting {
+    fn remembers(&self) -> bool {
+        true
+    }
+
     fn access(&self, exchange: &mut Exchange) -> Verdict {
         let key = self.by.key(exchange);
         let taken = self.windows.take(key, exchange.now.as_second());

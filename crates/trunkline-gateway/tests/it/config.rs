@@ -13,7 +13,7 @@ pub(crate) fn make_of(config: Config) -> Result<Gateway, String> {
     let env = Env::seeded(1);
     let telemetry = Telemetry::new(env.clone());
     let network = Network::new(telemetry.clone(), env.clone());
-    let channel_of = |name: &str| network.channel("gateway", name);
+    let channel_of = move |name: &str| network.channel("gateway", name);
     Gateway::new(config, channel_of, None, telemetry, env).map_err(|error| {
         assert_eq!(error.code(), "gateway_config_invalid");
         error.to_string()

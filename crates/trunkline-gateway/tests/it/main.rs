@@ -16,6 +16,7 @@ mod kit;
 mod limits;
 mod odd;
 mod plugins;
+mod reload;
 mod routing;
 mod shutdown;
 mod streaming;
