@@ -7,6 +7,7 @@ mod cors;
 mod ip_restriction;
 mod jwt;
 mod key_auth;
+mod proxy_cache;
 mod rate_limiting;
 mod request_size_limiting;
 mod request_termination;
@@ -45,6 +46,11 @@ pub trait Plugin: Send + Sync + fmt::Debug {
     /// Whether it remembers requests. If so it goes on when a new configuration has it with the same settings.
     fn remembers(&self) -> bool {
         false
+    }
+
+    /// When the service has answered, before anybody changes what it said.
+    fn received(&self, exchange: &mut Exchange, response: &mut Response<Body>) {
+        let _ = (exchange, response);
     }
 
     /// Before the head of the answer goes to the client.
@@ -92,6 +98,8 @@ pub struct Exchange {
     pub request_id: ByteString,
     /// A longer body is cut off and refused.
     pub body_bytes_max: Option<u64>,
+    /// What plugins remember of it from one phase to the other.
+    pub extensions: http::Extensions,
     /// Headers that the answer gets, whatever it is.
     pub answer_headers: HeaderMap,
 }
@@ -132,11 +140,18 @@ const KINDS: &[(&str, Make)] = &[
     ("rate-limiting", rate_limiting::make),
     ("request-transformer", request_transformer::make),
     ("response-transformer", response_transformer::make),
+    ("proxy-cache", proxy_cache::make),
     ("request-termination", request_termination::make),
 ];
 
 /// The place of a plugin in the order, and how it is made.
 pub(crate) fn kind(name: &str) -> Option<(usize, Make)> {
+    // The storefront's file has this name for it.
+    let name = if name == "response-cache" {
+        "proxy-cache"
+    } else {
+        name
+    };
     let place = KINDS.iter().position(|(known, _)| *known == name)?;
     KINDS.get(place).map(|(_, make)| (place, *make))
 }

@@ -188,6 +188,7 @@ impl Gateway {
             now: arrival.now,
             request_id: arrival.request_id.clone(),
             body_bytes_max: None,
+            extensions: http::Extensions::new(),
             answer_headers: HeaderMap::new(),
         }
     }
@@ -212,7 +213,14 @@ impl Gateway {
         arrival.user = exchange.claims.as_ref().map(|claims| claims.sub.clone());
         let mut response = match verdict {
             Verdict::Next => match self.forward(target, &mut exchange, body, arrival).await {
-                Ok(response) => response,
+                Ok(mut response) => {
+                    for slot in &target.plugins {
+                        if let Some(plugin) = slot.plugin(exchange.consumer_name()).cloned() {
+                            plugin.received(&mut exchange, &mut response);
+                        }
+                    }
+                    response
+                }
                 Err(error) => arrival.refuse(&error),
             },
             Verdict::Answer(response) => response,

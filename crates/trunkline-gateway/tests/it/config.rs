@@ -59,7 +59,7 @@ fn an_unknown_name_is_never_read_over() {
 #[test]
 fn every_mistake_is_told_at_once_with_its_place() {
     let said = make(json!({
-        "plugins": [{ "name": "response-cache" }, { "name": "jwt" }],
+        "plugins": [{ "name": "oauth2" }, { "name": "jwt" }],
         "services": [
             { "name": "a", "routes": [
                 { "name": "r", "paths": ["api", "/a/../b", "~/x($"], "methods": ["get"], "hosts": ["a:b"] },
