@@ -102,8 +102,16 @@ impl Consumers {
         self.0.by_name.get(name)
     }
 
-    pub(crate) fn with_key(&self, key: &str) -> Option<&Arc<Member>> {
-        self.0.by_key.get(&digest(key))
+    /// Whose key it is, and a name for the key that does not give it away.
+    pub(crate) fn with_key(&self, key: &str) -> Option<(&Arc<Member>, ByteString)> {
+        let digest = digest(key);
+        let member = self.0.by_key.get(&digest)?;
+        let name: String = digest
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Some((member, name.into()))
     }
 
     /// Whose tokens name this issuer, and what verifies them.

@@ -88,6 +88,8 @@ pub struct Exchange {
     pub claims: Option<Claims>,
     /// The consumer that it comes from, once a plugin knows.
     pub consumer: Option<Arc<Member>>,
+    /// By which of their keys or tokens they are known, once a plugin knows.
+    pub credential: Option<ByteString>,
     /// Whether that is somebody whom nobody has proved to be.
     pub is_anonymous: bool,
     /// What the expression of the route's path captured: each by its number, and by its name if it has one.

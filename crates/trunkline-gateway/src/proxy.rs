@@ -183,6 +183,7 @@ impl Gateway {
             service: arrival.service(),
             claims: None,
             consumer: None,
+            credential: None,
             is_anonymous: false,
             captures: Vec::new(),
             now: arrival.now,

@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind};
+use trunkline_core::{ByteString, Error, ErrorKind};
 use trunkline_security::Verifier;
 
 use super::{Exchange, Making, Mistake, Plugin, Verdict, anonymous, mistake, settings};
@@ -186,10 +186,16 @@ impl Jwt {
     fn verify(&self, exchange: &mut Exchange) -> Result<(), Error> {
         let token = self.token(exchange)?;
         match &self.whose {
-            Whose::Users(verifier) => exchange.claims = Some(verifier.verify(&token)?),
+            Whose::Users(verifier) => {
+                let claims = verifier.verify(&token)?;
+                exchange.credential = Some(claims.sub.clone());
+                exchange.claims = Some(claims);
+            }
             Whose::Consumers(consumers) => {
-                let member = self.of_consumer(&token, consumers, exchange.now.as_second())?;
+                let (member, key) =
+                    self.of_consumer(&token, consumers, exchange.now.as_second())?;
                 exchange.consumer = Some(member);
+                exchange.credential = Some(key);
             }
         }
         Ok(())
@@ -200,7 +206,7 @@ impl Jwt {
         token: &str,
         consumers: &Consumers,
         now: i64,
-    ) -> Result<Arc<Member>, Error> {
+    ) -> Result<(Arc<Member>, ByteString), Error> {
         let claimed = trunkline_security::unverified(token)?;
         let key = claimed.get(&self.key_claim).and_then(Value::as_str);
         let known = key.and_then(|key| consumers.with_issuer(key));
@@ -227,7 +233,7 @@ impl Jwt {
         if self.lifetime_max > 0 && ends.is_none_or(|ends| ends > longest) {
             return Err(forged("it is valid for too long"));
         }
-        Ok(member.clone())
+        Ok((member.clone(), key.unwrap_or_default().into()))
     }
 }
 

@@ -162,8 +162,9 @@ impl Plugin for KeyAuth {
         }
         let (code, text) = match self.key(exchange) {
             Ok(Some(key)) => match self.consumers.with_key(&key) {
-                Some(member) => {
+                Some((member, credential)) => {
                     exchange.consumer = Some(member.clone());
+                    exchange.credential = Some(credential);
                     if self.hides {
                         self.hide(exchange);
                     }
