@@ -9,12 +9,12 @@ use http::{HeaderName, Method, StatusCode};
 use regex::RegexBuilder;
 use serde_json::Value;
 use trunkline_call::Channel;
-use trunkline_core::{ByteString, Env, Result};
+use trunkline_core::{ByteString, Env};
 use trunkline_security::Verifier;
 
 use crate::config::{Config, PluginConfig, Route, Service};
 use crate::consumers::Consumers;
-use crate::file::{Source, refusal};
+use crate::file::{Problems, Source};
 use crate::path::normalise;
 use crate::plugin::{self, Making, Plugin};
 use crate::route::{HeaderRule, HostRule, Name, PathRule, Slot, Table, Target, Way};
@@ -48,11 +48,11 @@ pub(crate) fn compile(
     config: &Config,
     ports: &Ports,
     before: Option<&Compiled>,
-) -> Result<Compiled> {
+) -> Result<Compiled, Problems> {
     let Ports { verifier, env, .. } = ports;
-    let mut problems = Vec::new();
-    let wrong = |at: String, why: String| problems.push((at, why));
-    let consumers = Consumers::of(&config.consumers, env, wrong);
+    let mut wrong = Vec::new();
+    let consumers_wrong = |at: String, why: String| wrong.push((at, why));
+    let consumers = Consumers::of(&config.consumers, env, consumers_wrong);
     let mut compiler = Compiler {
         making: Making {
             verifier: verifier.as_ref(),
@@ -61,11 +61,11 @@ pub(crate) fn compile(
         },
         before: before.map(|before| &before.kept),
         kept: Kept::new(),
-        problems: Vec::new(),
+        problems: Problems::default(),
         names: HashSet::new(),
         source: config.source.as_deref(),
     };
-    for (at, why) in problems {
+    for (at, why) in wrong {
         compiler.wrong(at, why);
     }
     let mut ways = Vec::new();
@@ -92,7 +92,7 @@ pub(crate) fn compile(
             kept: compiler.kept,
         })
     } else {
-        Err(refusal(&compiler.problems))
+        Err(compiler.problems)
     }
 }
 
@@ -134,8 +134,7 @@ struct Compiler<'a> {
     making: Making<'a>,
     before: Option<&'a Kept>,
     kept: Kept,
-    /// Each with its place: `services[0].routes[1].paths[0]: expected ...`.
-    problems: Vec<String>,
+    problems: Problems,
     /// Names that are taken: services and routes have one space each.
     names: HashSet<String>,
     source: Option<&'a Source>,
@@ -145,8 +144,7 @@ impl Compiler<'_> {
     fn wrong(&mut self, at: impl Display, problem: impl Display) {
         let at = at.to_string();
         let place = self.source.map(|source| source.place_of(&at));
-        let place = place.map_or_else(String::new, |place| format!("{place}: "));
-        self.problems.push(format!("{place}{at}: {problem}"));
+        self.problems.add(place.unwrap_or_default(), &at, problem);
     }
 
     fn name(&mut self, at: &str, kind: &str, name: &str) {

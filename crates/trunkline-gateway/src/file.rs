@@ -10,11 +10,17 @@ mod services;
 mod upstreams;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use trunkline_core::{Error, Result};
+use trunkline_call::Network;
+use trunkline_core::{Env, Result};
+use trunkline_security::{Secret, Verifier};
+use trunkline_telemetry::Telemetry;
 
 use self::node::{Node, What};
-use self::read::{Fields, Problems, text_of};
+pub(crate) use self::read::Problems;
+use self::read::{Fields, text_of};
+use crate::compile::{Ports, compile};
 use crate::config::{Config, Consumer, PluginConfig, Route, Service, Target};
 
 /// Versions of the format whose names are these.
@@ -28,9 +34,9 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Where a path is in the file: `kong.yml:12:7`.
-    pub(crate) fn place_of(&self, path: &str) -> String {
-        format!("{}:{}", self.name, self.root.find(path))
+    /// Where a path is in the file.
+    pub(crate) fn place_of(&self, path: &str) -> node::Place {
+        self.root.find(path)
     }
 }
 
@@ -41,26 +47,53 @@ impl Config {
     /// `InvalidInput` (`gateway_config_invalid`) with every mistake in the file's form, a line each: the place, the path,
     /// what was expected there and what was found.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
-        let root = Node::parse(text)
-            .map_err(|(place, text)| refusal(&[format!("{name}:{place}: {text}")]))?;
-        let mut problems = Problems::default();
-        let mut config = document(&root, &mut problems).unwrap_or_default();
-        if !problems.is_empty() {
-            return Err(refusal(&problems.lines(name)));
+        let (config, problems) = read(name, text);
+        match problems.is_empty() {
+            true => Ok(config),
+            false => Err(problems.refusal(config.source.as_deref())),
         }
-        let name = name.to_owned();
-        config.source = Some(std::sync::Arc::new(Source { name, root }));
-        Ok(config)
+    }
+
+    /// Reads a file as a gateway would that takes it, and says what it has.
+    ///
+    /// # Errors
+    /// As [`Config::parse`], with what [`crate::Gateway::new`] would say besides.
+    pub fn check(name: &str, text: &str, env: &Env) -> Result<Self> {
+        let (config, mut problems) = read(name, text);
+        let telemetry = Telemetry::disabled(env.clone());
+        let network = Network::new(telemetry, env.clone());
+        let ports = Ports {
+            channel_of: Box::new(move |service| network.channel("gateway", service)),
+            // Which keys there are is not the file's to say.
+            verifier: Some(Verifier::hs256(&Secret::generate(env), env.clone())),
+            env: env.clone(),
+        };
+        if let Err(others) = compile(&config, &ports, None) {
+            problems.append(others);
+        }
+        match problems.is_empty() {
+            true => Ok(config),
+            false => Err(problems.refusal(config.source.as_deref())),
+        }
     }
 }
 
-/// The error for a configuration that is wrong, a line for each mistake.
-pub(crate) fn refusal(problems: &[String]) -> Error {
-    let text = format!(
-        "the gateway's configuration is wrong:\n{}",
-        problems.join("\n")
-    );
-    Error::invalid("gateway_config_invalid", text)
+/// What can be read of a file, and every mistake in its form.
+fn read(name: &str, text: &str) -> (Config, Problems) {
+    let mut problems = Problems::default();
+    let (root, mut config) = match Node::parse(text) {
+        Ok(root) => {
+            let config = document(&root, &mut problems).unwrap_or_default();
+            (root, config)
+        }
+        Err((place, text)) => {
+            problems.add(place, "", text);
+            (Node::nothing(), Config::default())
+        }
+    };
+    let name = name.to_owned();
+    config.source = Some(Arc::new(Source { name, root }));
+    (config, problems)
 }
 
 /// What an entity names another by: its name, or fields with its `name`, `username` or `id`.

@@ -75,8 +75,10 @@ impl Gateway {
             verifier: verifier.into(),
             env: env.clone(),
         };
+        let compiled = compile(&config, &ports, None)
+            .map_err(|problems| problems.refusal(config.source.as_deref()))?;
         let inner = Inner {
-            compiled: ArcSwap::from_pointee(compile(&config, &ports, None)?),
+            compiled: ArcSwap::from_pointee(compiled),
             ports,
             reloads: Mutex::new(()),
             telemetry,
@@ -99,7 +101,8 @@ impl Gateway {
     pub fn reload(&self, config: &Config) -> Result<()> {
         let _one = self.inner.reloads.lock();
         let before = self.inner.compiled.load_full();
-        let compiled = compile(config, &self.inner.ports, Some(&before))?;
+        let compiled = compile(config, &self.inner.ports, Some(&before))
+            .map_err(|problems| problems.refusal(config.source.as_deref()))?;
         self.inner.compiled.store(Arc::new(compiled));
         Ok(())
     }

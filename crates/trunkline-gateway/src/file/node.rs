@@ -81,6 +81,13 @@ impl Node {
         loader.document()
     }
 
+    pub(crate) fn nothing() -> Self {
+        Self {
+            place: Place { line: 1, column: 1 },
+            what: What::Null,
+        }
+    }
+
     /// What it is, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self.what {
@@ -170,10 +177,7 @@ impl<'a> Loader<'a> {
                 event => document = Some(self.node(event, place, DEPTH_MAX)?),
             }
         }
-        Ok(document.unwrap_or(Node {
-            place: Place { line: 1, column: 1 },
-            what: What::Null,
-        }))
+        Ok(document.unwrap_or_else(Node::nothing))
     }
 
     fn node(&mut self, event: Event<'a>, place: Place, depth: usize) -> Result<Node, Broken> {

@@ -2,6 +2,9 @@
 
 use std::fmt::Display;
 
+use trunkline_core::Error;
+
+use super::Source;
 use super::node::{Field, Node, Place, What};
 
 /// More mistakes than this are counted, and not told one by one.
@@ -28,13 +31,30 @@ impl Problems {
         self.list.is_empty()
     }
 
-    /// Each with its place, in the order of the file.
-    pub(crate) fn lines(mut self, file: &str) -> Vec<String> {
+    pub(crate) fn append(&mut self, others: Self) {
+        self.list.extend(others.list);
+        self.more += others.more;
+    }
+
+    /// Each in the order of the file, with its place, if there is a file.
+    pub(crate) fn lines(mut self, file: Option<&str>) -> Vec<String> {
         self.list.sort_by_key(|(place, _)| *place);
-        let lines = self.list.iter();
-        let lines = lines.map(|(place, text)| format!("{file}:{place}: {text}"));
+        let lines = self.list.iter().map(|(place, text)| match file {
+            Some(file) => format!("{file}:{place}: {text}"),
+            None => text.clone(),
+        });
         let more = (self.more > 0).then(|| format!("and {} more", self.more));
         lines.chain(more).collect()
+    }
+
+    /// The error of a configuration that is wrong, a line for each mistake.
+    pub(crate) fn refusal(self, source: Option<&Source>) -> Error {
+        let lines = self.lines(source.map(|source| &*source.name));
+        let text = format!(
+            "the gateway's configuration is wrong:\n{}",
+            lines.join("\n")
+        );
+        Error::invalid("gateway_config_invalid", text)
     }
 }
 
@@ -343,7 +363,7 @@ mod tests {
         fields.needs("host", host, &mut problems);
         fields.end(&mut problems);
         assert_eq!(
-            problems.lines("k.yml"),
+            problems.lines(Some("k.yml")),
             [
                 "k.yml:1:1: services[0]: expected `host`",
                 "k.yml:1:7: services[0].name: expected a text, found a list",

@@ -180,6 +180,25 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
 }
 
 #[test]
+fn a_check_tells_what_is_wrong_in_form_and_in_sense() {
+    let text = "services:\n- name: a\n  retries: x\n  routes:\n  - name: r\n    paths: [api]\nplugins: [{name: magic}]\n";
+    let env = Env::seeded(1);
+    let said = Config::check("kong.yml", text, &env)
+        .unwrap_err()
+        .to_string();
+    let lines: Vec<_> = said
+        .lines()
+        .filter(|line| line.starts_with("kong.yml"))
+        .collect();
+    let places: Vec<_> = lines
+        .iter()
+        .map(|line| line.split(':').nth(1).unwrap())
+        .collect();
+    assert_eq!(places, ["3", "6", "7"], "{said}");
+    Config::check("seed.yml", SEED, &env).unwrap();
+}
+
+#[test]
 fn secrets_are_in_no_debug_text() {
     let config = Config::parse("flat.yml", FLAT).unwrap();
     let text = format!(
