@@ -54,11 +54,23 @@ pub(crate) enum Command {
     /// Runs Trunkline's conformance suite over an engine of yours: what it keeps of what the bus promises. The topics that
     /// it makes stay on the server. Exit code 101 where a case fails.
     Conform(Conform),
+    /// Configurations of the API gateway.
+    #[command(subcommand)]
+    Gateway(Gateway),
     /// What services there are, and who calls, publishes and handles what.
     #[command(args_conflicts_with_subcommands = true)]
     Topology {
         #[command(subcommand)]
         command: Option<Topology>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Gateway {
+    /// Tells everything that is wrong with a Kong file, each with its line; exit code 1 if something is.
+    Check {
+        /// The file: YAML or JSON.
+        file: PathBuf,
     },
 }
 

@@ -5,6 +5,7 @@ mod certs;
 mod dead_letters;
 mod events;
 mod flows;
+mod gateway;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,7 +13,7 @@ use std::io::{self, Write};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::args::{Command, Outbox, Subscriptions, Topology};
+use crate::args::{Command, Gateway, Outbox, Subscriptions, Topology};
 use crate::client::{Client, segment};
 use crate::table::{Table, cell, cells, items};
 
@@ -94,6 +95,7 @@ pub(crate) async fn run(client: &Client, command: Command, as_json: bool) -> Don
         Command::Flows(command) => flows::run(client, command, as_json).await,
         Command::Subscriptions(command) => subscriptions(client, command, as_json).await,
         Command::Outbox(command) => outbox(client, command, as_json).await,
+        Command::Gateway(Gateway::Check { file }) => gateway::check(&file, as_json),
         Command::Health => health(client, as_json).await,
         // It needs no platform, and no runtime around it.
         Command::Conform(_) => Ok(()),

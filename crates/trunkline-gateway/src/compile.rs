@@ -1,91 +1,150 @@
 //! From a configuration to a table of routes. All mistakes are found at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, Method, StatusCode};
+use regex::RegexBuilder;
+use serde_json::Value;
 use trunkline_call::Channel;
-use trunkline_core::{ByteString, Error, Result};
+use trunkline_core::{ByteString, Env};
+use trunkline_security::Verifier;
 
 use crate::config::{Config, PluginConfig, Route, Service};
+use crate::consumers::Consumers;
+use crate::file::{Problems, Source};
 use crate::path::normalise;
 use crate::plugin::{self, Making, Plugin};
-use crate::route::{HostRule, Table, Target, Way};
+use crate::route::{HeaderRule, HostRule, Name, PathRule, Slot, Table, Target, Way};
 
-/// The plugins of a scope, by their place in the order; `None` for one that is switched off.
-type Plugins = BTreeMap<usize, Option<Arc<dyn Plugin>>>;
+/// A longer prefix or expression is refused.
+const PATH_BYTES_MAX: usize = 4_096;
 
+/// The plugins of a scope, by their place in the order.
+type Plugins = BTreeMap<usize, Slot>;
+
+/// What a configuration is made with.
+pub(crate) struct Ports {
+    pub(crate) channel_of: Box<dyn Fn(&str) -> Channel + Send + Sync>,
+    pub(crate) verifier: Option<Verifier>,
+    pub(crate) env: Env,
+}
+
+/// A configuration, ready to be used.
+pub(crate) struct Compiled {
+    pub(crate) table: Table<Arc<Target>>,
+    /// Plugins that remember requests, to go on with in the next configuration.
+    kept: Kept,
+}
+
+/// Plugins by their scope, name and consumer, with the settings that they were made by.
+type Kept = HashMap<(String, String, Option<String>), (Value, Arc<dyn Plugin>)>;
+
+/// Compiles a configuration. A plugin that remembers requests and stands where it stood, with the same settings, is the
+/// same as in the one before.
 pub(crate) fn compile(
     config: &Config,
-    channel_of: impl Fn(&str) -> Channel,
-    making: &Making<'_>,
-) -> Result<Table<Arc<Target>>> {
+    ports: &Ports,
+    before: Option<&Compiled>,
+) -> Result<Compiled, Problems> {
+    let Ports { verifier, env, .. } = ports;
+    let mut wrong = Vec::new();
+    let consumers_wrong = |at: String, why: String| wrong.push((at, why));
+    let consumers = Consumers::of(&config.consumers, env, consumers_wrong);
     let mut compiler = Compiler {
-        making,
-        problems: Vec::new(),
+        making: Making {
+            verifier: verifier.as_ref(),
+            consumers,
+            env,
+        },
+        before: before.map(|before| &before.kept),
+        kept: Kept::new(),
+        problems: Problems::default(),
         names: HashSet::new(),
+        source: config.source.as_deref(),
     };
+    for (at, why) in wrong {
+        compiler.wrong(at, why);
+    }
     let mut ways = Vec::new();
-    let global = compiler.plugins("plugins", &config.plugins);
+    let global = compiler.plugins(("plugins", ""), &config.plugins, Plugins::new());
     for (index, service) in config.services.iter().enumerate() {
-        let at = format!("services[{index}]");
+        let at = place(&service.at, || format!("services[{index}]"));
         compiler.service(&at, service);
-        let mut plugins = global.clone();
-        plugins.extend(compiler.plugins(&format!("{at}.plugins"), &service.plugins));
-        let channel = channel_of(&service.name);
+        let scope = format!("service {}", service.name);
+        let inside = format!("{at}.plugins");
+        let plugins = compiler.plugins((&inside, &scope), &service.plugins, global.clone());
+        let channel = (ports.channel_of)(&service.name);
         for (index, route) in service.routes.iter().enumerate() {
-            let at = format!("{at}.routes[{index}]");
-            let mut plugins = plugins.clone();
-            plugins.extend(compiler.plugins(&format!("{at}.plugins"), &route.plugins));
-            let target = target(service, route, channel.clone(), &plugins);
+            let at = place(&route.at, || format!("{at}.routes[{index}]"));
+            let inside = format!("{at}.plugins");
+            let scope = format!("route {}", route.name);
+            let plugins = compiler.plugins((&inside, &scope), &route.plugins, plugins.clone());
+            let target = target(service, route, channel.clone(), plugins);
             ways.extend(compiler.ways(&at, route, &Arc::new(target)));
         }
     }
     if compiler.problems.is_empty() {
-        Ok(Table::new(ways))
+        Ok(Compiled {
+            table: Table::new(ways),
+            kept: compiler.kept,
+        })
     } else {
-        Err(refusal(&compiler.problems))
+        Err(compiler.problems)
     }
 }
 
-fn refusal(problems: &[String]) -> Error {
-    let message = format!(
-        "the gateway's configuration is wrong at {}",
-        problems.join("; at ")
-    );
-    Error::invalid("gateway_config_invalid", message)
+/// The path of something: the file's, or the one that it has here.
+fn place(at: &str, otherwise: impl FnOnce() -> String) -> String {
+    if at.is_empty() {
+        otherwise()
+    } else {
+        at.to_owned()
+    }
 }
 
-fn target(service: &Service, route: &Route, channel: Channel, plugins: &Plugins) -> Target {
+fn target(service: &Service, route: &Route, channel: Channel, plugins: Plugins) -> Target {
     let cors = plugin::kind("cors").map(|(place, _)| place);
     let has_cors = cors
         .and_then(|place| plugins.get(&place))
-        .is_some_and(Option::is_some);
+        .is_some_and(|slot| slot.all.is_some());
     Target {
         name: ByteString::from(&*route.name),
         service: ByteString::from(&*service.name),
         channel,
         strip_path: route.strip_path,
-        timeout: service.read_timeout.map(Duration::from_millis),
-        plugins: plugins.values().flatten().cloned().collect(),
+        schemes: route.schemes,
+        redirect: StatusCode::from_u16(route.https_redirect_status_code)
+            .unwrap_or(StatusCode::UPGRADE_REQUIRED),
+        timeout: service
+            .read_timeout
+            .map(|millis| Duration::from_millis(millis.into())),
+        plugins: plugins
+            .into_values()
+            .filter(|slot| !slot.is_empty())
+            .collect(),
         answers_preflights: has_cors,
         meters: OnceLock::new(),
     }
 }
 
 struct Compiler<'a> {
-    making: &'a Making<'a>,
-    /// Each with its place: `services[0].routes[1].paths[0]: expected ...`.
-    problems: Vec<String>,
+    making: Making<'a>,
+    before: Option<&'a Kept>,
+    kept: Kept,
+    problems: Problems,
     /// Names that are taken: services and routes have one space each.
     names: HashSet<String>,
+    source: Option<&'a Source>,
 }
 
 impl Compiler<'_> {
     fn wrong(&mut self, at: impl Display, problem: impl Display) {
-        self.problems.push(format!("{at}: {problem}"));
+        let at = at.to_string();
+        let place = self.source.map(|source| source.place_of(&at));
+        self.problems.add(place.unwrap_or_default(), &at, problem);
     }
 
     fn name(&mut self, at: &str, kind: &str, name: &str) {
@@ -116,53 +175,97 @@ impl Compiler<'_> {
         }
     }
 
-    fn plugins(&mut self, at: &str, configs: &[PluginConfig]) -> Plugins {
-        let mut plugins = Plugins::new();
+    /// The plugins of a scope over those of the scope around it.
+    fn plugins(
+        &mut self,
+        (at, scope): (&str, &str),
+        configs: &[PluginConfig],
+        around: Plugins,
+    ) -> Plugins {
+        let mut plugins = around;
+        let mut taken = HashSet::new();
         for (index, config) in configs.iter().enumerate() {
-            let at = format!("{at}[{index}]");
-            let Some((place, make)) = plugin::kind(&config.name) else {
-                let known = plugin::names();
-                let found = &config.name;
-                self.wrong(
-                    format!("{at}.name"),
-                    format!("expected one of {known}, found `{found}`"),
-                );
+            let at = place(&config.at, || format!("{at}[{index}]"));
+            let Some((order, made)) = self.plugin(&at, scope, config) else {
                 continue;
             };
-            let made = match make(config.config.clone(), self.making) {
-                Ok(made) => made,
-                Err((inside, expected)) => {
-                    let dot = if inside.is_empty() { "" } else { "." };
-                    self.wrong(format!("{at}.config{dot}{inside}"), expected);
-                    continue;
-                }
-            };
-            if plugins
-                .insert(place, config.enabled.then_some(made))
-                .is_some()
-            {
+            if !taken.insert((order, &config.consumer)) {
                 let name = &config.name;
                 self.wrong(at, format!("expected `{name}` once, found it again"));
+            }
+            let slot = plugins.entry(order).or_default();
+            let made = config.enabled.then_some(made);
+            match &config.consumer {
+                None => slot.all = made,
+                Some(consumer) => {
+                    let consumers = Arc::make_mut(&mut slot.of_consumers);
+                    consumers.insert(ByteString::from(&**consumer), made);
+                }
             }
         }
         plugins
     }
 
+    fn plugin(
+        &mut self,
+        at: &str,
+        scope: &str,
+        config: &PluginConfig,
+    ) -> Option<(usize, Arc<dyn Plugin>)> {
+        let Some((order, make)) = plugin::kind(&config.name) else {
+            let known = plugin::names();
+            let found = &config.name;
+            let expected = format!("expected one of {known}, found `{found}`");
+            self.wrong(format!("{at}.name"), expected);
+            return None;
+        };
+        let settings = &config.config;
+        let id = (
+            scope.to_owned(),
+            config.name.clone(),
+            config.consumer.clone(),
+        );
+        let before = self.before.and_then(|before| before.get(&id));
+        let before = before.filter(|(made_by, _)| made_by == settings);
+        let made = match before {
+            Some((_, plugin)) => Ok(plugin.clone()),
+            None => make(settings.clone(), &self.making),
+        };
+        match made {
+            Ok(made) => {
+                if made.remembers() {
+                    self.kept.insert(id, (settings.clone(), made.clone()));
+                }
+                Some((order, made))
+            }
+            Err((inside, expected)) => {
+                let dot = if inside.is_empty() { "" } else { "." };
+                self.wrong(format!("{at}.config{dot}{inside}"), expected);
+                None
+            }
+        }
+    }
+
     fn ways(&mut self, at: &str, route: &Route, target: &Arc<Target>) -> Vec<Way<Arc<Target>>> {
         self.name(at, "route", &route.name);
-        if route.paths.is_empty() && route.hosts.is_empty() && route.methods.is_empty() {
-            self.wrong(at, "expected paths, hosts or methods");
+        let asks = [&route.paths, &route.hosts, &route.methods, &route.snis];
+        if asks.iter().all(|list| list.is_empty()) && route.headers.is_empty() {
+            self.wrong(at, "expected paths, hosts, methods, headers or snis");
         }
-        let prefixes = self.prefixes(at, route);
+        let paths = self.paths(at, route);
         let methods = self.methods(at, route);
         let hosts = self.hosts(at, route);
-        let mut ways = Vec::with_capacity(hosts.len() * prefixes.len());
+        let headers = self.headers(at, route);
+        let mut ways = Vec::with_capacity(hosts.len() * paths.len());
         for host in &hosts {
-            for prefix in &prefixes {
+            for path in &paths {
                 ways.push(Way {
                     host: host.clone(),
-                    prefix: prefix.clone(),
+                    path: path.clone(),
                     methods: methods.clone(),
+                    headers: headers.clone(),
+                    snis: route.snis.clone(),
+                    regex_priority: route.regex_priority,
                     target: target.clone(),
                 });
             }
@@ -170,27 +273,62 @@ impl Compiler<'_> {
         ways
     }
 
-    fn prefixes(&mut self, at: &str, route: &Route) -> Vec<String> {
+    fn paths(&mut self, at: &str, route: &Route) -> Vec<PathRule> {
+        let mut rules = Vec::with_capacity(route.paths.len());
         for (index, path) in route.paths.iter().enumerate() {
             let at = format!("{at}.paths[{index}]");
-            if path.starts_with('~') {
-                self.wrong(
-                    at,
-                    "expected a prefix: regular expressions are not supported",
-                );
+            if path.len() > PATH_BYTES_MAX {
+                self.wrong(at, format!("expected at most {PATH_BYTES_MAX} bytes"));
+            } else if let Some(pattern) = path.strip_prefix('~') {
+                match PathRule::regex(pattern) {
+                    Ok(rule) => rules.push(rule),
+                    Err(why) => self.wrong(at, format!("expected an expression: {why}")),
+                }
             } else {
                 match normalise(path) {
-                    Ok(normal) if normal == *path => {}
+                    Ok(normal) if normal == *path => rules.push(PathRule::Prefix(normal)),
                     Ok(normal) => self.wrong(at, format!("expected `{normal}`, found `{path}`")),
                     Err(error) => self.wrong(at, format!("{}, found `{path}`", error.message())),
                 }
             }
         }
         if route.paths.is_empty() {
-            vec![String::new()]
-        } else {
-            route.paths.clone()
+            rules.push(PathRule::Prefix(String::new()));
         }
+        rules
+    }
+
+    fn headers(&mut self, at: &str, route: &Route) -> Vec<HeaderRule> {
+        let mut rules = Vec::with_capacity(route.headers.len());
+        for (name, values) in &route.headers {
+            let at = format!("{at}.headers.{name}");
+            let Ok(name) = HeaderName::try_from(&**name) else {
+                self.wrong(at, "expected the name of a header");
+                continue;
+            };
+            if name == http::header::HOST {
+                self.wrong(at, "expected another header: write `hosts`");
+                continue;
+            }
+            let pattern = match &**values {
+                [only] => only.strip_prefix("~*"),
+                _ => None,
+            };
+            let built =
+                pattern.map(|pattern| RegexBuilder::new(pattern).size_limit(256 * 1024).build());
+            match built.transpose() {
+                Ok(pattern) => rules.push(HeaderRule {
+                    name,
+                    values: values
+                        .iter()
+                        .map(|value| value.to_ascii_lowercase())
+                        .collect(),
+                    pattern,
+                }),
+                Err(why) => self.wrong(at, format!("expected an expression: {why}")),
+            }
+        }
+        rules
     }
 
     fn methods(&mut self, at: &str, route: &Route) -> Vec<Method> {
@@ -211,25 +349,45 @@ impl Compiler<'_> {
     fn hosts(&mut self, at: &str, route: &Route) -> Vec<HostRule> {
         let mut hosts = Vec::with_capacity(route.hosts.len());
         for (index, host) in route.hosts.iter().enumerate() {
-            let (below, name) = match host.strip_prefix("*.") {
-                Some(name) => (true, name),
-                None => (false, &**host),
-            };
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            if name.is_empty() || !name.bytes().all(plain) {
-                self.wrong(
+            match host_rule(host) {
+                Some(rule) => hosts.push(rule),
+                None => self.wrong(
                     format!("{at}.hosts[{index}]"),
-                    format!("expected a host without a port, or `*.` and a domain, found `{host}`"),
-                );
-            } else if below {
-                hosts.push(HostRule::Below(format!(".{name}")));
-            } else {
-                hosts.push(HostRule::Exact(name.to_owned()));
+                    format!("expected a host, `*.` and a domain, or a domain and `.*`, perhaps with a port, found `{host}`"),
+                ),
             }
         }
         if route.hosts.is_empty() {
-            hosts.push(HostRule::Any);
+            hosts.push(HostRule::ANY);
         }
         hosts
     }
+}
+
+fn host_rule(host: &str) -> Option<HostRule> {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
+            (name, Some(port.parse().ok()?))
+        }
+        _ => (host, None),
+    };
+    let name = name.to_ascii_lowercase();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_plain = |name: &str| !name.is_empty() && name.bytes().all(plain);
+    let is_address = |name: &str| {
+        let inside = name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'));
+        inside.is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok())
+    };
+    let name = if let Some(domain) = name.strip_prefix("*.").filter(|name| is_plain(name)) {
+        Name::Below(format!(".{domain}"))
+    } else if let Some(domain) = name.strip_suffix(".*").filter(|name| is_plain(name)) {
+        Name::Above(format!("{domain}."))
+    } else if is_plain(&name) || is_address(&name) {
+        Name::Exact(name)
+    } else {
+        return None;
+    };
+    Some(HostRule { name, port })
 }

@@ -2,26 +2,35 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
+use regex::Regex;
 use trunkline_call::Body;
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{ByteString, Error, ErrorKind, Result};
 
+use crate::config::Schemes;
 use crate::path::normalise;
 use crate::plugin::preflight;
 use crate::problem::{malformed, route_unknown, wrong_method};
-use crate::route::{Found, Table, Target};
+use crate::route::{Asked, Found, Table, Target};
 
 /// Where a request leads.
 pub(crate) enum Entry {
-    Target {
-        target: Arc<Target>,
-        /// The prefix that was taken off the path.
-        prefix: Option<String>,
-    },
+    Target(Way),
     Probe(Probe),
+    /// The route is for TLS alone, and this came without.
+    Insecure(Response<Body>),
+}
+
+/// The way that a request takes.
+pub(crate) struct Way {
+    pub(crate) target: Arc<Target>,
+    /// The prefix that was taken off the path.
+    pub(crate) prefix: Option<String>,
+    /// What the expression of its path captured.
+    pub(crate) captures: Vec<(ByteString, ByteString)>,
 }
 
 /// A question about the gateway itself, where no route has its path.
@@ -59,8 +68,15 @@ pub(crate) fn enter(request: &mut Parts, table: &Table<Arc<Target>>) -> Result<E
     }
     let host = host(request)?;
     let path = normalise(request.uri.path())?;
-    let (target, prefix) = match find(table, request, host.host(), &path) {
-        Found::Target { target, prefix } => (target.clone(), prefix.len()),
+    let (target, prefix, captures) = match find(table, request, &host, &path) {
+        Found::Target {
+            target,
+            matched,
+            regex,
+        } => {
+            let captures = regex.map(|regex| captured(regex, &path));
+            (target.clone(), matched, captures.unwrap_or_default())
+        }
         Found::WrongMethod(allowed) => return Err(wrong_method(&allowed)),
         Found::Nothing => {
             return match (&request.method, &*path) {
@@ -70,31 +86,86 @@ pub(crate) fn enter(request: &mut Parts, table: &Table<Arc<Target>>) -> Result<E
             };
         }
     };
+    if target.schemes == Schemes::Https {
+        return Ok(Entry::Insecure(insecure(target.redirect, &host, request)?));
+    }
     let strips = target.strip_path && prefix > 0;
     let (prefix, rest) = path.split_at_checked(prefix).unwrap_or(("", &path));
     let onward = if strips { rest } else { &path };
     let query = request.uri.query();
     request.uri = onward_uri(onward, query)?;
-    Ok(Entry::Target {
+    Ok(Entry::Target(Way {
         target,
         prefix: strips.then(|| prefix.trim_end_matches('/').to_owned()),
-    })
+        captures,
+    }))
+}
+
+/// Each group by its number and, if it has one, by its name.
+fn captured(regex: &Regex, path: &str) -> Vec<(ByteString, ByteString)> {
+    let Some(found) = regex.captures(path).filter(|found| found.len() > 1) else {
+        return Vec::new();
+    };
+    let mut captures = Vec::new();
+    for (number, name) in regex.capture_names().enumerate().skip(1) {
+        let Some(group) = found.get(number) else {
+            continue;
+        };
+        let value = ByteString::from(group.as_str());
+        if let Some(name) = name {
+            captures.push((ByteString::from(name), value.clone()));
+        }
+        captures.push((ByteString::from(number.to_string()), value));
+    }
+    captures
+}
+
+/// Asks for the same with TLS (RFC 9110, 15.5.22), or sends the client there.
+fn insecure(status: StatusCode, host: &Authority, request: &Parts) -> Result<Response<Body>> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if status == StatusCode::UPGRADE_REQUIRED {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        let secured = HeaderValue::from_static("TLS/1.3, HTTP/1.1");
+        headers.insert(UPGRADE, secured);
+    } else {
+        let rest = request
+            .uri
+            .path_and_query()
+            .map_or("/", PathAndQuery::as_str);
+        let there = HeaderValue::try_from(format!("https://{}{rest}", host.host()));
+        let there = there.map_err(|_| malformed("expected Host to be a host"))?;
+        headers.insert(LOCATION, there);
+    }
+    Ok(response)
 }
 
 /// A preflight is routed by the method that it asks about, where OPTIONS itself is not taken and `cors` answers.
 fn find<'a>(
     table: &'a Table<Arc<Target>>,
     request: &Parts,
-    host: &str,
+    host: &Authority,
     path: &str,
 ) -> Found<'a, Arc<Target>> {
-    let found = table.find(host, path, &request.method);
+    let asked = Asked {
+        host: host.host(),
+        port: host.port_u16().unwrap_or(80),
+        path,
+        method: &request.method,
+        headers: &request.headers,
+        sni: None,
+    };
+    let found = table.find(asked);
     if matches!(found, Found::WrongMethod(_))
         && let Some(method) = preflight(&request.method, &request.headers)
-        && let asked @ Found::Target { target, .. } = table.find(host, path, &method)
+        && let preflight @ Found::Target { target, .. } = table.find(Asked {
+            method: &method,
+            ..asked
+        })
         && target.answers_preflights
     {
-        return asked;
+        return preflight;
     }
     found
 }

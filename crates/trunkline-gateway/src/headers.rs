@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 pub(crate) use trunkline_call::headers::strip_ours;
 use trunkline_call::headers::{USER_ID, USER_ROLES};
+
+use crate::consumers::Member;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -57,6 +59,35 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// The consumer, as Kong tells services of it.
+pub(crate) const CONSUMER: [HeaderName; 5] = [
+    HeaderName::from_static("x-consumer-username"),
+    HeaderName::from_static("x-consumer-custom-id"),
+    HeaderName::from_static("x-consumer-groups"),
+    HeaderName::from_static("x-anonymous-consumer"),
+    HeaderName::from_static("x-consumer-id"),
+];
+
+/// Whether a header is one that no plugin may be told to change: of framing, of the connection, or the gateway's word.
+pub(crate) fn is_ours(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
+        || CONSUMER.contains(name)
+        || [CONTENT_LENGTH, HOST, USER_ID, USER_ROLES].contains(name)
+        || name.as_str().starts_with("x-trunkline-")
+}
+
+/// Tells the service which consumer it is.
+pub(crate) fn tell_consumer(headers: &mut HeaderMap, member: &Member, is_anonymous: bool) {
+    let [username, custom_id, _, anonymous, _] = CONSUMER;
+    put(headers, username, &member.username);
+    if let Some(id) = &member.custom_id {
+        put(headers, custom_id, id);
+    }
+    if is_anonymous {
+        headers.insert(anonymous, HeaderValue::from_static("true"));
+    }
+}
+
 /// Takes off what only the gateway may say: who the user is and may act as, where the request came from, and what services say
 /// among themselves.
 pub(crate) fn strip_claims_of_clients(headers: &mut HeaderMap) {
@@ -71,7 +102,7 @@ pub(crate) fn strip_claims_of_clients(headers: &mut HeaderMap) {
         FORWARDED_PROTO,
         FORWARDED_PREFIX,
     ];
-    for name in others {
+    for name in others.iter().chain(&CONSUMER) {
         headers.remove(name);
     }
 }

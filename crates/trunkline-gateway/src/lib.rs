@@ -8,7 +8,9 @@ mod arrival;
 mod body;
 mod compile;
 mod config;
+mod consumers;
 mod entry;
+mod file;
 mod headers;
 mod meters;
 mod path;
@@ -18,7 +20,11 @@ mod proxy;
 mod route;
 mod server;
 
-pub use config::{Config, PluginConfig, Route, Service};
+pub use config::{
+    Active, Algorithm, Checks, Config, Consumer, HashOn, Health, JwtSecret, KeyCredential, Passive,
+    PluginConfig, Protocol, Route, Schemes, Service, Target, Upstream, Url,
+};
+pub use consumers::Member;
 pub use path::normalise;
 pub use plugin::{Exchange, Plugin, Verdict};
 pub use proxy::Gateway;

@@ -6,12 +6,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tower::ServiceExt;
 use trunkline_call::headers::{
     CORRELATION_ID, DEADLINE_MS, REQUEST_ID, TRACEPARENT, USER_ID, write_roles,
@@ -23,11 +25,11 @@ use trunkline_telemetry::{Check, Telemetry};
 
 use crate::arrival::Arrival;
 use crate::body::{Answered, ClientBody};
-use crate::compile::compile;
-use crate::entry::{self, Entry};
+use crate::compile::{Compiled, Ports, compile};
+use crate::entry::{self, Entry, Way};
 use crate::meters::RouteMeters;
-use crate::plugin::{Exchange, Making, Plugin, Verdict};
-use crate::route::{Table, Target};
+use crate::plugin::{Exchange, Verdict};
+use crate::route::{Slot, Target};
 use crate::{Config, Limits, headers, problem};
 
 /// The gateway. Cheap to clone.
@@ -44,7 +46,10 @@ pub struct Gateway {
 }
 
 pub(crate) struct Inner {
-    pub(crate) table: Table<Arc<Target>>,
+    compiled: ArcSwap<Compiled>,
+    ports: Ports,
+    /// Configurations are taken one after the other.
+    reloads: Mutex<()>,
     pub(crate) telemetry: Telemetry,
     pub(crate) env: Env,
     pub(crate) is_serving: AtomicBool,
@@ -60,19 +65,22 @@ impl Gateway {
     /// `InvalidInput` (`gateway_config_invalid`) that names every mistake with its place.
     pub fn new(
         config: Config,
-        channel_of: impl Fn(&str) -> Channel,
+        channel_of: impl Fn(&str) -> Channel + Send + Sync + 'static,
         verifier: impl Into<Option<Verifier>>,
         telemetry: Telemetry,
         env: Env,
     ) -> Result<Self> {
-        let verifier = verifier.into();
-        let making = Making {
-            verifier: verifier.as_ref(),
-            env: &env,
+        let ports = Ports {
+            channel_of: Box::new(channel_of),
+            verifier: verifier.into(),
+            env: env.clone(),
         };
-        let table = compile(&config, channel_of, &making)?;
+        let compiled = compile(&config, &ports, None)
+            .map_err(|problems| problems.refusal(config.source.as_deref()))?;
         let inner = Inner {
-            table,
+            compiled: ArcSwap::from_pointee(compiled),
+            ports,
+            reloads: Mutex::new(()),
             telemetry,
             env,
             is_serving: AtomicBool::new(false),
@@ -83,6 +91,20 @@ impl Gateway {
             inner: Arc::new(inner),
             limits: Limits::default(),
         })
+    }
+
+    /// Takes another configuration, for every request that comes from now on. Those that are at work go on by the one
+    /// before, and so do plugins that remember requests, where they stand as they stood.
+    ///
+    /// # Errors
+    /// As [`Gateway::new`]; then everything stays as it is.
+    pub fn reload(&self, config: &Config) -> Result<()> {
+        let _one = self.inner.reloads.lock();
+        let before = self.inner.compiled.load_full();
+        let compiled = compile(config, &self.inner.ports, Some(&before))
+            .map_err(|problems| problems.refusal(config.source.as_deref()))?;
+        self.inner.compiled.store(Arc::new(compiled));
+        Ok(())
     }
 
     /// The same with other limits.
@@ -123,12 +145,19 @@ impl Gateway {
 
     async fn answer(&self, request: Request<Incoming>, arrival: &mut Arrival) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        match entry::enter(&mut parts, &self.inner.table) {
-            Ok(Entry::Target { target, prefix }) => {
+        let entered = entry::enter(&mut parts, &self.inner.compiled.load().table);
+        match entered {
+            Ok(Entry::Target(Way {
+                target,
+                prefix,
+                captures,
+            })) => {
                 arrival.found(target.clone(), parts.uri.path());
-                let exchange = self.exchange(parts, &body, arrival, prefix.as_deref());
+                let mut exchange = self.exchange(parts, &body, arrival, prefix.as_deref());
+                exchange.captures = captures;
                 self.run(&target, exchange, body, arrival).await
             }
+            Ok(Entry::Insecure(response)) => response,
             Ok(Entry::Probe(probe)) => probe.answer(self.is_serving()),
             Err(error) => arrival.refuse(&error),
         }
@@ -156,9 +185,14 @@ impl Gateway {
             route: arrival.route(),
             service: arrival.service(),
             claims: None,
+            consumer: None,
+            credential: None,
+            is_anonymous: false,
+            captures: Vec::new(),
             now: arrival.now,
             request_id: arrival.request_id.clone(),
             body_bytes_max: None,
+            extensions: http::Extensions::new(),
             answer_headers: HeaderMap::new(),
         }
     }
@@ -171,7 +205,10 @@ impl Gateway {
         arrival: &mut Arrival,
     ) -> Response<Body> {
         let mut verdict = Verdict::Next;
-        for plugin in &target.plugins {
+        for slot in &target.plugins {
+            let Some(plugin) = slot.plugin(exchange.consumer_name()) else {
+                continue;
+            };
             verdict = plugin.access(&mut exchange);
             if !matches!(verdict, Verdict::Next) {
                 break;
@@ -180,7 +217,14 @@ impl Gateway {
         arrival.user = exchange.claims.as_ref().map(|claims| claims.sub.clone());
         let mut response = match verdict {
             Verdict::Next => match self.forward(target, &mut exchange, body, arrival).await {
-                Ok(response) => response,
+                Ok(mut response) => {
+                    for slot in &target.plugins {
+                        if let Some(plugin) = slot.plugin(exchange.consumer_name()).cloned() {
+                            plugin.received(&mut exchange, &mut response);
+                        }
+                    }
+                    response
+                }
                 Err(error) => arrival.refuse(&error),
             },
             Verdict::Answer(response) => response,
@@ -201,6 +245,9 @@ impl Gateway {
         if let Some(claims) = &exchange.claims {
             headers::put(&mut request.headers, USER_ID, &claims.sub);
             write_roles(&mut request.headers, &claims.roles);
+        }
+        if let Some(member) = &exchange.consumer {
+            headers::tell_consumer(&mut request.headers, member, exchange.is_anonymous);
         }
         if let Some(timeout) = target.timeout {
             let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
@@ -231,7 +278,7 @@ impl Gateway {
 }
 
 /// What the plugins say of the answer, whoever gave it.
-fn finish(plugins: &[Arc<dyn Plugin>], mut exchange: Exchange, response: &mut Response<Body>) {
+fn finish(plugins: &[Slot], mut exchange: Exchange, response: &mut Response<Body>) {
     let mut last = None;
     for (name, value) in std::mem::take(&mut exchange.answer_headers) {
         // A name that is given again is `None`.
@@ -240,7 +287,8 @@ fn finish(plugins: &[Arc<dyn Plugin>], mut exchange: Exchange, response: &mut Re
             response.headers_mut().insert(name.clone(), value);
         }
     }
-    for plugin in plugins {
+    let consumer = exchange.consumer_name();
+    for plugin in plugins.iter().filter_map(|slot| slot.plugin(consumer)) {
         plugin.answer(&exchange, response);
     }
 }

@@ -1,13 +1,22 @@
 //! Finding the route of a request.
 
+mod hosts;
+mod trie;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use regex::Regex;
 use trunkline_call::Channel;
 use trunkline_core::ByteString;
 
+use self::hosts::Hosts;
+pub(crate) use self::hosts::{HostRule, Name};
+use crate::config::Schemes;
 use crate::meters::RouteMeters;
 use crate::plugin::Plugin;
 
@@ -17,12 +26,34 @@ pub(crate) struct Target {
     pub(crate) service: ByteString,
     pub(crate) channel: Channel,
     pub(crate) strip_path: bool,
+    pub(crate) schemes: Schemes,
+    /// What a request without TLS is answered where it has to have it.
+    pub(crate) redirect: StatusCode,
     pub(crate) timeout: Option<Duration>,
     /// In the order in which they run.
-    pub(crate) plugins: Vec<Arc<dyn Plugin>>,
+    pub(crate) plugins: Vec<Slot>,
     /// Whether a preflight is answered here even where the route does not take OPTIONS.
     pub(crate) answers_preflights: bool,
     pub(crate) meters: OnceLock<RouteMeters>,
+}
+
+/// One kind of plugin of a route: for all, and for some consumers another or none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Slot {
+    pub(crate) all: Option<Arc<dyn Plugin>>,
+    pub(crate) of_consumers: Arc<HashMap<ByteString, Option<Arc<dyn Plugin>>>>,
+}
+
+impl Slot {
+    /// The plugin for a request of this consumer, or of nobody that is known.
+    pub(crate) fn plugin(&self, consumer: Option<&str>) -> Option<&Arc<dyn Plugin>> {
+        let own = consumer.and_then(|consumer| self.of_consumers.get(consumer));
+        own.unwrap_or(&self.all).as_ref()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_none() && self.of_consumers.is_empty()
+    }
 }
 
 impl fmt::Debug for Target {
@@ -31,95 +62,258 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Which hosts a route takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum HostRule {
-    Any,
-    Exact(String),
-    /// Any host that ends in this, with its dot: `.example.com`.
-    Below(String),
+/// Which paths a way takes.
+#[derive(Debug, Clone)]
+pub(crate) enum PathRule {
+    /// Those that begin with this; all, if it is empty.
+    Prefix(String),
+    /// Those that this matches from their beginning. What it begins with whatever it matches is the literal.
+    Matches { regex: Regex, literal: String },
 }
 
-impl HostRule {
-    fn takes(&self, host: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(exact) => host.eq_ignore_ascii_case(exact),
-            Self::Below(suffix) => {
-                let start = host.len().checked_sub(suffix.len());
-                let end = start.and_then(|start| host.get(start..));
-                start != Some(0) && end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
-            }
-        }
-    }
+/// A header that a request has to have.
+#[derive(Debug, Clone)]
+pub(crate) struct HeaderRule {
+    pub(crate) name: HeaderName,
+    /// One of these, in small letters.
+    pub(crate) values: Vec<String>,
+    /// Or one that this matches, in small letters.
+    pub(crate) pattern: Option<Regex>,
 }
 
-/// One of the ways to a route: one host, one prefix, its methods.
+/// One of the ways to a route: one host, one path, its methods, headers and names of TLS.
 #[derive(Debug)]
 pub(crate) struct Way<T> {
     pub(crate) host: HostRule,
-    pub(crate) prefix: String,
+    pub(crate) path: PathRule,
     /// Every method, if there is none here.
     pub(crate) methods: Vec<Method>,
+    pub(crate) headers: Vec<HeaderRule>,
+    /// Every name, if there is none here. A request without TLS has any.
+    pub(crate) snis: Vec<String>,
+    pub(crate) regex_priority: i32,
     pub(crate) target: T,
 }
 
-/// All ways, in the order in which they are tried: Kong's priority.
+/// What of a request routes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// Without its port.
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    /// Normalised.
+    pub(crate) path: &'a str,
+    pub(crate) method: &'a Method,
+    pub(crate) headers: &'a HeaderMap,
+    /// The name that the client asked for in its TLS handshake, where there was one.
+    pub(crate) sni: Option<&'a str>,
+}
+
+/// All ways, in the order in which one goes before another.
 ///
 /// # Guarantees
-/// A way that asks for more of host, method and path comes first; then an exact host before a wildcard; then the
-/// longer prefix; then the one that was declared first.
+/// A way that asks for more of host, headers, path, method and TLS name comes first; then one of an exact host; then the one
+/// that asks for more headers; then an expression, by its priority; then the longer prefix; then the one that was
+/// declared first. How long it takes depends on the request's host and path, and not on how many ways there are.
+///
+/// # Source
+/// The order of Kong 3's router (`traditional_compatible`), in its documentation of routing priorities.
 #[derive(Debug)]
-pub(crate) struct Table<T>(Vec<Way<T>>);
+pub(crate) struct Table<T> {
+    ways: Vec<Way<T>>,
+    hosts: Hosts,
+}
 
 /// What was found for a request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Found<'a, T> {
+    /// The way's target, how much of the path it matched, and by which expression.
     Target {
         target: &'a T,
-        prefix: &'a str,
+        matched: usize,
+        regex: Option<&'a Regex>,
     },
-    /// Host and path are known, with these methods.
+    /// Everything but the method is known, with these methods.
     WrongMethod(Vec<Method>),
     Nothing,
 }
 
 impl<T> Table<T> {
     pub(crate) fn new(mut ways: Vec<Way<T>>) -> Self {
-        ways.sort_by_key(|way| {
-            let asks = usize::from(way.host != HostRule::Any)
-                + usize::from(!way.methods.is_empty())
-                + usize::from(!way.prefix.is_empty());
-            let exact = usize::from(matches!(way.host, HostRule::Exact(_)));
-            std::cmp::Reverse((asks, exact, way.prefix.len()))
-        });
-        Self(ways)
+        // Stable: of two that are alike the first stays the first.
+        ways.sort_by_cached_key(|way| Reverse(rank(way)));
+        let mut hosts = Hosts::default();
+        for (index, way) in ways.iter().enumerate() {
+            let literal = match &way.path {
+                PathRule::Prefix(prefix) => prefix,
+                PathRule::Matches { literal, .. } => literal,
+            };
+            hosts.trie_of(&way.host).insert(literal, index);
+        }
+        Self { ways, hosts }
     }
 
-    pub(crate) fn find(&self, host: &str, path: &str, method: &Method) -> Found<'_, T> {
+    pub(crate) fn find(&self, asked: Asked<'_>) -> Found<'_, T> {
+        let mut best: Option<(usize, usize)> = None;
         let mut others: Vec<Method> = Vec::new();
-        for way in &self.0 {
-            if !path.starts_with(&way.prefix) || !way.host.takes(host) {
-                continue;
-            }
-            if way.methods.is_empty() || way.methods.contains(method) {
-                return Found::Target {
-                    target: &way.target,
-                    prefix: &way.prefix,
-                };
-            }
-            for other in &way.methods {
-                if !others.contains(other) {
-                    others.push(other.clone());
+        self.hosts.each(asked.host, |trie| {
+            trie.each(asked.path, |indexes| {
+                for &index in indexes {
+                    // In a list the first that fits is its best.
+                    if best.is_some_and(|(first, _)| first < index) {
+                        break;
+                    }
+                    let Some(way) = self.ways.get(index) else {
+                        continue;
+                    };
+                    let Some(matched) = way.fits(asked) else {
+                        continue;
+                    };
+                    if way.methods.is_empty() || way.methods.contains(asked.method) {
+                        best = Some((index, matched));
+                        break;
+                    }
+                    let new = way.methods.iter().filter(|other| !others.contains(other));
+                    others.extend(new.cloned().collect::<Vec<_>>());
                 }
-            }
-        }
-        if others.is_empty() {
-            Found::Nothing
-        } else {
-            Found::WrongMethod(others)
+            });
+        });
+        let found = best.and_then(|(index, matched)| Some((self.ways.get(index)?, matched)));
+        match found {
+            Some((way, matched)) => Found::Target {
+                target: &way.target,
+                matched,
+                regex: way.path.expression(),
+            },
+            None if others.is_empty() => Found::Nothing,
+            None => Found::WrongMethod(others),
         }
     }
+}
+
+/// How much a way asks for: the more, the earlier it is tried.
+fn rank<T>(way: &Way<T>) -> (usize, bool, usize, bool, i32, usize) {
+    let (has_path, is_regex, length) = match &way.path {
+        PathRule::Prefix(prefix) => (!prefix.is_empty(), false, prefix.len()),
+        PathRule::Matches { .. } => (true, true, 0),
+    };
+    let has_host = way.host.name != Name::Any;
+    let asks = [
+        has_host,
+        !way.headers.is_empty(),
+        has_path,
+        !way.methods.is_empty(),
+        !way.snis.is_empty(),
+    ];
+    let asks = asks.into_iter().filter(|asks| *asks).count();
+    let exact = matches!(way.host.name, Name::Exact(_));
+    let priority = if is_regex { way.regex_priority } else { 0 };
+    (asks, exact, way.headers.len(), is_regex, priority, length)
+}
+
+impl<T> Way<T> {
+    /// How much of the path it matches, if the request is one of its own but for the method. Its host and the literal
+    /// beginning of its path are known to fit.
+    fn fits(&self, asked: Asked<'_>) -> Option<usize> {
+        if self.host.port.is_some_and(|port| port != asked.port) {
+            return None;
+        }
+        let matched = match &self.path {
+            PathRule::Prefix(prefix) => prefix.len(),
+            PathRule::Matches { regex, .. } => {
+                let found = regex.find(asked.path).filter(|found| found.start() == 0)?;
+                found.end()
+            }
+        };
+        let knows_sni = || {
+            let sni = asked.sni?;
+            self.snis.iter().find(|own| own.eq_ignore_ascii_case(sni))
+        };
+        if !self.snis.is_empty() && asked.sni.is_some() && knows_sni().is_none() {
+            return None;
+        }
+        let has = |rule: &HeaderRule| rule.fits(asked.headers);
+        self.headers.iter().all(has).then_some(matched)
+    }
+}
+
+impl HeaderRule {
+    fn fits(&self, headers: &HeaderMap) -> bool {
+        let mut given = headers.get_all(&self.name).iter();
+        given.any(|value| {
+            let value = value.to_str().unwrap_or_default().to_ascii_lowercase();
+            let matches = |pattern: &Regex| pattern.is_match(&value);
+            self.values.contains(&value) || self.pattern.as_ref().is_some_and(matches)
+        })
+    }
+}
+
+impl PathRule {
+    fn expression(&self) -> Option<&Regex> {
+        match self {
+            Self::Prefix(_) => None,
+            Self::Matches { regex, .. } => Some(regex),
+        }
+    }
+
+    /// The rule for an expression.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn regex(pattern: &str) -> Result<Self, String> {
+        /// What one expression may take when it is compiled: a path's are some kilobytes.
+        const BYTES_MAX: usize = 256 * 1024;
+        let anchored = format!("^(?:{pattern})");
+        let regex = regex::RegexBuilder::new(&anchored)
+            .size_limit(BYTES_MAX)
+            .build()
+            .map_err(|error| match error {
+                regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
+                // The last of its lines says what is wrong; those before it draw the expression.
+                error => {
+                    let text = error.to_string();
+                    let why = text.lines().last().unwrap_or_default();
+                    why.trim_start_matches("error: ").to_owned()
+                }
+            })?;
+        let literal = literal_of(pattern);
+        Ok(Self::Matches { regex, literal })
+    }
+}
+
+/// What every path begins with that an expression matches, as far as that is plain to see.
+fn literal_of(pattern: &str) -> String {
+    let mut literal = String::new();
+    let mut letters = pattern.chars().peekable();
+    // With an alternative at the top nothing is certain; what is in brackets does not come this far.
+    let mut depth = 0_usize;
+    let alternatives = pattern.chars().any(|letter| {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        letter == '|' && depth == 0
+    });
+    if alternatives {
+        return literal;
+    }
+    while let Some(letter) = letters.next() {
+        let plain = match letter {
+            '\\' => match letters.next() {
+                Some(escaped) if escaped.is_ascii_punctuation() => escaped,
+                _ => break,
+            },
+            '.' | '(' | '[' | '{' | '?' | '*' | '+' | '$' | '^' | ')' | ']' | '}' => break,
+            plain => plain,
+        };
+        // It may be there any number of times, or not at all.
+        if matches!(letters.peek(), Some('?' | '*' | '+' | '{')) {
+            break;
+        }
+        literal.push(plain);
+    }
+    literal
 }
 
 #[cfg(test)]

@@ -39,4 +39,4 @@ pub use tokens::{
     KeyPublisher, RemoteKeys, RemoteKeysPolicy, SERVICE_TOKEN, ServiceClaims, ServiceTokens,
     TokenKeys, TokenKeysPolicy,
 };
-pub use verifier::Verifier;
+pub use verifier::{Verifier, unverified};

@@ -54,7 +54,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
     (
         "cli",
         &[&[
-            "bus", "core", "kafka", "nats", "rabbitmq", "redis", "security", "testkit",
+            "bus", "core", "gateway", "kafka", "nats", "rabbitmq", "redis", "security", "testkit",
         ]],
     ),
 ];

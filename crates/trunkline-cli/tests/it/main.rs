@@ -14,5 +14,6 @@ mod certs;
 mod commands;
 mod conform;
 mod failures;
+mod gateway;
 mod kit;
 mod platform;

@@ -1,4 +1,4 @@
-//! `rate-limiting`: at most so many requests a second, minute or hour, for each consumer or address.
+//! `rate-limiting`: at most so many requests a second, minute, hour or day, for each consumer, address or service.
 
 mod windows;
 
@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::RETRY_AFTER;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind};
 
 use self::windows::{Key, Left, Windows};
-use super::{Exchange, Making, Mistake, Plugin, Verdict, mistake, settings};
+use super::{Exchange, Making, Mistake, Plugin, Verdict, mistake, settings, told};
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
@@ -26,9 +26,19 @@ struct Settings {
     second: Option<u32>,
     minute: Option<u32>,
     hour: Option<u32>,
+    day: Option<u32>,
     limit_by: LimitBy,
+    header_name: Option<String>,
+    path: Option<String>,
     policy: Policy,
     hide_client_headers: bool,
+    error_code: Option<u16>,
+    error_message: Option<String>,
+    /// Without a store there is nothing that could fail.
+    #[serde(rename = "fault_tolerant")]
+    _fault_tolerant: Option<bool>,
+    #[serde(rename = "sync_rate")]
+    _sync_rate: Option<f64>,
 }
 
 /// Whose requests are counted together.
@@ -38,10 +48,16 @@ enum LimitBy {
     /// The verified subject; the address where there is none.
     #[default]
     Consumer,
+    /// The key or token; the address where there is none.
+    Credential,
     /// The address: IPv4 as it is, IPv6 by its /64.
     Ip,
-    /// Everybody's together.
+    /// Everybody's together, for each service.
     Service,
+    /// What a header says; the address where it is not there.
+    Header,
+    /// Everybody's together who ask for one path; others are not counted.
+    Path,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -66,6 +82,10 @@ struct RateLimiting {
     limits: Vec<Limit>,
     policy: HeaderValue,
     by: LimitBy,
+    header: Option<HeaderName>,
+    path: Option<String>,
+    /// What is answered instead of a problem.
+    answer: Option<(StatusCode, String)>,
     tells: bool,
     windows: Windows,
 }
@@ -77,7 +97,8 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
     let given = [
         ("second", 1, settings.second),
         ("minute", 60, settings.minute),
-        ("hour", 3600, settings.hour),
+        ("hour", 3_600, settings.hour),
+        ("day", 86_400, settings.day),
     ];
     for (name, seconds, requests_max) in given {
         let Some(requests_max) = requests_max else {
@@ -98,8 +119,18 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
         });
     }
     if limits.is_empty() {
-        return Err(mistake("", "expected a limit: second, minute or hour"));
+        return Err(mistake("", "expected a limit: second, minute, hour or day"));
     }
+    let (header, path) = counted_by(&settings)?;
+    let answer = match (settings.error_code, &settings.error_message) {
+        (None, None) => None,
+        (code, message) => {
+            let status = StatusCode::from_u16(code.unwrap_or(429))
+                .map_err(|_| mistake("error_code", "expected a status from 100 to 999"))?;
+            let message = message.as_deref().unwrap_or("API rate limit exceeded");
+            Some((status, message.to_owned()))
+        }
+    };
     let mut policy = String::new();
     for limit in &limits {
         let comma = if policy.is_empty() { "" } else { ", " };
@@ -113,17 +144,59 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
         policy: HeaderValue::try_from(policy).map_err(|_| mistake("", "expected limits"))?,
         limits,
         by: settings.limit_by,
+        header,
+        path,
+        answer,
         tells: !settings.hide_client_headers,
     }))
 }
 
-impl LimitBy {
-    fn key(self, exchange: &Exchange) -> Key {
-        match (self, &exchange.claims) {
-            (Self::Service, _) => Key::Everybody,
-            (Self::Consumer, Some(claims)) => Key::Consumer(claims.sub.clone()),
-            _ => address(exchange.remote),
+/// The header or the path that requests are counted by, where the settings say so.
+fn counted_by(settings: &Settings) -> Result<(Option<HeaderName>, Option<String>), Mistake> {
+    match settings.limit_by {
+        LimitBy::Header => {
+            let name = settings.header_name.as_deref().unwrap_or_default();
+            let name = HeaderName::try_from(name)
+                .map_err(|_| mistake("header_name", "expected the name of a header"))?;
+            Ok((Some(name), None))
         }
+        LimitBy::Path => match &settings.path {
+            Some(path) if path.starts_with('/') => Ok((None, Some(path.clone()))),
+            _ => Err(mistake("path", "expected a path that begins with /")),
+        },
+        _ => Ok((None, None)),
+    }
+}
+
+impl RateLimiting {
+    /// Whose requests this one is counted with; none if it is not counted.
+    fn key(&self, exchange: &Exchange) -> Option<Key> {
+        let known = match self.by {
+            LimitBy::Service => Some(Key::Service(exchange.service.clone())),
+            LimitBy::Path => {
+                let counts = self.path.as_deref() == Some(exchange.request.uri.path());
+                return counts.then_some(Key::Everybody);
+            }
+            LimitBy::Consumer => {
+                let member = exchange
+                    .consumer
+                    .as_ref()
+                    .map(|member| member.username.clone());
+                let user = || exchange.claims.as_ref().map(|claims| claims.sub.clone());
+                member.or_else(user).map(Key::Consumer)
+            }
+            LimitBy::Credential => exchange.credential.clone().map(Key::Credential),
+            LimitBy::Header => {
+                let value = self
+                    .header
+                    .as_ref()
+                    .and_then(|name| exchange.request.headers.get(name));
+                let value = value.and_then(|value| value.to_str().ok());
+                value.map(|value| Key::Header(value.into()))
+            }
+            LimitBy::Ip => None,
+        };
+        Some(known.unwrap_or_else(|| address(exchange.remote)))
     }
 }
 
@@ -157,8 +230,14 @@ impl RateLimiting {
 }
 
 impl Plugin for RateLimiting {
+    fn remembers(&self) -> bool {
+        true
+    }
+
     fn access(&self, exchange: &mut Exchange) -> Verdict {
-        let key = self.by.key(exchange);
+        let Some(key) = self.key(exchange) else {
+            return Verdict::Next;
+        };
         let taken = self.windows.take(key, exchange.now.as_second());
         if self.tells {
             self.tell(&taken.left, exchange);
@@ -167,6 +246,9 @@ impl Plugin for RateLimiting {
             return Verdict::Next;
         };
         exchange.answer_headers.insert(RETRY_AFTER, wait.into());
+        if let Some((status, message)) = &self.answer {
+            return Verdict::Answer(told(*status, message));
+        }
         Verdict::Refuse(Error::new(
             ErrorKind::Overloaded,
             "rate_limit_exceeded",

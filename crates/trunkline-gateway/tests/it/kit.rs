@@ -85,7 +85,7 @@ pub(crate) async fn start_with(config: Config, router: Router, limits: Limits) -
     let telemetry = Telemetry::new(env.clone()).with_sink(ring.clone());
     let network = Network::new(telemetry.clone(), env.clone());
     network.mount("echo", router, Responses::Plain);
-    let channel_of = |name: &str| network.channel("gateway", name);
+    let channel_of = move |name: &str| network.channel("gateway", name);
     let verifier = Verifier::hs256(&secret(), env.clone());
     let gateway = Gateway::new(config, channel_of, verifier, telemetry, env.clone())
         .unwrap()

@@ -169,3 +169,57 @@ async fn a_head_beyond_its_bound_is_refused() {
         .await;
     assert!(said.starts_with("HTTP/1.1 431 "), "{said}");
 }
+
+#[tokio::test]
+async fn requests_are_counted_by_what_the_settings_say() {
+    let text = r#"
+services:
+- name: echo
+  routes:
+  - {name: service, paths: [/service], plugins: [{name: rate-limiting, config: {day: 2, limit_by: service}}]}
+  - {name: header, paths: [/header], plugins: [{name: rate-limiting, config: {day: 1, limit_by: header, header_name: x-tenant}}]}
+  - {name: path, paths: [/path], strip_path: false, plugins: [{name: rate-limiting, config: {day: 1, limit_by: path, path: /path/slow}}]}
+  - name: credential
+    paths: [/credential]
+    plugins:
+    - {name: key-auth}
+    - {name: rate-limiting, config: {day: 1, limit_by: credential, error_code: 420, error_message: Calm down}}
+consumers:
+- {username: ann, keyauth_credentials: [{key: one}, {key: two}]}
+"#;
+    let kit = start(trunkline_gateway::Config::parse("kong.yml", text).unwrap()).await;
+    let statuses = async |asked: &[(&str, &str)]| {
+        let mut statuses = Vec::new();
+        for (path, headers) in asked {
+            let answer = kit.send(&format!("GET {path}"), headers, "").await;
+            statuses.push(answer.status);
+        }
+        statuses
+    };
+    let service = [("/service", ""); 3];
+    assert_eq!(statuses(&service).await, [200, 200, 429]);
+    let header = [
+        ("/header", "x-tenant: a\r\n"),
+        ("/header", "x-tenant: b\r\n"),
+        ("/header", "x-tenant: a\r\n"),
+        ("/header", ""),
+    ];
+    assert_eq!(statuses(&header).await, [200, 200, 429, 200]);
+    let path = [
+        ("/path/slow", ""),
+        ("/path/slow", ""),
+        ("/path/fast", ""),
+        ("/path/fast", ""),
+    ];
+    assert_eq!(statuses(&path).await, [200, 429, 200, 200]);
+    let credential = [
+        ("/credential", "apikey: one\r\n"),
+        ("/credential", "apikey: two\r\n"),
+        ("/credential", "apikey: one\r\n"),
+    ];
+    assert_eq!(statuses(&credential).await, [200, 200, 420]);
+    let told = kit.send("GET /credential", "apikey: two\r\n", "").await;
+    assert_eq!(told.json(), json!({ "message": "Calm down" }));
+    kit.clock.advance(std::time::Duration::from_secs(86_400));
+    assert_eq!(statuses(&credential[..1]).await, [200]);
+}

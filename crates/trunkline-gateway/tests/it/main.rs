@@ -15,6 +15,8 @@ mod identity;
 mod kit;
 mod limits;
 mod odd;
+mod plugins;
+mod reload;
 mod routing;
 mod shutdown;
 mod streaming;

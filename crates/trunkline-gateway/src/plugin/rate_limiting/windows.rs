@@ -13,7 +13,10 @@ const KEYS_MAX: usize = 65_536;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     Everybody,
+    Service(ByteString),
     Consumer(ByteString),
+    Credential(ByteString),
+    Header(ByteString),
     Address(u64),
 }
 

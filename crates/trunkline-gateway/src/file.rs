@@ -1,0 +1,337 @@
+//! Kong's declarative file, format 3.0 and those before it, as YAML or JSON; and the same without a version.
+//!
+//! Everything in it is read, with every mistake told at once, each with its line. A name that is not known is a
+//! mistake, and so is one that is known and not supported; neither is read over.
+
+mod consumers;
+mod node;
+mod read;
+mod services;
+mod upstreams;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use trunkline_call::Network;
+use trunkline_core::{Env, Result};
+use trunkline_security::{Secret, Verifier};
+use trunkline_telemetry::Telemetry;
+
+use self::node::{Node, What};
+pub(crate) use self::read::Problems;
+use self::read::{Fields, text_of};
+use crate::compile::{Ports, compile};
+use crate::config::{Config, Consumer, PluginConfig, Route, Service, Target};
+
+/// Versions of the format whose names are these.
+const VERSIONS: [&str; 3] = ["1.1", "2.1", "3.0"];
+
+/// The file that a configuration was read from, to tell where something stands in it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Source {
+    name: String,
+    root: Node,
+}
+
+impl Source {
+    /// Where a path is in the file.
+    pub(crate) fn place_of(&self, path: &str) -> node::Place {
+        self.root.find(path)
+    }
+}
+
+impl Config {
+    /// Reads a file of this name, which messages begin with.
+    ///
+    /// # Errors
+    /// `InvalidInput` (`gateway_config_invalid`) with every mistake in the file's form, a line each: the place, the path,
+    /// what was expected there and what was found.
+    pub fn parse(name: &str, text: &str) -> Result<Self> {
+        let (config, problems) = read(name, text);
+        match problems.is_empty() {
+            true => Ok(config),
+            false => Err(problems.refusal(config.source.as_deref())),
+        }
+    }
+
+    /// Reads a file as a gateway would that takes it, and says what it has.
+    ///
+    /// # Errors
+    /// As [`Config::parse`], with what [`crate::Gateway::new`] would say besides.
+    pub fn check(name: &str, text: &str, env: &Env) -> Result<Self> {
+        let (config, mut problems) = read(name, text);
+        let telemetry = Telemetry::disabled(env.clone());
+        let network = Network::new(telemetry, env.clone());
+        let ports = Ports {
+            channel_of: Box::new(move |service| network.channel("gateway", service)),
+            // Which keys there are is not the file's to say.
+            verifier: Some(Verifier::hs256(&Secret::generate(env), env.clone())),
+            env: env.clone(),
+        };
+        if let Err(others) = compile(&config, &ports, None) {
+            problems.append(others);
+        }
+        match problems.is_empty() {
+            true => Ok(config),
+            false => Err(problems.refusal(config.source.as_deref())),
+        }
+    }
+}
+
+/// What can be read of a file, and every mistake in its form.
+fn read(name: &str, text: &str) -> (Config, Problems) {
+    let mut problems = Problems::default();
+    let (root, mut config) = match Node::parse(text) {
+        Ok(root) => {
+            let config = document(&root, &mut problems).unwrap_or_default();
+            (root, config)
+        }
+        Err((place, text)) => {
+            problems.add(place, "", text);
+            (Node::nothing(), Config::default())
+        }
+    };
+    let name = name.to_owned();
+    config.source = Some(Arc::new(Source { name, root }));
+    (config, problems)
+}
+
+/// What an entity names another by: its name, or fields with its `name`, `username` or `id`.
+fn reference(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    problems: &mut Problems,
+) -> Option<String> {
+    let node = fields.take(name)?;
+    if let Some(text) = text_of(node) {
+        return Some(text);
+    }
+    if let What::Fields(inside) = &node.what
+        && let [field] = &**inside
+        && matches!(&*field.name, "name" | "username" | "id")
+        && let Some(text) = text_of(&field.node)
+    {
+        return Some(text);
+    }
+    let expected = format!("expected the name of a {name}, found {}", node.kind());
+    fields.wrong(node, name, expected, problems);
+    None
+}
+
+/// Words to find something by, and what Kong keeps about it that says nothing here.
+fn tags(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<String> {
+    fields.ignored(&["created_at", "updated_at"]);
+    fields.texts("tags", problems)
+}
+
+/// Something that stands on its own and belongs to something else, named by a field of it.
+struct Owned<T> {
+    owner: String,
+    path: String,
+    place: node::Place,
+    what: T,
+}
+
+fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
+    if root.what == What::Null {
+        return None;
+    }
+    let mut fields = Fields::of(root, String::new(), problems)?;
+    version(&mut fields, problems);
+    let mut names = Names::default();
+    let mut config = Config {
+        services: fields.list("services", problems, |node, path, problems| {
+            services::service(node, path, &mut names, problems)
+        }),
+        upstreams: fields.list("upstreams", problems, upstreams::upstream),
+        consumers: fields.list("consumers", problems, |node, path, problems| {
+            consumers::consumer(node, path, &mut names, problems)
+        }),
+        ..Config::default()
+    };
+    let routes = fields.list("routes", problems, |node, path, problems| {
+        services::route_of(node, path, &mut names, problems)
+    });
+    let targets = fields.list("targets", problems, upstreams::target_of);
+    let credentials = consumers::credentials(&mut fields, problems);
+    let plugins = fields.list("plugins", problems, services::plugin_of);
+    unsupported(&mut fields, problems);
+    fields.end(problems);
+    give(&mut config, &names, routes, problems);
+    give_targets(&mut config, targets, problems);
+    consumers::give(&mut config.consumers, &names, credentials, problems);
+    give_plugins(&mut config, &names, plugins, problems);
+    Some(config)
+}
+
+fn version(fields: &mut Fields<'_>, problems: &mut Problems) {
+    let words = VERSIONS.map(|version| (version, ()));
+    fields.one_of("_format_version", &words, problems);
+    if let Some(node) = fields.take("_transform")
+        && node.what != What::Flag(true)
+    {
+        let expected = "expected `true`: keys that are hashed already are not supported";
+        fields.wrong(node, "_transform", expected, problems);
+    }
+    fields.ignored(&["_comment", "_ignore", "_workspace"]);
+    if let Some(mut info) = fields.inside("_info", problems) {
+        info.ignored(&["select_tags"]);
+        info.unsupported(
+            &[("defaults", "write the values where they hold")],
+            problems,
+        );
+        info.end(problems);
+    }
+}
+
+fn unsupported(fields: &mut Fields<'_>, problems: &mut Problems) {
+    let enterprise = "it is of Kong's commercial edition";
+    let none = "there is no such credential here; key-auth and jwt are";
+    let certificates = "certificates are files of the gateway's own `tls` settings";
+    fields.unsupported(
+        &[
+            ("consumer_groups", enterprise),
+            ("vaults", "secrets come from the environment"),
+            ("certificates", certificates),
+            ("ca_certificates", certificates),
+            ("snis", certificates),
+            ("basicauth_credentials", none),
+            ("hmacauth_credentials", none),
+            ("oauth2_credentials", none),
+            (
+                "keys",
+                "tokens are verified by a consumer's `jwt_secrets` or by a JWKS",
+            ),
+            (
+                "key_sets",
+                "tokens are verified by a consumer's `jwt_secrets` or by a JWKS",
+            ),
+            (
+                "filter_chains",
+                "there is no WebAssembly here; a plugin is written in Rust",
+            ),
+            ("_konnect", enterprise),
+        ],
+        problems,
+    );
+}
+
+/// Under which names and ids services, routes and consumers are known, by their place in the lists.
+#[derive(Debug, Default)]
+struct Names {
+    services: HashMap<String, usize>,
+    consumers: HashMap<String, usize>,
+    /// Ids of routes, by the names that they are known by here.
+    routes: HashMap<String, String>,
+    /// How many services and consumers were read.
+    counts: (usize, usize),
+}
+
+fn unknown<T>(owned: &Owned<T>, kind: &str, problems: &mut Problems) {
+    let expected = format!("expected a {kind} of the file, found `{}`", owned.owner);
+    problems.add(owned.place, &owned.path, expected);
+}
+
+fn give(config: &mut Config, names: &Names, routes: Vec<Owned<Route>>, problems: &mut Problems) {
+    for route in routes {
+        let service = names.services.get(&route.owner).copied();
+        match service.and_then(|index| config.services.get_mut(index)) {
+            Some(service) => service.routes.push(route.what),
+            None => unknown(&route, "service", problems),
+        }
+    }
+}
+
+fn give_targets(config: &mut Config, targets: Vec<Owned<Target>>, problems: &mut Problems) {
+    for target in targets {
+        let mut upstreams = config.upstreams.iter_mut();
+        match upstreams.find(|upstream| upstream.name == target.owner) {
+            Some(upstream) => upstream.targets.push(target.what),
+            None => unknown(&target, "upstream", problems),
+        }
+    }
+}
+
+/// Puts plugins that stand on their own where their fields say: for a route, a service, or all.
+fn give_plugins(
+    config: &mut Config,
+    names: &Names,
+    plugins: Vec<services::FreePlugin>,
+    problems: &mut Problems,
+) {
+    for services::FreePlugin {
+        route,
+        service,
+        plugin,
+    } in plugins
+    {
+        let place: Option<&mut Vec<PluginConfig>> = match (&route, &service) {
+            (None, None) => Some(&mut config.plugins),
+            (Some(owned), _) => {
+                let name = names.routes.get(&owned.owner);
+                let found = name.and_then(|name| route_mut(&mut config.services, name));
+                if found.is_none() {
+                    unknown(owned, "route", problems);
+                }
+                found.map(|route| &mut route.plugins)
+            }
+            (None, Some(owned)) => {
+                let index = names.services.get(&owned.owner).copied();
+                let found = index.and_then(|index| config.services.get_mut(index));
+                if found.is_none() {
+                    unknown(owned, "service", problems);
+                }
+                found.map(|service| &mut service.plugins)
+            }
+        };
+        if let Some(place) = place {
+            place.push(plugin);
+        }
+    }
+    name_consumers(config, names, problems);
+}
+
+/// Consumers of plugins by their usernames, whatever they were called by.
+fn name_consumers(config: &mut Config, names: &Names, problems: &mut Problems) {
+    let Config {
+        services,
+        consumers,
+        plugins,
+        ..
+    } = config;
+    let routes = services.iter_mut().flat_map(|service| {
+        let routes = service
+            .routes
+            .iter_mut()
+            .flat_map(|route| &mut route.plugins);
+        routes.chain(&mut service.plugins)
+    });
+    for plugin in plugins.iter_mut().chain(routes) {
+        let Some(called) = &mut plugin.consumer else {
+            continue;
+        };
+        match names
+            .consumers
+            .get(called)
+            .and_then(|at| consumers.get(*at))
+        {
+            Some(Consumer { username, .. }) => called.clone_from(username),
+            None => {
+                let expected = format!("expected a consumer of the file, found `{called}`");
+                problems.add(
+                    node::Place::default(),
+                    &format!("{}.consumer", plugin.at),
+                    expected,
+                );
+            }
+        }
+    }
+}
+
+fn route_mut<'a>(services: &'a mut [Service], name: &str) -> Option<&'a mut Route> {
+    let mut routes = services.iter_mut().flat_map(|service| &mut service.routes);
+    routes.find(|route| route.name == name)
+}
+
+#[cfg(test)]
+mod tests;

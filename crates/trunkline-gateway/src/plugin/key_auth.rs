@@ -1,0 +1,188 @@
+//! `key-auth`: only with a consumer's key, in a header or the query.
+
+use std::sync::Arc;
+
+use http::header::WWW_AUTHENTICATE;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Uri};
+use serde::Deserialize;
+use serde_json::Value;
+use trunkline_core::{Error, ErrorKind};
+
+use super::{Exchange, Making, Mistake, Plugin, Verdict, anonymous, mistake, settings};
+use crate::consumers::{Consumers, Member};
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    key_names: Vec<String>,
+    key_in_header: bool,
+    key_in_query: bool,
+    key_in_body: bool,
+    hide_credentials: bool,
+    anonymous: Option<String>,
+    run_on_preflight: bool,
+    realm: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            key_names: vec!["apikey".to_owned()],
+            key_in_header: true,
+            key_in_query: true,
+            key_in_body: false,
+            hide_credentials: false,
+            anonymous: None,
+            run_on_preflight: true,
+            realm: None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct KeyAuth {
+    consumers: Consumers,
+    headers: Vec<HeaderName>,
+    parameters: Vec<String>,
+    hides: bool,
+    anonymous: Option<Arc<Member>>,
+    on_preflight: bool,
+    challenge: HeaderValue,
+}
+
+pub(super) fn make(config: Value, making: &Making<'_>) -> Result<Arc<dyn Plugin>, Mistake> {
+    let settings: Settings = settings(config)?;
+    if settings.key_in_body {
+        let expected = "expected false: a body is passed on as it comes, and not read";
+        return Err(mistake("key_in_body", expected));
+    }
+    if settings.key_names.is_empty() || !(settings.key_in_header || settings.key_in_query) {
+        return Err(mistake(
+            "key_names",
+            "expected a name, and a place to look: header or query",
+        ));
+    }
+    let anonymous = anonymous(settings.anonymous.as_deref(), making)?;
+    if !making.consumers.have_keys() && anonymous.is_none() {
+        return Err(mistake(
+            "",
+            "expected a consumer with a key, and there is none",
+        ));
+    }
+    let header = |(index, name): (usize, &String)| {
+        HeaderName::try_from(&**name).map_err(|_| {
+            mistake(
+                &format!("key_names[{index}]"),
+                "expected the name of a header",
+            )
+        })
+    };
+    let headers: Vec<_> = settings
+        .key_names
+        .iter()
+        .enumerate()
+        .map(header)
+        .collect::<Result<_, _>>()?;
+    let challenge = match &settings.realm {
+        Some(realm) => format!("Key realm=\"{realm}\""),
+        None => "Key".to_owned(),
+    };
+    Ok(Arc::new(KeyAuth {
+        consumers: making.consumers.clone(),
+        headers: if settings.key_in_header {
+            headers
+        } else {
+            Vec::new()
+        },
+        parameters: if settings.key_in_query {
+            settings.key_names
+        } else {
+            Vec::new()
+        },
+        hides: settings.hide_credentials,
+        anonymous,
+        on_preflight: settings.run_on_preflight,
+        challenge: HeaderValue::try_from(challenge)
+            .map_err(|_| mistake("realm", "expected a text for a header"))?,
+    }))
+}
+
+impl KeyAuth {
+    /// The key that a request shows; an error for two of them, which could be read as one by us and as the other by the
+    /// service.
+    fn key(&self, exchange: &Exchange) -> Result<Option<String>, ()> {
+        let request = &exchange.request;
+        let shown = self
+            .headers
+            .iter()
+            .flat_map(|name| request.headers.get_all(name));
+        let mut keys: Vec<String> = Vec::new();
+        for value in shown {
+            keys.push(value.to_str().map_err(drop)?.to_owned());
+        }
+        let query = request.uri.query().unwrap_or_default();
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        let named = pairs.filter(|(name, _)| self.parameters.iter().any(|known| **known == **name));
+        keys.extend(named.map(|(_, value)| value.into_owned()));
+        match keys.len() {
+            0 | 1 => Ok(keys.pop().filter(|key| !key.is_empty())),
+            _ => Err(()),
+        }
+    }
+
+    /// Takes the key off what the service sees.
+    fn hide(&self, exchange: &mut Exchange) {
+        let request = &mut exchange.request;
+        for name in &self.headers {
+            request.headers.remove(name);
+        }
+        let Some(query) = request.uri.query() else {
+            return;
+        };
+        let is_key = |pair: &&str| {
+            let mut parsed = form_urlencoded::parse(pair.as_bytes());
+            let named = parsed.next();
+            named.is_some_and(|(name, _)| self.parameters.iter().any(|known| **known == *name))
+        };
+        let kept: Vec<_> = query.split('&').filter(|pair| !is_key(pair)).collect();
+        let mark = if kept.is_empty() { "" } else { "?" };
+        let rest = format!("{}{mark}{}", request.uri.path(), kept.join("&"));
+        // What was taken out of a good URI leaves a good one.
+        if let Ok(rest) = PathAndQuery::try_from(rest) {
+            request.uri = Uri::from(rest);
+        }
+    }
+}
+
+impl Plugin for KeyAuth {
+    fn access(&self, exchange: &mut Exchange) -> Verdict {
+        if exchange.consumer.is_some() || (!self.on_preflight && exchange.is_preflight()) {
+            return Verdict::Next;
+        }
+        let (code, text) = match self.key(exchange) {
+            Ok(Some(key)) => match self.consumers.with_key(&key) {
+                Some((member, credential)) => {
+                    exchange.consumer = Some(member.clone());
+                    exchange.credential = Some(credential);
+                    if self.hides {
+                        self.hide(exchange);
+                    }
+                    return Verdict::Next;
+                }
+                None => ("key_unknown", "the key is not known"),
+            },
+            Ok(None) => ("key_missing", "expected a key"),
+            Err(()) => ("key_ambiguous", "expected one key, and found several"),
+        };
+        if let Some(anonymous) = &self.anonymous {
+            exchange.consumer = Some(anonymous.clone());
+            exchange.is_anonymous = true;
+            return Verdict::Next;
+        }
+        exchange
+            .answer_headers
+            .insert(WWW_AUTHENTICATE, self.challenge.clone());
+        Verdict::Refuse(Error::new(ErrorKind::Unauthenticated, code, text))
+    }
+}

@@ -1,0 +1,256 @@
+//! `request-transformer`: other headers, parameters, path or method for the service.
+
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, Uri};
+use serde::Deserialize;
+use serde_json::Value;
+use trunkline_core::Error;
+
+use super::transform::{Lists, Template, names, pairs};
+use super::{Exchange, Making, Mistake, Plugin, Verdict, mistake, settings};
+use crate::path::normalise;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    http_method: Option<String>,
+    remove: Lists,
+    rename: Lists,
+    replace: Lists,
+    add: Lists,
+    append: Lists,
+}
+
+#[derive(Debug)]
+struct RequestTransformer {
+    method: Option<Method>,
+    path: Option<Template>,
+    headers: Changes<HeaderName>,
+    parameters: Changes<String>,
+}
+
+/// What is changed, in this order.
+#[derive(Debug)]
+struct Changes<N> {
+    remove: Vec<N>,
+    rename: Vec<(N, N)>,
+    replace: Vec<(N, Template)>,
+    add: Vec<(N, Template)>,
+    append: Vec<(N, Template)>,
+}
+
+pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mistake> {
+    let settings: Settings = settings(config)?;
+    let lists = [
+        ("remove", &settings.remove),
+        ("rename", &settings.rename),
+        ("replace", &settings.replace),
+        ("add", &settings.add),
+        ("append", &settings.append),
+    ];
+    for (name, lists) in lists {
+        lists.check(name)?;
+        if name != "replace" && lists.uri.is_some() {
+            return Err(mistake(
+                &format!("{name}.uri"),
+                "expected `uri` in `replace` alone",
+            ));
+        }
+    }
+    let method = settings.http_method.as_deref().map(|name| {
+        let method = Method::from_bytes(name.as_bytes()).ok();
+        method
+            .filter(|method| {
+                *method != Method::CONNECT && name.bytes().all(|byte| byte.is_ascii_uppercase())
+            })
+            .ok_or_else(|| {
+                mistake(
+                    "http_method",
+                    format!("expected a method in capitals, found `{name}`"),
+                )
+            })
+    });
+    let path = settings.replace.uri.as_deref();
+    Ok(Arc::new(RequestTransformer {
+        method: method.transpose()?,
+        path: path
+            .map(|path| Template::parse("replace.uri", path))
+            .transpose()?,
+        headers: changes("headers", &settings, |lists| &lists.headers, header)?,
+        parameters: changes(
+            "querystring",
+            &settings,
+            |lists| &lists.querystring,
+            parameter,
+        )?,
+    }))
+}
+
+/// A header that may be changed: not one that only the gateway may say, and not one of framing.
+pub(super) fn header(name: &str) -> Option<HeaderName> {
+    let name = HeaderName::try_from(name.trim()).ok()?;
+    (!crate::headers::is_ours(&name)).then_some(name)
+}
+
+fn parameter(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+fn changes<N>(
+    kind: &str,
+    settings: &Settings,
+    list: impl Fn(&Lists) -> &Vec<String>,
+    name: impl Fn(&str) -> Option<N>,
+) -> Result<Changes<N>, Mistake> {
+    let rename = list(&settings.rename)
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            let both = text.split_once(':');
+            let both = both.and_then(|(old, new)| Some((name(old)?, name(new)?)));
+            both.ok_or_else(|| {
+                let at = format!("rename.{kind}[{index}]");
+                mistake(&at, format!("expected `old:new`, found `{text}`"))
+            })
+        });
+    Ok(Changes {
+        remove: names(&format!("remove.{kind}"), list(&settings.remove), &name)?,
+        rename: rename.collect::<Result<_, _>>()?,
+        replace: pairs(&format!("replace.{kind}"), list(&settings.replace), &name)?,
+        add: pairs(&format!("add.{kind}"), list(&settings.add), &name)?,
+        append: pairs(&format!("append.{kind}"), list(&settings.append), &name)?,
+    })
+}
+
+impl<N> Changes<N> {
+    fn is_empty(&self) -> bool {
+        self.remove.is_empty()
+            && self.rename.is_empty()
+            && [&self.replace, &self.add, &self.append]
+                .iter()
+                .all(|list| list.is_empty())
+    }
+}
+
+impl RequestTransformer {
+    fn change_headers(&self, exchange: &mut Exchange) {
+        let changes = &self.headers;
+        for name in &changes.remove {
+            exchange.request.headers.remove(name);
+        }
+        for (old, new) in &changes.rename {
+            let headers = &mut exchange.request.headers;
+            let values: Vec<HeaderValue> = headers.get_all(old).iter().cloned().collect();
+            if headers.remove(old).is_some() {
+                headers.remove(new);
+                for value in values {
+                    headers.append(new.clone(), value);
+                }
+            }
+        }
+        let value = |template: &Template, exchange: &Exchange| {
+            HeaderValue::try_from(template.fill(exchange)?).ok()
+        };
+        for (name, template) in &changes.replace {
+            if exchange.request.headers.contains_key(name)
+                && let Some(value) = value(template, exchange)
+            {
+                exchange.request.headers.insert(name.clone(), value);
+            }
+        }
+        for (name, template) in &changes.add {
+            if !exchange.request.headers.contains_key(name)
+                && let Some(value) = value(template, exchange)
+            {
+                exchange.request.headers.insert(name.clone(), value);
+            }
+        }
+        for (name, template) in &changes.append {
+            if let Some(value) = value(template, exchange) {
+                exchange.request.headers.append(name.clone(), value);
+            }
+        }
+    }
+
+    /// The query as it is to be.
+    fn query(&self, exchange: &Exchange) -> String {
+        let changes = &self.parameters;
+        let query = exchange.request.uri.query().unwrap_or_default();
+        let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
+        let mut pairs: Vec<(String, String)> = pairs
+            .filter(|(name, _)| !changes.remove.contains(name))
+            .collect();
+        for (old, new) in &changes.rename {
+            for (name, _) in &mut pairs {
+                if name == old {
+                    name.clone_from(new);
+                }
+            }
+        }
+        for (wanted, template) in &changes.replace {
+            if let Some(new) = template.fill(exchange) {
+                let named = pairs.iter_mut().filter(|(name, _)| name == wanted);
+                named.for_each(|(_, value)| value.clone_from(&new));
+            }
+        }
+        for (wanted, template) in &changes.add {
+            if !pairs.iter().any(|(name, _)| name == wanted)
+                && let Some(value) = template.fill(exchange)
+            {
+                pairs.push((wanted.clone(), value));
+            }
+        }
+        for (wanted, template) in &changes.append {
+            if let Some(value) = template.fill(exchange) {
+                pairs.push((wanted.clone(), value));
+            }
+        }
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish()
+    }
+
+    /// The path as it is to be: what a client put into a place of it is normalised as its own path was.
+    fn path(&self, exchange: &Exchange) -> Result<Option<String>, Error> {
+        let path = self
+            .path
+            .as_ref()
+            .and_then(|template| template.fill(exchange));
+        path.map(|path| normalise(&path)).transpose()
+    }
+}
+
+impl Plugin for RequestTransformer {
+    fn access(&self, exchange: &mut Exchange) -> Verdict {
+        let path = match self.path(exchange) {
+            Ok(path) => path,
+            Err(error) => return Verdict::Refuse(error),
+        };
+        let query = (!self.parameters.is_empty()).then(|| self.query(exchange));
+        if !self.headers.is_empty() {
+            self.change_headers(exchange);
+        }
+        if let Some(method) = &self.method {
+            exchange.request.method = method.clone();
+        }
+        if path.is_none() && query.is_none() {
+            return Verdict::Next;
+        }
+        let uri = &exchange.request.uri;
+        let path = path.unwrap_or_else(|| uri.path().to_owned());
+        let query = query.unwrap_or_else(|| uri.query().unwrap_or_default().to_owned());
+        let mark = if query.is_empty() { "" } else { "?" };
+        match PathAndQuery::try_from(format!("{path}{mark}{query}")) {
+            Ok(rest) => {
+                exchange.request.uri = Uri::from(rest);
+                Verdict::Next
+            }
+            Err(error) => {
+                let text = "expected a path and a query";
+                Verdict::Refuse(Error::invalid("path_invalid", text).with_source(error))
+            }
+        }
+    }
+}

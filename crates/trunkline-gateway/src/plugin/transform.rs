@@ -1,0 +1,157 @@
+//! What `request-transformer` and `response-transformer` share: lists of `name:value`, and texts with places in them.
+
+use http::HeaderMap;
+use serde::Deserialize;
+use trunkline_core::ByteString;
+
+use super::{Exchange, Mistake, mistake};
+
+/// What is changed, by kind.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Lists {
+    pub(super) headers: Vec<String>,
+    pub(super) querystring: Vec<String>,
+    pub(super) uri: Option<String>,
+    body: Vec<String>,
+    json: Vec<String>,
+    json_types: Vec<String>,
+}
+
+impl Lists {
+    /// Refuses what would have to read a body.
+    pub(super) fn check(&self, at: &str) -> Result<(), Mistake> {
+        let bodies = [
+            ("body", &self.body),
+            ("json", &self.json),
+            ("json_types", &self.json_types),
+        ];
+        match bodies.iter().find(|(_, list)| !list.is_empty()) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let expected = "expected nothing: a body is passed on as it comes, and not read";
+                Err(mistake(&format!("{at}.{name}"), expected))
+            }
+        }
+    }
+}
+
+/// `name:value` of a list, each with the name checked by `name`.
+pub(super) fn pairs<N>(
+    at: &str,
+    list: &[String],
+    name: impl Fn(&str) -> Option<N>,
+) -> Result<Vec<(N, Template)>, Mistake> {
+    let pair = |(index, text): (usize, &String)| {
+        let at = format!("{at}[{index}]");
+        let found = text
+            .split_once(':')
+            .and_then(|(left, value)| Some((name(left)?, value)));
+        let (name, value) =
+            found.ok_or_else(|| mistake(&at, format!("expected `name:value`, found `{text}`")))?;
+        Ok((name, Template::parse(&at, value)?))
+    };
+    list.iter().enumerate().map(pair).collect()
+}
+
+pub(super) fn names<N>(
+    at: &str,
+    list: &[String],
+    name: impl Fn(&str) -> Option<N>,
+) -> Result<Vec<N>, Mistake> {
+    let one = |(index, text): (usize, &String)| {
+        name(text).ok_or_else(|| {
+            mistake(
+                &format!("{at}[{index}]"),
+                format!("expected a name, found `{text}`"),
+            )
+        })
+    };
+    list.iter().enumerate().map(one).collect()
+}
+
+/// A text with places for what the request has: `$(headers.x)`, `$(query_params.x)`, `$(uri_captures.x)`.
+#[derive(Debug, Clone)]
+pub(super) struct Template(Vec<Part>);
+
+#[derive(Debug, Clone)]
+enum Part {
+    Text(String),
+    Header(String),
+    Parameter(String),
+    Capture(String),
+}
+
+impl Template {
+    pub(super) fn parse(at: &str, text: &str) -> Result<Self, Mistake> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("$(") {
+            let (inside, after) = after
+                .split_once(')')
+                .ok_or_else(|| mistake(at, "expected `)` after `$(`"))?;
+            parts.push(Part::Text(before.to_owned()));
+            parts.push(place(inside.trim()).ok_or_else(|| {
+                let expected = format!(
+                    "expected headers, query_params or uri_captures with a name, such as $(headers.x), found `$({inside})`"
+                );
+                mistake(at, expected)
+            })?);
+            rest = after;
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        Ok(Self(parts))
+    }
+
+    /// The text for a request; none where something is missing that it has a place for.
+    pub(super) fn fill(&self, exchange: &Exchange) -> Option<String> {
+        let request = &exchange.request;
+        let mut filled = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => filled.push_str(text),
+                Part::Header(name) => filled.push_str(header(&request.headers, name)?),
+                Part::Parameter(name) => {
+                    let query = request.uri.query().unwrap_or_default();
+                    let mut pairs = form_urlencoded::parse(query.as_bytes());
+                    let (_, value) = pairs.find(|(given, _)| **given == **name)?;
+                    filled.push_str(&value);
+                }
+                Part::Capture(name) => filled.push_str(capture(&exchange.captures, name)?),
+            }
+        }
+        Some(filled)
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn capture<'a>(captures: &'a [(ByteString, ByteString)], name: &str) -> Option<&'a str> {
+    let found = captures.iter().find(|(known, _)| **known == *name);
+    found.map(|(_, value)| &**value)
+}
+
+/// `headers.x`, `headers["x"]` and so on.
+fn place(text: &str) -> Option<Part> {
+    let end = text.find(['.', '['])?;
+    let (kind, name) = text.split_at_checked(end)?;
+    let name = match name.strip_prefix('.') {
+        Some(name) => name,
+        None => {
+            let inside = name.strip_prefix('[')?.strip_suffix(']')?;
+            inside.trim_matches(['"', '\''])
+        }
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if name.is_empty() || !name.bytes().all(plain) {
+        return None;
+    }
+    match kind {
+        "headers" => Some(Part::Header(name.to_ascii_lowercase())),
+        "query_params" => Some(Part::Parameter(name.to_owned())),
+        "uri_captures" => Some(Part::Capture(name.to_owned())),
+        _ => None,
+    }
+}
