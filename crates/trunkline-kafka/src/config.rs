@@ -67,7 +67,7 @@ pub struct KafkaConfig {
     /// default, which is what brokers take unless they are set to take more.
     pub event_bytes_max: usize,
     /// How much a subscription reads ahead of each partition that it holds, by the events' data alone: the
-    /// client library keeps some 0.8 KiB more for each. 2 MiB by default, and never more than 10,000 events; what
+    /// client library keeps several hundred bytes more for each. 2 MiB by default, and never more than 10,000 events; what
     /// was read longer ago than the processor's caches remember costs more to handle.
     pub prefetch_bytes: usize,
 }
