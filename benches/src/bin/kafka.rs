@@ -1,12 +1,15 @@
 //! Trunkline's transport against the bare client, over the same server: publish, and consume with ack.
 //!
-//! `kafka [--messages 100000] [--window 1000] [--rounds 5] [--bytes 300] [--linger-us 200]`
+//! `kafka [--messages 100000] [--window 1000] [--rounds 5] [--bytes 300] [--linger-us 200] [--prefetch-kib 2048]`
 //!
 //! Both send the same records to the same four partitions, with the same nine headers and the same settings
 //! (idempotent, `acks=all`), `window` of them at a time, and wait until each is confirmed. The bare client's texts are
-//! made before the time is taken; what it hands to its library is made within. Both read ahead as much and have each
-//! message on its own, with its headers, when they acknowledge it; the bare client does not read what the headers say.
-//! Its positions are committed as often. Rounds alternate; CPU is this process's, not the server's.
+//! made before the time is taken; what it hands to its library is made within.
+//!
+//! Both read ahead as much, all partitions together, and have each message on its own, with its headers, when they
+//! acknowledge it; positions are committed as often. The bare client is measured twice: once it does not look at the
+//! headers, as nobody does who handles events, and once it reads what an event needs. Rounds alternate; CPU is this
+//! process's, not the server's.
 //!
 //! To profile, `--side bare|trunkline` leaves the other side out, and each round publishes and consumes as often as
 //! `--publishes 1` and `--consumes 1` say.
@@ -18,18 +21,20 @@ use futures::StreamExt as _;
 use futures::future::OptionFuture;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
-use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::json;
 use trunkline_benches::{Args, Span, median, rounded};
 use trunkline_bus::{Start, Subscribe, Transport};
-use trunkline_core::{Env, Envelope, Form};
+use trunkline_core::{Env, Envelope, Form, Timestamp, TraceContext};
 use trunkline_kafka::{KafkaConfig, connect};
 use trunkline_testkit::kafka::Server;
 use trunkline_testkit::{event, topic};
 
 const TOPIC: &str = "t";
 const PARTITIONS: u16 = 4;
+/// As many events as Trunkline reads ahead of four partitions.
+const READ_AHEAD_EVENTS: &str = "40000";
 
 #[derive(Clone, Copy)]
 struct Size {
@@ -149,47 +154,106 @@ async fn consume_trunkline(transport: &dyn Transport, group: &str, size: Size) -
     figures(&span.expect("something came"), size.messages)
 }
 
-async fn consume_bare(brokers: &str, full: &str, group: &str, size: Size) -> Figures {
-    let consumer: StreamConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", group)
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("auto.offset.reset", "earliest")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.auto.commit", "true")
-        .set("auto.commit.interval.ms", "100")
-        .set("fetch.wait.max.ms", "100")
-        .set("fetch.queue.backoff.ms", "20")
-        .set("queued.max.messages.kbytes", "16384")
-        .create()
-        .expect("a consumer");
-    consumer.subscribe(&[full]).expect("it subscribes");
-    let mut stream = consumer.stream();
-    let mut span = None;
-    for _ in 0..size.messages {
-        let message = stream.next().await.expect("it goes on").expect("a message");
-        span.get_or_insert_with(|| Span::start(&[]));
-        // It is handled elsewhere, as its own, and then acknowledged.
-        let message = message.detach();
-        assert!(message.payload().is_some());
-        let (partition, offset) = (message.partition(), message.offset());
+/// The bare client's side of a subscription.
+struct Bare {
+    brokers: String,
+    full: String,
+    /// Its one queue holds as much as Trunkline's queues, one for each partition, hold together.
+    read_ahead_kib: usize,
+}
+
+/// What the bare client does with a message's headers.
+#[derive(Clone, Copy)]
+enum Headers {
+    /// They are kept with the message, and nobody looks at them.
+    Kept,
+    /// What an event needs of them is read, as anybody has to who handles it.
+    Read,
+}
+
+impl Bare {
+    async fn consume(&self, group: String, headers: Headers, size: Size) -> Figures {
+        let consumer: StreamConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("auto.offset.reset", "earliest")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.auto.commit", "true")
+            .set("auto.commit.interval.ms", "100")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.queue.backoff.ms", "5")
+            .set("queued.min.messages", READ_AHEAD_EVENTS)
+            .set(
+                "queued.max.messages.kbytes",
+                self.read_ahead_kib.to_string(),
+            )
+            .create()
+            .expect("a consumer");
+        consumer.subscribe(&[&self.full]).expect("it subscribes");
+        let mut stream = consumer.stream();
+        let mut span = None;
+        for _ in 0..size.messages {
+            let message = stream.next().await.expect("it goes on").expect("a message");
+            span.get_or_insert_with(|| Span::start(&[]));
+            // It is handled elsewhere, as its own, and then acknowledged.
+            let message = message.detach();
+            assert!(message.payload().is_some());
+            if matches!(headers, Headers::Read) {
+                let facts = Facts::read(&message).expect("an event");
+                assert!(!std::hint::black_box(&facts).id.is_empty());
+            }
+            let (partition, offset) = (message.partition(), message.offset());
+            consumer
+                .store_offset(&self.full, partition, offset)
+                .expect("it is stored");
+        }
         consumer
-            .store_offset(full, partition, offset)
-            .expect("it is stored");
+            .commit_consumer_state(CommitMode::Sync)
+            .expect("it is committed");
+        figures(&span.expect("something came"), size.messages)
     }
-    consumer
-        .commit_consumer_state(CommitMode::Sync)
-        .expect("it is committed");
-    figures(&span.expect("something came"), size.messages)
+}
+
+/// What a handler needs to know of an event besides its data, in the plainest code that reads it.
+#[derive(Default)]
+struct Facts {
+    id: String,
+    kind: String,
+    source: String,
+    time: Timestamp,
+    key: Option<String>,
+    correlation: Option<String>,
+    trace: Option<TraceContext>,
+}
+
+impl Facts {
+    fn read(message: &OwnedMessage) -> Option<Self> {
+        let mut facts = Self::default();
+        for header in message.headers()?.iter() {
+            let text = str::from_utf8(header.value?).ok()?;
+            match header.key {
+                "ce_id" => facts.id = text.to_owned(),
+                "ce_type" => facts.kind = text.to_owned(),
+                "ce_source" => facts.source = text.to_owned(),
+                "ce_time" => facts.time = text.parse().ok()?,
+                "ce_partitionkey" => facts.key = Some(text.to_owned()),
+                "ce_correlationid" => facts.correlation = Some(text.to_owned()),
+                "ce_traceparent" => facts.trace = Some(text.parse().ok()?),
+                _ => {}
+            }
+        }
+        Some(facts)
+    }
 }
 
 /// One round: each side in turn, the bare one first or last; what is left out has no figures.
-async fn turns(
+async fn turns<B: Default>(
     sides: Sides,
     bare_first: bool,
-    bare: impl Future<Output = Figures>,
+    bare: impl Future<Output = B>,
     trunkline: impl Future<Output = Figures>,
-) -> (Figures, Figures) {
+) -> (B, Figures) {
     let bare = sides.bare.then_some(bare);
     let trunkline = sides.trunkline.then_some(trunkline);
     let (bare, trunkline) = if bare_first {
@@ -199,7 +263,7 @@ async fn turns(
         let trunkline = OptionFuture::from(trunkline).await;
         (OptionFuture::from(bare).await, trunkline)
     };
-    (bare.unwrap_or(NONE), trunkline.unwrap_or(NONE))
+    (bare.unwrap_or_default(), trunkline.unwrap_or_default())
 }
 
 #[derive(Clone, Copy)]
@@ -208,10 +272,14 @@ struct Sides {
     trunkline: bool,
 }
 
-const NONE: Figures = Figures {
-    rate: f64::NAN,
-    cpu: f64::NAN,
-};
+impl Default for Figures {
+    fn default() -> Self {
+        Self {
+            rate: f64::NAN,
+            cpu: f64::NAN,
+        }
+    }
+}
 
 fn report(what: &str, size: Size, rounds: &[(Figures, Figures)]) {
     let middle = |pick: fn(&(Figures, Figures)) -> f64| {
@@ -271,16 +339,22 @@ async fn main() {
     let server = tokio::task::spawn_blocking(Server::start)
         .await
         .expect("a server");
-    let (mut publishing, mut consuming) = (Vec::new(), Vec::new());
+    let (mut publishing, mut consuming, mut reading) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..number("rounds", 5) {
         let prefix = format!("round-{round}.");
-        let full = format!("{prefix}{TOPIC}");
         let url = format!("{}?prefix={prefix}", server.url());
         let mut config = KafkaConfig::from_url(&url).expect("a configuration");
         let linger = args.number("linger-us", micros(config.linger));
         config.linger = Duration::from_micros(linger);
-        let brokers = server.brokers();
-        let producer = bare_producer(&brokers, config.linger);
+        if let prefetch_kib @ 1.. = number("prefetch-kib", 0) {
+            config.prefetch_bytes = prefetch_kib << 10;
+        }
+        let bare = Bare {
+            brokers: server.brokers(),
+            full: format!("{prefix}{TOPIC}"),
+            read_ahead_kib: (config.prefetch_bytes >> 10) * usize::from(PARTITIONS),
+        };
+        let producer = bare_producer(&bare.brokers, config.linger);
         let kafka: Arc<dyn Transport> =
             Arc::new(connect(config, Env::system()).await.expect("it connects"));
         kafka
@@ -293,21 +367,29 @@ async fn main() {
             ..size
         };
         publish_trunkline(&*kafka, warm).await;
-        publish_bare(&producer, &full, warm).await;
+        publish_bare(&producer, &bare.full, warm).await;
         for turn in 0..number("publishes", 1) {
-            let bare = publish_bare(&producer, &full, size);
+            let bare = publish_bare(&producer, &bare.full, size);
             let trunkline = publish_trunkline(&*kafka, size);
             publishing.push(turns(sides, (round + turn) % 2 == 0, bare, trunkline).await);
         }
         for turn in 0..number("consumes", 1) {
             let group = format!("ours-{turn}");
             let trunkline = consume_trunkline(&*kafka, &group, size);
-            let group = format!("bare-{turn}");
-            let bare = consume_bare(&brokers, &full, &group, size);
-            consuming.push(turns(sides, (round + turn) % 2 == 0, bare, trunkline).await);
+            let is_bare_first = (round + turn) % 2 == 0;
+            let kept = bare.consume(format!("bare-{turn}"), Headers::Kept, size);
+            let read = bare.consume(format!("reading-{turn}"), Headers::Read, size);
+            let both = async {
+                let kept = kept.await;
+                (kept, read.await)
+            };
+            let ((kept, read), ours) = turns(sides, is_bare_first, both, trunkline).await;
+            consuming.push((kept, ours));
+            reading.push((read, ours));
         }
         kafka.close().await.expect("it closes");
     }
     report("publish", size, &publishing);
     report("consume with ack", size, &consuming);
+    report("consume with ack, headers read by both", size, &reading);
 }

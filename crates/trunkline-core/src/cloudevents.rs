@@ -94,6 +94,7 @@ pub fn read<N: AsRef<str>, V: AsRef<str>>(
 }
 
 /// Reads an event whose attributes' texts are at hand: only what the event keeps is kept of them.
+#[inline]
 pub(crate) fn read_texts<N: AsRef<str>, T: Text>(
     attributes: impl Iterator<Item = (N, T)>,
     content_type: Option<T>,

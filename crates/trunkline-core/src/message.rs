@@ -132,6 +132,7 @@ impl Form {
         self.read_head(attributes, head, arrival)
     }
 
+    #[inline]
     fn read_head<N: AsRef<str>, T: Text>(
         self,
         attributes: impl Iterator<Item = (N, T)>,

@@ -75,6 +75,12 @@ pub(crate) fn writer_settings(config: &KafkaConfig) -> ClientConfig {
     settings
 }
 
+/// How many events are read ahead of a partition at most, so that small ones don't fill the memory.
+const PREFETCH_EVENTS_MAX: &str = "10000";
+
+/// How long a partition that has read ahead enough pauses: less than a fast reader needs for what was read.
+const PREFETCH_PAUSE_MS: &str = "5";
+
 /// For a subscription; `group` is a full name, which is needed even where nothing is committed.
 pub(crate) fn reader_settings(config: &KafkaConfig, group: &str) -> ClientConfig {
     let mut settings = settings(config);
@@ -87,7 +93,8 @@ pub(crate) fn reader_settings(config: &KafkaConfig, group: &str) -> ClientConfig
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("fetch.wait.max.ms", "100")
-        .set("fetch.queue.backoff.ms", "20")
+        .set("fetch.queue.backoff.ms", PREFETCH_PAUSE_MS)
+        .set("queued.min.messages", PREFETCH_EVENTS_MAX)
         .set("fetch.error.backoff.ms", "100")
         .set(
             "queued.max.messages.kbytes",

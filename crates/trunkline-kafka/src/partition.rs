@@ -72,7 +72,8 @@ impl Partition {
     ) -> Result<(), KafkaError> {
         let before = into.len();
         let mut arrival = Arrival::new(self.topic.clone(), Timestamp::UNIX_EPOCH);
-        let (due, mut token) = {
+        // Only this call makes new ones, so their tokens are known before the ledger has them.
+        let (due, first) = {
             let mut ledger = self.ledger.lock();
             (ledger.due(max, Instant::now()), ledger.next_token())
         };
@@ -87,7 +88,7 @@ impl Partition {
         let Some(messages) = queue.as_mut() else {
             return Ok(());
         };
-        let before = into.len();
+        let (before, mut token) = (into.len(), first);
         let mut fresh = Vec::new();
         let mut outcome = Ok(());
         while fresh.len() < room
@@ -108,18 +109,23 @@ impl Partition {
             fresh.push((offset, raw));
             token += 1;
         }
-        self.enter(fresh, into, before);
+        self.enter((first, fresh), into, before);
         outcome
     }
 
-    /// The new ones from `before` on are out now, all at once.
-    fn enter(&self, fresh: Vec<(i64, Raw)>, into: &mut Vec<Delivery>, before: usize) {
+    /// The new ones from `before` on are out now, all at once, with the tokens from `first` on.
+    fn enter(
+        &self,
+        (first, fresh): (u64, Vec<(i64, Raw)>),
+        into: &mut Vec<Delivery>,
+        before: usize,
+    ) {
         let count = fresh.len();
         if count == 0 {
             return;
         }
         self.desk.enter(count);
-        let is_ours = self.ledger.lock().out(fresh);
+        let is_ours = self.ledger.lock().out(first, fresh);
         // It was taken away meanwhile: they come to whoever has it now, and settling them here means nothing.
         if !is_ours {
             self.desk.exit(count);

@@ -39,6 +39,8 @@ pub(crate) struct Member {
     reading: Reading,
     /// The partition that is asked first next time.
     turn: usize,
+    /// How many came together last: room is made for as many.
+    usual: usize,
 }
 
 pub(crate) async fn subscribe(shared: &Arc<Shared>, spec: &Subscribe) -> Result<Member> {
@@ -90,6 +92,7 @@ pub(crate) async fn subscribe(shared: &Arc<Shared>, spec: &Subscribe) -> Result<
             scratch: Scratch::default(),
         },
         turn: 0,
+        usual: 0,
     };
     let mut service = Service::new(client, desk.clone(), config.clone(), names.collect());
     if group.is_some() {
@@ -149,7 +152,7 @@ impl Member {
 
     /// Takes what is there.
     fn take(&mut self, max: usize) -> Result<Vec<Delivery>> {
-        let mut taken = Vec::new();
+        let mut taken = Vec::with_capacity(self.usual.min(max));
         let partitions = self.desk.partitions.read();
         let count = partitions.len();
         self.turn = self.turn.wrapping_add(1);
@@ -169,6 +172,8 @@ impl Member {
                 break;
             }
         }
+        drop(partitions);
+        self.usual = taken.len();
         Ok(taken)
     }
 

@@ -70,12 +70,13 @@ impl Ledger {
         self.first + self.entries.len() as u64
     }
 
-    /// New ones are given out, by their offsets, with the tokens from [`Ledger::next_token`] on; says whether they
-    /// may be.
-    pub(super) fn out(&mut self, records: Vec<(i64, Raw)>) -> bool {
+    /// New ones are given out, by their offsets, with the tokens from `first` on, which [`Ledger::next_token`] told
+    /// before; says whether they may be.
+    pub(super) fn out(&mut self, first: u64, records: Vec<(i64, Raw)>) -> bool {
         if self.void || self.moving {
             return false;
         }
+        assert_eq!(first, self.next_token(), "receipts would settle others");
         if self.entries.is_empty()
             && let Some((offset, _)) = records.first()
         {

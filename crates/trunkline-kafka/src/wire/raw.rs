@@ -23,10 +23,27 @@ pub(crate) struct Raw {
     table_bytes: usize,
     key_bytes: Option<usize>,
     texts_bytes: usize,
+    content_type: Option<Place>,
+    trace: Option<Place>,
     at: Timestamp,
     has_value: bool,
     /// A header's name was no text, so none is known.
     is_broken: bool,
+    /// A text begins within a character, if they are a text together.
+    is_cut: bool,
+}
+
+/// Where a text stands among the key and the texts.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    at: usize,
+    bytes: usize,
+}
+
+impl Place {
+    fn of(self, whole: &str) -> Option<&str> {
+        whole.get(self.at..self.at + self.bytes)
+    }
 }
 
 /// Room to copy records with, used again and again.
@@ -34,6 +51,9 @@ pub(crate) struct Raw {
 pub(crate) struct Scratch {
     table: Vec<u8>,
     texts: Vec<u8>,
+    content_type: Option<Place>,
+    trace: Option<Place>,
+    is_cut: bool,
 }
 
 /// What a scratch keeps at most for the next record.
@@ -66,11 +86,12 @@ const NAMED_PART: u8 = 67;
 
 impl Scratch {
     fn put(&mut self, part: u8, text: &[u8]) {
-        self.table.push(part);
         // No record is larger than 2 GiB.
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        self.table.extend_from_slice(&length.to_le_bytes());
+        let [a, b, c, d] = length.to_le_bytes();
+        self.table.extend_from_slice(&[part, a, b, c, d]);
         self.texts.extend_from_slice(text);
+        self.is_cut |= text.first().is_some_and(|byte| byte & 0xc0 == 0x80);
     }
 
     fn header(&mut self, name: &str, text: &[u8]) {
@@ -82,14 +103,29 @@ impl Scratch {
                     NAMED_PART
                 }
             },
-            None if name == CONTENT_TYPE => CONTENT_TYPE_PART,
-            None if name == TRACE => TRACE_PART,
+            None if name == CONTENT_TYPE => {
+                self.content_type = Some(self.place(text));
+                CONTENT_TYPE_PART
+            }
+            None if name == TRACE => {
+                self.trace = Some(self.place(text));
+                TRACE_PART
+            }
             None => return,
         };
         self.put(part, text);
     }
 
+    /// Where the next text will stand.
+    fn place(&self, text: &[u8]) -> Place {
+        Place {
+            at: self.texts.len(),
+            bytes: text.len(),
+        }
+    }
+
     fn clear(&mut self) {
+        (self.content_type, self.trace, self.is_cut) = (None, None, false);
         for bytes in [&mut self.table, &mut self.texts] {
             bytes.clear();
             bytes.shrink_to(SCRATCH_BYTES_MAX);
@@ -143,14 +179,18 @@ impl Raw {
             table_bytes: scratch.table.len(),
             key_bytes: key.map(<[u8]>::len),
             texts_bytes: scratch.texts.len(),
+            content_type: scratch.content_type,
+            trace: scratch.trace,
             at: at.unwrap_or_else(|| env.now()),
             has_value: value.is_some(),
             is_broken: copied.is_err(),
+            is_cut: scratch.is_cut,
         }
     }
 
     /// Reads it. One that is no event comes as an envelope around its value, with the reason. `arrival` is of its
     /// topic; its time becomes the record's. `place` is its partition and offset.
+    #[inline]
     pub(crate) fn read(
         &self,
         form: Form,
@@ -158,59 +198,55 @@ impl Raw {
         place: (i32, i64),
     ) -> (Envelope, Option<Error>) {
         arrival.at = self.at;
-        match self.event(form, arrival) {
-            Ok(mut event) => {
-                if event.key.is_none() {
-                    event.key = self.key();
-                }
-                (event, None)
-            }
+        let (mut event, error) = match self.event(form, arrival) {
+            Ok(event) => (event, None),
             Err(error) => {
-                let (topic, (partition, offset)) = (&arrival.topic, place);
-                let place = format!("{topic}/{partition}/{offset}");
-                let mut around = unreadable(topic, place, self.value(), self.at);
-                around.key = self.key();
-                let error = if self.has_value {
-                    error
-                } else {
-                    error.with("value", "none: the record is a tombstone")
-                };
+                let (around, error) = self.unreadable(error, &arrival.topic, place);
                 (around, Some(error))
             }
+        };
+        if event.key.is_none() {
+            event.key = self.key();
         }
+        (event, error)
     }
 
+    #[cold]
+    fn unreadable(&self, error: Error, topic: &str, place: (i32, i64)) -> (Envelope, Error) {
+        let (partition, offset) = place;
+        let place = format!("{topic}/{partition}/{offset}");
+        let around = unreadable(topic, place, self.value(), self.at);
+        let error = if self.has_value {
+            error
+        } else {
+            error.with("value", "none: the record is a tombstone")
+        };
+        (around, error)
+    }
+
+    #[inline]
     fn event(&self, form: Form, arrival: &Arrival) -> Result<Envelope> {
         if self.is_broken {
             return Err(not_text("a header's name"));
         }
         let table = self.buffer.get(..self.table_bytes).unwrap_or_default();
         let texts = self.table_bytes..self.table_bytes + self.texts_bytes;
-        // One look at all texts: those between whose ends no character is cut are texts themselves.
-        let Ok(whole) = ByteString::try_from(self.buffer.slice(texts)) else {
+        // One look at all texts: if they are a text together, and each begins with a character, so is each.
+        let whole = ByteString::try_from(self.buffer.slice(texts)).ok();
+        let whole = whole.filter(|_| !self.is_cut);
+        let texts = whole.as_ref().and_then(|whole| {
+            let rest = whole.get(self.key_bytes.unwrap_or(0)..)?;
+            Some((whole, Texts { table, rest }))
+        });
+        let Some((whole, texts)) = texts else {
             return form.read(self.apart(table)?, arrival);
         };
-        let Some(rest) = whole.get(self.key_bytes.unwrap_or(0)..) else {
-            return form.read(self.apart(table)?, arrival);
-        };
-        let mut message = MessageTexts {
-            whole: &whole,
-            traceparent: None,
-            content_type: None,
+        let message = MessageTexts {
+            whole,
+            traceparent: self.trace.and_then(|place| place.of(whole)),
+            content_type: self.content_type.and_then(|place| place.of(whole)),
             body: self.value(),
         };
-        let texts = Texts { table, rest };
-        let mut checked = texts.clone();
-        for (part, text) in &mut checked {
-            match part {
-                CONTENT_TYPE_PART => message.content_type = Some(text),
-                TRACE_PART => message.traceparent = Some(text),
-                _ => {}
-            }
-        }
-        if !checked.table.is_empty() {
-            return form.read(self.apart(table)?, arrival);
-        }
         form.read_texts(Attributes(texts), message, arrival)
     }
 
@@ -265,7 +301,7 @@ fn entry(table: &[u8]) -> Option<(u8, usize, &[u8])> {
     Some((*part, length, rest))
 }
 
-/// The parts of a record and their texts; it ends early where a text begins or ends within a character.
+/// The parts of a record and their texts.
 #[derive(Clone)]
 struct Texts<'a> {
     table: &'a [u8],

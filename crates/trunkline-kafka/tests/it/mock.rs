@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Answer};
-use trunkline_bus::{Start, Transport as _};
+use trunkline_bus::{Delivery, Start, Subscribe, Transport as _};
 use trunkline_core::{Env, ErrorKind, Retry};
 use trunkline_kafka::{Kafka, KafkaConfig, connect};
 use trunkline_testkit::{event, numbered};
@@ -192,6 +192,44 @@ async fn a_member_that_is_thrown_out_comes_back_and_late_settlements_are_void() 
     again
         .into_iter()
         .for_each(|delivery| delivery.receipt.ack());
+    member.flush().await.unwrap();
+    assert_eq!(member.lag().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_is_settled_while_more_is_taken_settles_itself() {
+    const COUNT: usize = 6_000;
+    let (_mock, kafka) = cluster("").await;
+    kafka.publish(&batch(0..COUNT)).await.unwrap();
+    let mut member = kafka
+        .subscribe(&Subscribe {
+            in_flight_max: 64,
+            ..spec("t", Some("g"), Start::Committed)
+        })
+        .await
+        .unwrap();
+    let (sender, receiver) = std::sync::mpsc::sync_channel::<Delivery>(64);
+    let settling = std::thread::spawn(move || {
+        let mut ids = Vec::with_capacity(COUNT);
+        for delivery in receiver {
+            assert_eq!(delivery.redeliveries, 0);
+            ids.push(delivery.envelope.id.to_string());
+            delivery.receipt.ack();
+        }
+        ids
+    });
+    let mut left = COUNT;
+    while left > 0 {
+        // An acknowledgement that is lost keeps room, until there is none.
+        let taken = take(&mut *member, left.min(8)).await;
+        left -= taken.len();
+        for delivery in taken {
+            sender.send(delivery).unwrap();
+        }
+    }
+    drop(sender);
+    let expected: Vec<_> = (0..COUNT).map(|n| format!("k/{n}")).collect();
+    assert_eq!(settling.join().unwrap(), expected);
     member.flush().await.unwrap();
     assert_eq!(member.lag().await.unwrap(), 0);
 }

@@ -7,18 +7,46 @@ use trunkline_core::Env;
 use super::*;
 use crate::wire::Scratch;
 
-fn ledger(offsets: &[i64]) -> Ledger {
-    let mut ledger = Ledger::new(None);
+fn records(offsets: &[i64]) -> Vec<(i64, Raw)> {
     let record = |offset: &i64| {
         let (topic, at) = ("t".to_owned(), Timestamp::CreateTime(0));
         let record = OwnedMessage::new(None, None, topic, at, 0, *offset, None);
         let raw = Raw::copy(&record, &Env::system(), &mut Scratch::default());
         (*offset, raw)
     };
+    offsets.iter().map(record).collect()
+}
+
+fn ledger(offsets: &[i64]) -> Ledger {
+    let mut ledger = Ledger::new(None);
     assert_eq!(ledger.next_token(), 0);
-    assert!(ledger.out(offsets.iter().map(record).collect()));
+    assert!(ledger.out(0, records(offsets)));
     assert_eq!(ledger.next_token(), offsets.len() as u64);
     ledger
+}
+
+#[test]
+fn tokens_told_before_hold_whatever_is_settled_until_they_are_out() {
+    let now = Instant::now();
+    // Nothing is settled meanwhile, some of it in any order, or all of it.
+    for settled in [&[][..], &[0], &[2], &[2, 0], &[1, 2, 0]] {
+        let mut ledger = ledger(&[10, 11, 12]);
+        let first = ledger.next_token();
+        for token in settled {
+            assert!(ledger.ack(*token));
+        }
+        assert!(!ledger.ack(first), "it is not out yet");
+        assert!(!ledger.retry(first, now), "it is not out yet");
+        assert!(!ledger.begin(first), "it is not out yet");
+        assert!(ledger.out(first, records(&[20, 21])));
+        assert!(ledger.retry(first + 1, now));
+        let again: Vec<_> = ledger.due(9, now).iter().map(|one| one.offset).collect();
+        assert_eq!(again, [21], "{settled:?}");
+        for token in (0..first + 2).filter(|token| !settled.contains(token)) {
+            assert!(ledger.ack(token), "{token} after {settled:?}");
+        }
+        assert_eq!(ledger.uncommitted(), Some(22));
+    }
 }
 
 #[test]
@@ -78,7 +106,7 @@ fn nothing_begins_in_a_partition_that_moves_and_what_ended_is_void() {
     assert_eq!(ledger.begun, 1);
     assert!(ledger.ack(0));
     assert_eq!((ledger.begun, ledger.uncommitted()), (0, Some(2)));
-    assert!(!ledger.out(Vec::new()));
+    assert!(!ledger.out(2, Vec::new()));
     assert_eq!(ledger.end(), 1);
     assert!(!ledger.ack(1));
     assert!(!ledger.retry(1, Instant::now()));

@@ -66,6 +66,29 @@ fn what_is_no_text_of_ours_makes_no_event_unreadable() {
 }
 
 #[test]
+fn what_is_no_attribute_is_found_wherever_it_stands() {
+    const TRACE_TEXT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for shelf in ["7", "s\u{fc}d"] {
+        let headers: &[(&str, &[u8])] = &[
+            ("content-type", b"text/csv"),
+            ("ce_shelf", shelf.as_bytes()),
+            ("traceparent", TRACE_TEXT.as_bytes()),
+            // The last one of a name is the one.
+            ("content-type", b"text/plain"),
+            ("ce_userid", b"u"),
+        ];
+        let (event, unreadable) = read(Some(shelf.as_bytes()), headers);
+        assert!(unreadable.is_none(), "{unreadable:?}");
+        assert_eq!(event.content_type, "text/plain");
+        assert_eq!(event.trace.unwrap().to_string(), TRACE_TEXT);
+        assert_eq!(event.user_id.as_deref(), Some("u"));
+        assert_eq!(event.key.as_deref(), Some(shelf));
+        let shelf = format!("\"{shelf}\"");
+        assert_eq!(event.extension("shelf").map(|text| &**text), Some(&*shelf));
+    }
+}
+
+#[test]
 fn a_character_cut_in_two_is_no_text_on_either_side() {
     let headers: &[(&str, &[u8])] = &[("ce_a", b"caf\xc3"), ("ce_b", b"\xa9")];
     // The name of the second stands between the two; without one they are a text together.
