@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use retail_erp::machine::Filled;
 use retail_erp::{Settings, demo};
 
 /// A retail ERP of eleven services in one process, on nothing but this binary.
@@ -24,7 +25,7 @@ pub(crate) enum Command {
     Run(Run),
     /// Print a token for a user or a device
     Token(Token),
-    /// Run a simulated vending machine against an ERP on this machine
+    /// Run a simulated vending machine, by HTTP against an ERP on this machine or by MQTT
     Vm(Vm),
     /// Compare the events with their checked-in schemas
     Schemas {
@@ -79,6 +80,34 @@ pub(crate) struct Vm {
     /// The card that customers have
     #[arg(long, default_value = "tok_visa")]
     pub(crate) card: String,
+    /// Speak MQTT to this broker, such as mqtt://127.0.0.1:1883; the ERP's iot-gateway listens there too
+    #[arg(long, value_name = "URL")]
+    pub(crate) broker: Option<String>,
+    /// The file with what the ERP gave out for the machine: {"user": …, "password": …}
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    pub(crate) credentials: Option<PathBuf>,
+    /// The folder of the machine's books and metal [default: vm/MACHINE]
+    #[arg(long, value_name = "FOLDER", requires = "broker")]
+    pub(crate) state: Option<PathBuf>,
+    /// What lies in it when it is new, such as A1=prod_456:12. Can be given several times [default: the demo's]
+    #[arg(long, value_name = "SLOT=PRODUCT:PIECES", value_parser = slot, requires = "broker")]
+    pub(crate) slot: Vec<Filled>,
+    /// Milliseconds that its motor turns
+    #[arg(long, default_value_t = 200, requires = "broker")]
+    pub(crate) vend_ms: u64,
+}
+
+fn slot(text: &str) -> Result<Filled, String> {
+    let parts = || {
+        let (slot, rest) = text.split_once('=')?;
+        let (product_id, pieces) = rest.split_once(':')?;
+        Some(Filled {
+            slot: slot.to_owned(),
+            product_id: product_id.to_owned(),
+            pieces: pieces.parse().ok()?,
+        })
+    };
+    parts().ok_or_else(|| "expected SLOT=PRODUCT:PIECES, such as A1=prod_456:12".to_owned())
 }
 
 #[derive(Debug, Args)]

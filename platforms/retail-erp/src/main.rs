@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use retail_erp::machine::{Done, Machine, Plan};
+use retail_erp::iot::DeviceCredentials;
+use retail_erp::machine::{Broker, Done, Machine, Plan, Seller, Setup, Sold};
+use retail_erp::vm::Sale;
 use retail_erp::{DEVICE, Erp, demo};
 use tokio::time::Instant;
 use trunkline::{Config, Error, Result, stop_requested, telemetry};
@@ -105,31 +107,80 @@ fn token(wanted: &cli::Token) -> Result<()> {
 
 /// Runs a simulated vending machine, and tells of each sale.
 async fn vm(wanted: cli::Vm) -> Result<()> {
-    const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
-    let token = retail_erp::token(&wanted.data, &wanted.machine, &[DEVICE], LIFETIME)?;
-    let machine = Machine::new(&wanted.gateway, &wanted.shop, &wanted.machine, token).await?;
     let plan = Plan {
         sales: wanted.sales,
         pause: Duration::from_millis(wanted.pause_ms),
         jam_every: wanted.jam_every,
-        card_token: wanted.card,
+        card_token: wanted.card.clone(),
     };
-    let done = machine.run(&plan, |sale| {
+    let done = match wanted.broker.clone() {
+        Some(url) => vm_by_mqtt(wanted, url, &plan).await?,
+        None => vm_by_http(&wanted, &plan).await?,
+    };
+    let Done {
+        vended,
+        refunded,
+        refused,
+    } = done;
+    print(&format!(
+        "{vended} vended, {refunded} paid back, {refused} refused\n"
+    ))
+}
+
+async fn vm_by_http(wanted: &cli::Vm, plan: &Plan) -> Result<Done> {
+    const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
+    let token = retail_erp::token(&wanted.data, &wanted.machine, &[DEVICE], LIFETIME)?;
+    let machine = Machine::new(&wanted.gateway, &wanted.shop, &wanted.machine, token).await?;
+    let told = |sale: &Sale| {
         let line = format!(
             "{}  {:?}  order {}\n",
             sale.sale_id, sale.status, sale.order_id
         );
         // It goes on where nobody reads of it.
         drop(print(&line));
-    });
-    let Done {
-        vended,
-        refunded,
-        refused,
-    } = done.await?;
-    print(&format!(
-        "{vended} vended, {refunded} paid back, {refused} refused\n"
-    ))
+    };
+    machine.run(plan, told).await
+}
+
+async fn vm_by_mqtt(wanted: cli::Vm, url: String, plan: &Plan) -> Result<Done> {
+    let bad = |text: &'static str| Error::invalid("credentials_invalid", text);
+    let password = match &wanted.credentials {
+        None => None,
+        Some(file) => {
+            let text = std::fs::read_to_string(file);
+            let text = text.map_err(|error| bad("the file can't be read").with_source(error))?;
+            let read: DeviceCredentials = serde_json::from_str(&text).map_err(|error| {
+                bad("expected {\"user\": …, \"password\": …}").with_source(error)
+            })?;
+            if read.user != wanted.machine {
+                return Err(bad("the credentials are another machine's").with("user", read.user));
+            }
+            Some(read.password)
+        }
+    };
+    let state = wanted.state;
+    let machine = Seller::open(Setup {
+        broker: Broker { url, password },
+        slots: if wanted.slot.is_empty() {
+            demo::filled()
+        } else {
+            wanted.slot
+        },
+        folder: state.unwrap_or_else(|| Path::new("vm").join(&wanted.machine)),
+        machine_id: wanted.machine,
+        vend_takes: Duration::from_millis(wanted.vend_ms),
+        clock_off_seconds: 0,
+    })?;
+    let told = |sold: &Sold| {
+        let end = match &sold.refused {
+            Some(why) => format!("refused: {why}"),
+            None if sold.vended => "vended".to_owned(),
+            None => "jammed, to be paid back".to_owned(),
+        };
+        // It goes on where nobody reads of it.
+        drop(print(&format!("{}  {end}\n", sold.sale_id)));
+    };
+    machine.run(plan, told).await
 }
 
 fn schemas(dir: &Path, write: bool) -> Result<()> {
