@@ -1,6 +1,6 @@
 //! Machines that sell by MQTT, each with its own password at mosquitto: the simulator as a program that is killed, and paho.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -188,20 +188,9 @@ async fn a_command_that_expires_is_paid_back_and_a_piece_that_fell_all_the_same_
     runs_to_its_end(scene.machine(&["--sales", "0"])).await;
     scene.erp.has_stock(shop, BAR, (FILLED - 1, 0)).await;
     assert_eq!(scene.money().await, (vec![], 2), "nobody pays for it");
-    assert_eq!(
-        fallen_late(&scene.erp.folder.path().join("data/vm-service.db")),
-        "1"
-    );
+    let late = "SELECT COUNT(*) FROM sales WHERE fell_late = 1";
+    assert_eq!(scene.erp.ask("vm-service", late), "1");
     scene.erp.stop().await;
-}
-
-/// How many sales were paid back whose piece fell, by Python's own SQLite.
-fn fallen_late(db: &Path) -> String {
-    const COUNT: &str = "import sqlite3, sys\n\
-        db = sqlite3.connect('file:' + sys.argv[1] + '?mode=ro', uri=True)\n\
-        print(db.execute('SELECT COUNT(*) FROM sales WHERE fell_late = 1').fetchone()[0])";
-    let output = python::program(COUNT).arg(db).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// A machine of paho's. What it does with the commands is told by the words, one a sale; it ends when all have ended.
