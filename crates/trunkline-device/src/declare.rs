@@ -140,6 +140,8 @@ pub struct Declared {
     pub known: Option<Known>,
     /// Is told of refusals.
     pub on_refusal: Option<RefusalHook>,
+    /// Whether what a device sends is done on behalf of a user of the device's name.
+    pub as_users: bool,
 }
 
 /// Says whether a device is known. It must not block.

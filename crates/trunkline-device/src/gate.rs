@@ -274,6 +274,7 @@ impl Gate {
 
     fn envelope(&self, id: ByteString, device: ByteString, data: Bytes) -> Envelope {
         let context = Context::root(&self.env);
+        let user_id = self.declared.as_users.then(|| device.clone());
         Envelope {
             id,
             event_type: ByteString::default(),
@@ -285,7 +286,7 @@ impl Gate {
             correlation_id: context.correlation_id,
             causation_id: None,
             trace: Some(context.trace),
-            user_id: None,
+            user_id,
             kind: Reply::KIND,
             priority: Priority::Medium,
             content_type: ByteString::from_static("application/json"),

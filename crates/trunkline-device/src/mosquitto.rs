@@ -37,6 +37,22 @@ impl Credential {
             password: base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes),
         }
     }
+
+    /// The user's line of a `password_file`, which may be kept: the password can't be told from it.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name that [`is_name`] refuses.
+    ///
+    /// # Source
+    /// `$7$rounds$salt$hash`: PBKDF2 (RFC 8018) with HMAC-SHA-512, as `mosquitto_passwd` writes it.
+    pub fn line(&self, env: &Env) -> Result<String> {
+        check_name(&self.user)?;
+        let mut salt = [0; SALT_BYTES];
+        env.random_bytes(&mut salt);
+        let hash = pbkdf2(self.password.as_bytes(), &salt, ROUNDS);
+        let (salt, hash) = (STANDARD.encode(salt), STANDARD.encode(hash));
+        Ok(format!("{}:$7${ROUNDS}${salt}${hash}", self.user))
+    }
 }
 
 impl std::fmt::Debug for Credential {
@@ -51,9 +67,6 @@ impl std::fmt::Debug for Credential {
 ///
 /// # Errors
 /// `InvalidInput` for a name that [`is_name`] refuses, or the same name twice.
-///
-/// # Source
-/// `$7$rounds$salt$hash`: PBKDF2 (RFC 8018) with HMAC-SHA-512, as `mosquitto_passwd` writes it.
 pub fn password_file(users: &[Credential], env: &Env) -> Result<String> {
     let mut names: Vec<&str> = users.iter().map(|user| user.user.as_str()).collect();
     names.sort_unstable();
@@ -63,13 +76,8 @@ pub fn password_file(users: &[Credential], env: &Env) -> Result<String> {
         return Err(Error::invalid("device_name_twice", text).with("name", name));
     }
     let mut text = String::new();
-    for Credential { user, password } in users {
-        check_name(user)?;
-        let mut salt = [0; SALT_BYTES];
-        env.random_bytes(&mut salt);
-        let hash = pbkdf2(password.as_bytes(), &salt, ROUNDS);
-        let (salt, hash) = (STANDARD.encode(salt), STANDARD.encode(hash));
-        writeln!(text, "{user}:$7${ROUNDS}${salt}${hash}").expect("a String can be written to");
+    for user in users {
+        writeln!(text, "{}", user.line(env)?).expect("a String can be written to");
     }
     Ok(text)
 }
@@ -106,14 +114,18 @@ pub fn acl_file(declared: &Declared, gateway: &str) -> Result<String> {
     Ok(text)
 }
 
-/// The settings that the gateway's guarantees need of mosquitto 2, after its listeners: nobody without a password, what is
-/// not delivered is kept on disk, as many messages are kept as there is room for, and large ones are refused at the door.
+/// The settings that the gateway's guarantees need of mosquitto 2, after its one listener: nobody without a password, nobody
+/// in another's session (the name of a session is the user's, whatever the client says), what is not delivered is kept on
+/// disk once a second, as many messages are kept as there is room for, and large ones are refused at the door.
+///
+/// Not with each change (`autosave_on_changes`): mosquitto writes all that it has each time, and with 10,000 retained states
+/// it does nothing else.
 pub fn settings(packet_bytes_max: u32) -> String {
     format!(
         "allow_anonymous false\n\
+         use_username_as_clientid true\n\
          persistence true\n\
          autosave_interval 1\n\
-         autosave_on_changes true\n\
          max_queued_messages 0\n\
          max_packet_size {packet_bytes_max}\n"
     )

@@ -132,6 +132,15 @@ impl Devices {
         self
     }
 
+    /// What a device sends is done on behalf of the user of its name, who then is the user of the events and calls that
+    /// follow, and of what its commands and its coming and going lead to. For platforms in which no person has a device's
+    /// name.
+    #[must_use]
+    pub fn as_users(mut self) -> Self {
+        self.declared.as_users = true;
+        self
+    }
+
     /// Is told of what is refused, for each device once a minute at most. It must not block.
     #[must_use]
     pub fn on_refusal(mut self, hook: RefusalHook) -> Self {
@@ -175,6 +184,7 @@ pub(crate) struct Hub {
     /// The same, for whoever waits for an end.
     settled: Notify,
     commands_max: u32,
+    as_users: bool,
 }
 
 impl Hub {
@@ -185,6 +195,7 @@ impl Hub {
             changed: Arc::default(),
             settled: Notify::new(),
             commands_max,
+            as_users: devices.declared.as_users,
         }
     }
 

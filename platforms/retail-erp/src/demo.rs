@@ -1,5 +1,7 @@
 //! What there is on the first start: two shops, one of them a vending machine, and a few things to buy.
 
+use crate::machine::Filled;
+
 /// A shop.
 #[derive(Debug, Clone, Copy)]
 pub struct Shop {
@@ -112,3 +114,16 @@ pub const STOCK: &[Stock] = &[
 
 /// What lies in which slot of the vending machine.
 pub const SLOTS: &[(&str, &str)] = &[("A1", "prod_456"), ("A2", "prod_790")];
+
+/// The slots of the vending machine, filled with what its shop has.
+pub fn filled() -> Vec<Filled> {
+    let slots = SLOTS.iter().map(|(slot, product_id)| {
+        let of = |stock: &&Stock| stock.shop_id == VENDING_SHOP && stock.product_id == *product_id;
+        Filled {
+            slot: (*slot).to_owned(),
+            product_id: (*product_id).to_owned(),
+            pieces: STOCK.iter().find(of).map_or(0, |stock| stock.stock),
+        }
+    });
+    slots.collect()
+}

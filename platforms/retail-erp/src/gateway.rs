@@ -6,7 +6,7 @@ use trunkline::gateway::{Config, Route, Service};
 use crate::{campaign, inventory, iot, notification, order, payment, product, report, shop, vm};
 
 /// An order waits for its payment, which may take longer than other calls.
-const ORDER_TIMEOUT_MS: u64 = 30_000;
+const ORDER_TIMEOUT_MS: u32 = 30_000;
 
 /// The routes, and who may use each how often. Which role a request needs is each service's own to say.
 pub fn config() -> Config {

@@ -1,25 +1,36 @@
 //! iot-gateway: takes what devices report, and tells shop-service and everybody else.
 //!
-//! A device speaks for itself alone: who it is comes from its credentials, never from what it says.
+//! A device speaks for itself alone: who it is comes from its credentials, never from what it says. By MQTT vending machines
+//! sell too, see [`vending`].
 
+mod credentials;
 mod http;
 mod mqtt;
 mod report;
 mod rpc;
+pub mod vending;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline::Service;
+use trunkline::{Migration, Service};
 
-use crate::events::{Count, DeviceDataReceived, DeviceStatusUpdated};
+use crate::events::{Count, DeviceDataReceived, DeviceStatusUpdated, VendEnded};
 use crate::proto::DESCRIPTORS;
 use crate::proto::device::device_gateway_server::DeviceGatewayServer;
-use crate::shop;
+use crate::{shop, vm};
 
+use credentials::Gateway;
+
+pub use credentials::{BrokerFiles, DeviceCredentials};
 pub use report::{DataReport, StatusReport};
 
 /// The service's name.
 pub const NAME: &str = "iot-gateway";
+
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_credentials",
+    sql: include_str!("iot/0001_credentials.sql"),
+}];
 
 /// The data type of a device that counted what lies in it: [`StockData`].
 pub const STOCK_UPDATE: &str = "stock_update";
@@ -47,14 +58,20 @@ pub fn service(config: &trunkline::Config) -> Service {
     let service = Service::new(NAME)
         .version("1.0.0")
         .config::<Config>()
+        .migrations(MIGRATIONS)
+        .state(Gateway::of(config))
         .calls(shop::NAME)
         .publishes::<DeviceStatusUpdated>()
         .publishes::<DeviceDataReceived>()
+        .publishes::<VendEnded>()
+        .on(vending::vend_requested)
         .post("/api/devices/{device_id}/status", http::status)
         .post("/api/devices/{device_id}/data", http::data)
+        .post("/api/devices/{device_id}/credentials", credentials::give)
+        .get("/api/devices/broker", credentials::files)
         .grpc(DeviceGatewayServer::new(rpc::Rpc), DESCRIPTORS);
     if mqtt.unwrap_or_default() {
-        service.devices(mqtt::devices())
+        service.calls(vm::NAME).devices(mqtt::devices())
     } else {
         service
     }

@@ -1,4 +1,10 @@
-//! A vending machine that is none: it reports, sells and vends as one would, for demonstrations and tests.
+//! A vending machine that is none: it reports, sells and vends as one would, for demonstrations and tests. A [`Machine`] asks
+//! by HTTP; a [`Seller`] speaks MQTT to a broker, as real ones do.
+
+mod books;
+mod hardware;
+mod line;
+mod seller;
 
 use std::time::Duration;
 
@@ -12,6 +18,10 @@ use crate::inventory::StockLevel;
 use crate::iot::StatusReport;
 use crate::shop::Shop;
 use crate::vm::{NewSale, Sale, SaleStatus};
+
+pub use hardware::Filled;
+pub use line::Broker;
+pub use seller::{Seller, Setup, Sold};
 
 /// What it is told to do.
 #[derive(Debug, Clone)]

@@ -7,8 +7,11 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use trunkline::{Config, Platform, Program, Result, Running, print};
 
-use crate::machine::{Done, Machine, Plan};
-use crate::{DEVICE, Erp, demo, welcome};
+use crate::{Erp, welcome};
+
+mod vm;
+
+pub use vm::Vm;
 
 /// The ERP's own options.
 #[derive(Debug, Clone, Default, Args)]
@@ -26,7 +29,7 @@ pub struct Options {
 pub enum Command {
     /// Print a token for a user or a device
     Token(Token),
-    /// Run a simulated vending machine against an ERP on this machine
+    /// Run a simulated vending machine, by HTTP against an ERP on this machine or by MQTT
     Vm(Vm),
 }
 
@@ -45,35 +48,6 @@ pub struct Token {
     /// How many hours it is good for
     #[arg(long, default_value_t = 24)]
     pub(crate) hours: u32,
-}
-
-/// What the simulated machine does.
-#[derive(Debug, Args)]
-pub struct Vm {
-    /// The gateway of the ERP
-    #[arg(long, default_value = "http://127.0.0.1:8000")]
-    pub(crate) gateway: String,
-    /// The folder of the ERP, whose key signs the machine's token
-    #[arg(long, default_value = "data")]
-    pub(crate) data: PathBuf,
-    /// The shop that the machine is
-    #[arg(long, default_value = demo::VENDING_SHOP)]
-    pub(crate) shop: String,
-    /// The machine
-    #[arg(long, default_value = demo::MACHINE)]
-    pub(crate) machine: String,
-    /// How often somebody buys
-    #[arg(long, default_value_t = 5)]
-    pub(crate) sales: u32,
-    /// Milliseconds between customers
-    #[arg(long, default_value_t = 500)]
-    pub(crate) pause_ms: u64,
-    /// Every so many sales the piece does not fall; 0 is never
-    #[arg(long, default_value_t = 0)]
-    pub(crate) jam_every: u32,
-    /// The card that customers have
-    #[arg(long, default_value = "tok_visa")]
-    pub(crate) card: String,
 }
 
 impl Program for Erp {
@@ -126,7 +100,7 @@ The token of the card (cardToken) decides how a payment ends at the sandbox:
     async fn command(command: Command) -> Result<()> {
         match command {
             Command::Token(wanted) => token(&wanted),
-            Command::Vm(wanted) => vm(wanted).await,
+            Command::Vm(wanted) => vm::run(wanted).await,
         }
     }
 }
@@ -136,33 +110,4 @@ fn token(wanted: &Token) -> Result<()> {
     let roles: Vec<&str> = wanted.role.iter().map(String::as_str).collect();
     let token = crate::token(&wanted.data, &wanted.user, &roles, lifetime)?;
     print(&format!("{token}\n"))
-}
-
-/// Runs a simulated vending machine, and tells of each sale.
-async fn vm(wanted: Vm) -> Result<()> {
-    const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
-    let token = crate::token(&wanted.data, &wanted.machine, &[DEVICE], LIFETIME)?;
-    let machine = Machine::new(&wanted.gateway, &wanted.shop, &wanted.machine, token).await?;
-    let plan = Plan {
-        sales: wanted.sales,
-        pause: Duration::from_millis(wanted.pause_ms),
-        jam_every: wanted.jam_every,
-        card_token: wanted.card,
-    };
-    let done = machine.run(&plan, |sale| {
-        let line = format!(
-            "{}  {:?}  order {}\n",
-            sale.sale_id, sale.status, sale.order_id
-        );
-        // It goes on where nobody reads of it.
-        drop(print(&line));
-    });
-    let Done {
-        vended,
-        refunded,
-        refused,
-    } = done.await?;
-    print(&format!(
-        "{vended} vended, {refunded} paid back, {refused} refused\n"
-    ))
 }

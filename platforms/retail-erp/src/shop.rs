@@ -14,7 +14,7 @@ use trunkline::{Migration, Service};
 use crate::proto::DESCRIPTORS;
 use crate::proto::shop::shop_server::ShopServer;
 
-pub(crate) use client::{find_slot, update_device_status};
+pub(crate) use client::{find_device, find_slot, update_device_status};
 pub use http::{Device, Machine, NewDevice, NewMachine, NewShop, Shop, Slot};
 
 /// The service's name.

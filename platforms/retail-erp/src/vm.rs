@@ -2,7 +2,12 @@
 //!
 //! A sale is an order with payment, which the machine places for whoever stands before it. The machine vends when the
 //! order is confirmed, and tells how that ended; what it does not tell in time was not vended, and is paid back.
+//!
+//! A machine that asks by HTTP or gRPC is answered. One that asks by MQTT gets a command to vend, by iot-gateway, which
+//! expires after half of the time that it has; its answer, its report of the sale, or its silence ends the sale. A piece
+//! that fell all the same is noted when the machine tells of it.
 
+mod client;
 mod http;
 mod rpc;
 mod sale;
@@ -14,20 +19,27 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline::{Migration, Service};
 
-use crate::events::SettleSale;
+use crate::events::{SettleSale, VendRequested};
 use crate::proto::DESCRIPTORS;
 use crate::proto::vm::vending_machine_server::VendingMachineServer;
 use crate::{order, shop};
 
+pub(crate) use client::purchase;
 pub use http::{Finish, NewSale, Sale, SaleStatus};
 
 /// The service's name.
 pub const NAME: &str = "vm-service";
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    name: "0001_sales",
-    sql: include_str!("vm/0001_sales.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "0001_sales",
+        sql: include_str!("vm/0001_sales.sql"),
+    },
+    Migration {
+        name: "0002_commands",
+        sql: include_str!("vm/0002_commands.sql"),
+    },
+];
 
 /// The `[service.vm-service]` section.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -35,6 +47,8 @@ const MIGRATIONS: &[Migration] = &[Migration {
 pub struct Config {
     /// How long a machine has to tell that it vended, in milliseconds.
     pub vend_within_ms: u64,
+    /// How long after a command to vend has expired its answer is waited for, in milliseconds: what was begun in time ends.
+    pub vend_grace_ms: u64,
     /// How long to wait before a refund that failed is tried again, in milliseconds.
     pub ask_again_ms: u64,
     /// How often a refund is tried before it becomes a dead letter.
@@ -45,6 +59,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             vend_within_ms: 60_000,
+            vend_grace_ms: 5_000,
             ask_again_ms: 30_000,
             attempts_max: 1_000,
         }
@@ -54,6 +69,15 @@ impl Default for Config {
 impl Config {
     fn vend_within(&self) -> Duration {
         Duration::from_millis(self.vend_within_ms)
+    }
+
+    /// How long a command to vend is worth something: it is over before the machine's time is.
+    fn vend_begins_within(&self) -> Duration {
+        self.vend_within() / 2
+    }
+
+    fn vend_grace(&self) -> Duration {
+        Duration::from_millis(self.vend_grace_ms)
     }
 
     fn ask_again(&self) -> Duration {
@@ -70,6 +94,7 @@ pub fn service() -> Service {
         .calls(shop::NAME)
         .calls(order::NAME)
         .publishes::<SettleSale>()
+        .publishes::<VendRequested>()
         .post("/api/vm/sales", http::sell)
         .get("/api/vm/sales/{sale_id}", http::find)
         .post("/api/vm/sales/{sale_id}/finish", http::finish)
@@ -77,4 +102,5 @@ pub fn service() -> Service {
         .on(sale::device_status_updated)
         .on(sale::order_created)
         .on(sale::settle)
+        .on(sale::vend_ended)
 }

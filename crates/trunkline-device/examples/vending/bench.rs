@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use trunkline::{Config, Error, Result};
@@ -13,6 +14,8 @@ use trunkline_testkit::{Child, eventually};
 
 use crate::gateway::{Counts, platform};
 
+/// Open files besides one for each machine.
+const FILES_BESIDES: u64 = 200;
 /// How long all machines may take to come.
 const ARRIVE_MAX: Duration = Duration::from_secs(600);
 
@@ -23,7 +26,10 @@ pub(crate) async fn run(
     with_events: bool,
 ) -> Result<Value> {
     let failed = |error: std::io::Error| Error::internal("the bench failed").with_source(error);
-    let broker = Server::start();
+    has_files(count)?;
+    // As `mosquitto::settings` has it: once a second rather than with each change.
+    let settings = "allow_anonymous true\nautosave_on_changes false\n";
+    let broker = Server::start_with(settings, &[]);
     let folder = tempfile::tempdir().map_err(failed)?;
     let mut config = Config::default();
     config.data = folder.path().to_owned();
@@ -65,6 +71,28 @@ pub(crate) async fn run(
     drop(machines);
     running.shutdown().await;
     Ok(measured)
+}
+
+/// Raises the soft limit of open files, which children inherit, as far as it goes.
+fn has_files(count: u64) -> Result<()> {
+    let wanted = count + FILES_BESIDES;
+    let limit = getrlimit(Resource::Nofile);
+    let maximum = limit.maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // What can't be raised is told below.
+    setrlimit(Resource::Nofile, raised).ok();
+    match getrlimit(Resource::Nofile).current {
+        Some(current) if current < wanted => {
+            let text = format!(
+                "{count} machines need {wanted} open files and {current} are allowed: as root, `ulimit -n {wanted}`"
+            );
+            Err(Error::unavailable("files_too_few", text))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn broker_cpu(broker: &Server) -> f64 {

@@ -6,7 +6,8 @@
 //! `machines URL COUNT SECONDS` runs machines named m0, m1, …, each of which reports its status every so many seconds.
 //! `bench COUNT SECONDS FOR (events | states)` starts mosquitto, machines in a process of their own, and a gateway in this
 //! one, and prints the gateway's CPU and memory as JSON. Its handler keeps each machine's state, and with `events` publishes
-//! each report on the bus too. Machines and broker need a file for each machine: `ulimit -n`.
+//! each report on the bus too. Machines and broker need a file for each machine: it raises
+//! its own soft limit to the hard one, and says so where that is too low.
 
 #![expect(clippy::print_stdout, reason = "a program of the command line")]
 
@@ -16,12 +17,13 @@ mod machine;
 
 use std::time::Duration;
 
-use trunkline::{Error, Result};
+use trunkline::{Config, Error, Result, telemetry};
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    telemetry::init_logs(Config::default().log.format, "warn")?;
     let usage = || {
         Error::invalid(
             "usage",

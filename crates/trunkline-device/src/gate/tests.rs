@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_core::Event;
@@ -38,6 +40,7 @@ fn gate() -> (Gate, Told) {
         ],
         presence: Some(Pattern::new("v/{m}/presence").unwrap()),
         commands: Some(CommandTopics::new("v/{m}/commands", "v/{m}/replies").unwrap()),
+        as_users: true,
         known: Some(Arc::new(|device| device != "stranger")),
         on_refusal: Some(Arc::new(move |refused| hook.lock().push(refused.clone()))),
     };
@@ -70,6 +73,7 @@ async fn a_report_becomes_an_event_of_its_device_with_the_devices_own_id() {
     let first = event(gate.admit(&arrival("v/m1/sales", SALE)));
     assert_eq!(first.id, "m1/t.sale/s1");
     assert_eq!(first.key.as_deref(), Some("m1"));
+    assert_eq!(first.user_id.as_deref(), Some("m1"));
     assert_eq!(crate::capture(&first, "m").as_deref(), Some("m1"));
     assert_eq!(event(gate.admit(&arrival("v/m1/sales", SALE))).id, first.id);
     // Another's report can't use up this id.
@@ -187,4 +191,67 @@ async fn presence_is_a_word_or_an_object() {
     }
     let reply = event(gate.admit(&arrival("v/m1/replies", r#"{"commandId":"c1"}"#)));
     assert_eq!(reply.id, "m1/trunkline.device.reply/c1");
+}
+
+fn topic() -> impl Strategy<Value = Vec<u8>> {
+    let name = prop_oneof![
+        Just(b"m1".to_vec()),
+        Just(b"+".to_vec()),
+        Just(b"#".to_vec()),
+        vec(any::<u8>(), 0..70),
+    ];
+    let last = prop_oneof![
+        Just("sales"),
+        Just("status"),
+        Just("presence"),
+        Just("replies"),
+        Just("commands")
+    ];
+    let topic = |(name, last): (Vec<u8>, &str)| [b"v/", &*name, b"/", last.as_bytes()].concat();
+    prop_oneof![(name, last).prop_map(topic), vec(any::<u8>(), 0..600)]
+}
+
+/// Nothing in particular, or a report of which some bytes are others.
+fn payload() -> impl Strategy<Value = Vec<u8>> {
+    let changes = vec((any::<usize>(), any::<u8>()), 0..4);
+    let changed = changes.prop_map(|changes| {
+        let mut bytes = SALE.as_bytes().to_vec();
+        for (at, byte) in changes {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        bytes
+    });
+    prop_oneof![vec(any::<u8>(), 0..300), changed]
+}
+
+proptest! {
+    #[test]
+    fn of_any_bytes_only_what_is_declared_passes_and_always_as_its_own_device(
+        topic in topic(), payload in payload(), packet in any::<u16>(), retained in any::<bool>(),
+        again in any::<bool>(), id in proptest::option::of(".{0,200}"),
+        correlation in proptest::option::of(vec(any::<u8>(), 0..100)),
+    ) {
+        let (mut gate, told) = gate();
+        let arrival = Arrival {
+            topic: topic.clone().into(), payload: payload.into(), again, retained, packet, id,
+            correlation: correlation.map(Bytes::from),
+        };
+        match gate.admit(&arrival) {
+            Ok((device, taken)) => {
+                assert!(crate::is_name(&device));
+                let level = topic.split(|byte| *byte == b'/').nth(1);
+                assert_eq!(level, Some(device.as_bytes().as_ref()));
+                if let Taken::Event(envelope) = taken {
+                    assert_eq!(envelope.key.as_ref(), Some(&device));
+                    assert!(envelope.id.len() <= 64 + ID_BYTES_MAX + 64);
+                    if envelope.event_type == "t.sale" {
+                        let sale = Event::<Sale>::decode(*envelope).unwrap().data;
+                        assert_eq!(sale.machine, *device);
+                    }
+                }
+            }
+            Err(_) => assert!(told.lock().len() <= 1),
+        }
+    }
 }

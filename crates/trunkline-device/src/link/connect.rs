@@ -19,8 +19,9 @@ use trunkline_core::{Error, Result, report};
 use super::{Link, PUBLISHES_MAX};
 use crate::gate::{Arrival, Gate};
 
-/// How often the gateway shows the broker that it lives.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often the gateway shows the broker that it lives. A broker that has not answered by the next time is left, and hands
+/// over again what is not acknowledged: so there is time for a slow one.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long connecting may take, in seconds.
 const CONNECT_SECONDS: u64 = 10;
 /// The first pause after a failure, and the longest; it doubles.

@@ -39,6 +39,15 @@ impl Inbox {
         self.held.len()
     }
 
+    /// How many have not been given out; any number once it is closed, for nothing is worth waiting for then.
+    pub(super) fn waiting(&self) -> usize {
+        if self.is_closed {
+            usize::MAX
+        } else {
+            self.queue.len()
+        }
+    }
+
     /// Whether a connection that brings `in_flight_max` may be made.
     pub(super) fn has_room(&self, in_flight_max: usize) -> bool {
         self.held.len() <= in_flight_max

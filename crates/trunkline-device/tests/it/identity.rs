@@ -104,3 +104,29 @@ async fn a_gateway_without_its_password_says_so_and_does_not_end() {
     assert!(health.is_err(), "it is not well: {health:?}");
     sample.running.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_takes_anothers_session() {
+    let broker = broker(&["m1", "m2"]);
+    let folder = tempfile::tempdir().unwrap();
+    let sample = Sample::start(folder.path(), &broker).await;
+    let mut own = Machine::start(&broker, "m1", 5, "ack");
+    own.connected().await;
+    // With its own password, by the name of another's session, as often as it likes.
+    for round in 0..5 {
+        let status = report("m2", &round.to_string());
+        let args = ["-i", "m1", "-t", "vending/m2/status", "-m", &status];
+        assert!(mosquitto_pub(&broker, "m2", &args));
+    }
+    eventually(SOON, async || sample.seen("status", "m2").await.len() == 5).await;
+    own.report("still");
+    sample.send("m1", 30_000).await.unwrap();
+    eventually(SOON, async || sample.seen("settled", "m1").await.len() == 1).await;
+    eventually(SOON, async || {
+        sample.seen("status", "m1").await == ["still"]
+    })
+    .await;
+    assert_eq!(own.said("connected").len(), 1, "it was thrown out");
+    assert_eq!(sample.seen("presence", "m1").await, ["true Said"]);
+    sample.running.shutdown().await;
+}

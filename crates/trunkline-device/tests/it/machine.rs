@@ -19,6 +19,7 @@ from paho.mqtt.properties import Properties
 port, me, version, mode, word = sys.argv[1:6]
 five = version == "5"
 lock = threading.Lock()
+seen = set()
 def say(what, **more):
     with lock:
         print(json.dumps({"what": what, **more}), flush=True)
@@ -37,14 +38,20 @@ def message(client, userdata, message):
     say("command", **command)
     if mode == "silent":
         return
-    answer = {"status": "acknowledged" if mode == "ack" else "refused", "reason": "jam"}
+    if mode == "lossy" and command["commandId"] not in seen:
+        seen.add(command["commandId"])
+        say("acted", commandId=command["commandId"])
+        return  # it does it, and its answer is lost
+    answer = {"status": "acknowledged" if mode in ("ack", "lossy") else "refused", "reason": "jam"}
     if five:
         properties = Properties(PacketTypes.PUBLISH)
         properties.CorrelationData = message.properties.CorrelationData
-        client.publish(message.properties.ResponseTopic, json.dumps(answer), qos=1, properties=properties)
+        to, more = message.properties.ResponseTopic, {"properties": properties}
     else:
         answer["commandId"] = command["commandId"]
-        client.publish(topic("replies"), json.dumps(answer), qos=1)
+        to, more = topic("replies"), {}
+    for _ in range(3 if mode == "lossy" else 1):
+        client.publish(to, json.dumps(answer), qos=1, **more)
 def published(client, userdata, mid, reason, properties):
     say("acked", mid=mid)
 client.on_connect, client.on_message, client.on_publish = connected, message, published
@@ -72,7 +79,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts one that speaks MQTT `version` (3 or 5) and answers commands by `mode` (`ack`, `refuse`, `silent`).
+    /// Starts one that speaks MQTT `version` (3 or 5) and answers commands by `mode` (`ack`, `refuse`, `silent`, or `lossy`: it does what it is told, and its
+    /// first answer is lost).
     pub fn start(broker: &Server, name: &str, version: u8, mode: &str) -> Self {
         Self::with_password(broker, name, (version, mode), &format!("secret-{name}"))
     }

@@ -3,11 +3,16 @@
 use std::process::Stdio;
 
 use serde_json::json;
+use trunkline::Env;
 use trunkline::device::Refusal;
 use trunkline_testkit::eventually;
+use trunkline_testkit::mosquitto::Server;
 
 use crate::machine::{Machine, mosquitto_pub};
-use crate::sample::{SOON, Sample, broker};
+use crate::sample::{SOON, Sample, broker, broker_with};
+
+/// What is sent at random can be sent again.
+const SEED: u64 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reports_of_both_protocols_reach_their_handlers_and_the_bus_once() {
@@ -127,4 +132,73 @@ async fn a_report_that_can_not_be_handled_is_parked_with_those_behind_it_and_no_
     .await;
     assert!(!letters().await.contains("m2/"));
     sample.running.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_bytes_a_machine_sends_the_gateway_goes_on() {
+    const MESSAGES: usize = 1_500;
+    let broker = broker(&["bad", "good"]);
+    let folder = tempfile::tempdir().unwrap();
+    let sample = Sample::start(folder.path(), &broker).await;
+    let mut bad = Machine::start(&broker, "bad", 3, "silent");
+    let env = Env::seeded(SEED);
+    let topics = ["sales", "status", "presence", "replies"];
+    let report = json!({ "saleId": "s", "machineId": "bad", "status": "x", "commandId": "c" });
+    for number in 0..MESSAGES {
+        let mut bytes = [0; 200];
+        env.random_bytes(&mut bytes);
+        let length = usize::from(bytes[0]) % bytes.len();
+        // Half is nothing at all, half is a report of which some bytes are others.
+        let mut payload = match number % 2 {
+            0 => bytes[..length].to_vec(),
+            _ => report.to_string().into_bytes(),
+        };
+        for pair in bytes.chunks(2).take(number % 7) {
+            let at = usize::from(pair[0]) % payload.len().max(1);
+            if let Some(byte) = payload.get_mut(at) {
+                *byte = pair[1];
+            }
+        }
+        let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+        let topic = topics[number % topics.len()];
+        bad.publish_hex(&format!("vending/bad/{topic}"), &hex);
+    }
+    eventually(SOON, async || bad.said("acked").len() >= MESSAGES).await;
+    let mut good = Machine::start(&broker, "good", 3, "ack");
+    good.sell("after");
+    eventually(SOON, async || {
+        let sales = sample.sales().await;
+        sales.iter().any(|(id, _)| id == "after")
+    })
+    .await;
+    assert_eq!(broker_connections(&broker), 1, "seed {SEED}");
+    let told = sample.told.lock().clone();
+    assert!(!told.is_empty());
+    sample.running.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packet_that_is_too_large_for_the_gateway_stays_at_a_broker_that_took_it() {
+    let broker = broker_with(&["large", "m1"], "");
+    let folder = tempfile::tempdir().unwrap();
+    let sample = Sample::start_linked(folder.path(), &broker).await;
+    let mut large = Machine::start(&broker, "large", 5, "ack");
+    let mut other = Machine::start(&broker, "m1", 3, "ack");
+    let huge = "x".repeat(300_000);
+    for round in 0..3 {
+        large.report(&huge);
+        large.sell(&format!("large-{round}"));
+        other.sell(&format!("other-{round}"));
+    }
+    eventually(SOON, async || sample.sales().await.len() == 6).await;
+    assert!(sample.seen("status", "large").await.is_empty());
+    assert_eq!(broker_connections(&broker), 1);
+    sample.running.shutdown().await;
+}
+
+/// How often the gateway has connected, by the broker's log.
+fn broker_connections(broker: &Server) -> usize {
+    let log = std::fs::read_to_string(broker.folder().join("server.log")).unwrap();
+    let came = |line: &&str| line.contains("New client connected") && line.contains(" as gateway ");
+    log.lines().filter(came).count()
 }

@@ -168,6 +168,11 @@ pub fn config(folder: &Folder, broker: &str) -> Config {
 
 /// A broker that knows the gateway and these machines, each with its name behind `secret-` as its password.
 pub fn broker(machines: &[&str]) -> Server {
+    broker_with(machines, "max_packet_size 262144\n")
+}
+
+/// The same with other settings for the size of packets.
+pub fn broker_with(machines: &[&str], more: &str) -> Server {
     let user = |name: &str, password: String| mosquitto::Credential {
         user: name.to_owned(),
         password,
@@ -181,8 +186,11 @@ pub fn broker(machines: &[&str]) -> Server {
     let passwords = mosquitto::password_file(&users, &Env::system()).unwrap();
     let declared = devices(&Told::default());
     let acl = mosquitto::acl_file(declared.declared(), "gateway").unwrap();
-    let settings = "allow_anonymous false\npassword_file {folder}/passwords\nacl_file {folder}/acl\nmax_packet_size 262144\n";
-    Server::start_with(settings, &[("passwords", &passwords), ("acl", &acl)])
+    let settings = "allow_anonymous false\nuse_username_as_clientid true\npassword_file {folder}/passwords\nacl_file {folder}/acl\n";
+    Server::start_with(
+        &format!("{settings}{more}"),
+        &[("passwords", &passwords), ("acl", &acl)],
+    )
 }
 
 /// The platform, running.

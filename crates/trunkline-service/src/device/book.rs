@@ -39,8 +39,8 @@ const KEPT_MICROS: i64 = 7 * 86_400 * 1_000_000;
 pub(super) struct Books(pub(super) Arc<Runtime>);
 
 impl Books {
-    /// Runs something as a piece of work of its own.
-    async fn work<F, W>(&self, name: &'static str, work: F) -> Result<()>
+    /// Runs something of a device as a piece of work of its own.
+    async fn work<F, W>(&self, name: &'static str, device: &str, work: F) -> Result<()>
     where
         F: FnOnce(Cx) -> W,
         W: Future<Output = Result<()>>,
@@ -50,6 +50,9 @@ impl Books {
         let mut span = telemetry.span(SpanKind::Internal, name, &runtime.name, None);
         let mut context = Context::root(&runtime.env);
         context.trace = span.context();
+        if runtime.devices.as_ref().is_some_and(|hub| hub.as_users) {
+            context = context.with_user(device.to_owned());
+        }
         let scope = Scope::new(&runtime.name, &context);
         let cx = Cx::new(runtime.clone(), context);
         let done = scope.run(async {
@@ -82,23 +85,25 @@ impl PresenceBook for Books {
     }
 
     fn announce<'a>(&'a self, change: &'a PresenceChanged) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.work("device presence", async move |cx: Cx| {
-            let mut tx = cx.tx().await?;
-            let known = sql(ONLINE).bind(&change.device);
-            let known = known.first::<(i64,)>(tx.conn()).await?;
-            if known.is_some_and(|(online,)| (online != 0) == change.online) {
-                return Ok(());
-            }
-            let keep = sql(KEEP).bind(&change.device).bind(change.online);
-            let keep = keep.bind(word(change.cause)).bind(micros(change.at));
-            keep.run(tx.conn()).await?;
-            drop(tx);
-            let hub = self.0.devices.as_ref();
-            match hub.and_then(|hub| hub.presence.as_ref()) {
-                Some(handler) => handler(cx, change.clone()).await,
-                None => Ok(()),
-            }
-        }))
+        Box::pin(
+            self.work("device presence", &change.device, async move |cx: Cx| {
+                let mut tx = cx.tx().await?;
+                let known = sql(ONLINE).bind(&change.device);
+                let known = known.first::<(i64,)>(tx.conn()).await?;
+                if known.is_some_and(|(online,)| (online != 0) == change.online) {
+                    return Ok(());
+                }
+                let keep = sql(KEEP).bind(&change.device).bind(change.online);
+                let keep = keep.bind(word(change.cause)).bind(micros(change.at));
+                keep.run(tx.conn()).await?;
+                drop(tx);
+                let hub = self.0.devices.as_ref();
+                match hub.and_then(|hub| hub.presence.as_ref()) {
+                    Some(handler) => handler(cx, change.clone()).await,
+                    None => Ok(()),
+                }
+            }),
+        )
     }
 }
 
@@ -156,14 +161,18 @@ impl CommandBook for Books {
     }
 
     fn expire<'a>(&'a self, command: &'a Pending) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.work("device command expired", async move |cx: Cx| {
-            let before = micros(cx.now()).saturating_sub(KEPT_MICROS);
-            let mut tx = cx.tx().await?;
-            sql(PRUNE).bind(before).run(tx.conn()).await?;
-            drop(tx);
-            let it = (&*command.device, &*command.id);
-            settle(&cx, it, Outcome::Expired, None).await
-        }))
+        Box::pin(self.work(
+            "device command expired",
+            &command.device,
+            async move |cx: Cx| {
+                let before = micros(cx.now()).saturating_sub(KEPT_MICROS);
+                let mut tx = cx.tx().await?;
+                sql(PRUNE).bind(before).run(tx.conn()).await?;
+                drop(tx);
+                let it = (&*command.device, &*command.id);
+                settle(&cx, it, Outcome::Expired, None).await
+            },
+        ))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::timeout;
 use trunkline_core::{ByteString, Error, ErrorKind, Event, Result, Timestamp};
 use trunkline_device::{CommandSettled, DeviceCommand, Outcome, Reply, is_name};
@@ -18,6 +19,8 @@ pub struct CommandState {
     pub device: String,
     /// Its name.
     pub command: String,
+    /// Its particulars, as JSON.
+    pub data: Value,
     /// How it ended; none while it waits or is under way.
     pub outcome: Option<Outcome>,
     /// Why the device refused, if it said so.
@@ -31,7 +34,7 @@ const COUNT: &str =
 const INSERT: &str = "INSERT INTO trunkline_device_command \
     (id, device, name, data, made_at, expires_at, next_at, attempts, open_now) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 1)";
-const STATE: &str = "SELECT device, name, outcome, reason, attempts \
+const STATE: &str = "SELECT device, name, data, outcome, reason, attempts \
     FROM trunkline_device_command WHERE id = $1";
 const SETTLE: &str = "UPDATE trunkline_device_command \
     SET open_now = 0, outcome = $1, reason = $2, settled_at = $3 \
@@ -83,13 +86,14 @@ impl Cx {
     /// # Errors
     /// What the store says.
     pub async fn command_state(&self, id: &str) -> Result<Option<CommandState>> {
-        type Row = (String, String, Option<String>, Option<String>, i64);
+        type Row = (String, String, String, Option<String>, Option<String>, i64);
         let mut reader = self.read().await?;
         let row = sql(STATE).bind(id).first::<Row>(reader.conn()).await?;
         Ok(row.map(
-            |(device, command, outcome, reason, attempts)| CommandState {
+            |(device, command, data, outcome, reason, attempts)| CommandState {
                 device,
                 command,
+                data: serde_json::from_str(&data).unwrap_or_default(),
                 outcome: outcome.as_deref().and_then(outcome_of),
                 reason,
                 attempts: u32::try_from(attempts).unwrap_or(u32::MAX),

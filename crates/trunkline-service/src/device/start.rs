@@ -35,6 +35,8 @@ pub(crate) const TABLES: &[Migration] = &[Migration {
 const HANDLERS_MAX: usize = 16;
 /// With batches, one store with one writer: more would only wait for each other.
 const BATCHES_MAX: usize = 3;
+/// With batches, reports that come within this time share a transaction.
+const GATHER: Duration = Duration::from_millis(25);
 
 impl DeviceSection {
     /// The configuration of a service's gateway.
@@ -72,7 +74,7 @@ pub(crate) async fn start(
         mut reactions,
         ..
     } = devices;
-    let config = runtime.config.devices.of(&runtime.name)?;
+    let mut config = runtime.config.devices.of(&runtime.name)?;
     let books = Arc::new(Books(runtime.clone()));
     let changed = runtime.devices.as_ref().map(|hub| hub.changed.clone());
     let ports = DevicePorts {
@@ -85,6 +87,9 @@ pub(crate) async fn start(
     };
     let batches: Option<Vec<usize>> = reactions.iter().map(|one| one.batch_max).collect();
     let batch_max = batches.and_then(|all| all.into_iter().max()).unwrap_or(1);
+    if batch_max > 1 {
+        config.gather = GATHER;
+    }
     if declared.commands.is_some() {
         reactions.push(reaction::<Reply, _, _>(None, commands::replied));
     }

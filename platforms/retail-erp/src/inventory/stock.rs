@@ -107,6 +107,30 @@ impl Locked {
         }
     }
 
+    /// Takes back what an order took. Where a device has counted since the order was confirmed, its count says what lies
+    /// there, whether the piece ever left or not.
+    pub(super) async fn put_back(
+        &mut self,
+        conn: &mut Conn,
+        quantity: u32,
+        order_id: Option<&str>,
+    ) -> Result<()> {
+        let is_counted = self.level.counted_at > 0;
+        if is_counted && !self.was_sold_since_count(conn, order_id).await? {
+            return Ok(());
+        }
+        self.level.on_hand = self.level.on_hand.saturating_add(quantity);
+        Ok(())
+    }
+
+    async fn was_sold_since_count(&self, conn: &mut Conn, order_id: Option<&str>) -> Result<bool> {
+        let text = "SELECT COUNT(*) FROM stock_history WHERE shop_id = $1 AND product_id = $2 \
+                    AND at > $3 AND cause = 'sold' AND order_id = $4";
+        let sold = sql(text).bind(&self.shop_id).bind(&self.product_id);
+        let sold = sold.bind(self.level.counted_at).bind(order_id);
+        Ok(sold.one::<(i64,)>(conn).await?.0 > 0)
+    }
+
     /// Writes the level, and tells what the others must know of it.
     pub(super) async fn save(self, cx: &Cx, conn: &mut Conn, change: Change<'_>) -> Result<()> {
         let Self {
@@ -241,9 +265,13 @@ pub(super) async fn count(cx: &Cx, shop_id: &str, counts: &[Count], at: Timestam
         if stock.level.counted_at >= at.as_microsecond() {
             continue;
         }
-        let text = "SELECT CAST(COALESCE(SUM(change), 0) AS BIGINT) FROM stock_history \
+        // A piece that came back before it was sold for good is in the count: it never left.
+        let text = "SELECT CAST(COALESCE(SUM(change), 0) AS BIGINT) FROM stock_history AS h \
                     WHERE shop_id = $1 AND product_id = $2 AND at > $3 \
-                    AND cause NOT IN ('ordered', 'counted')";
+                    AND cause NOT IN ('ordered', 'counted') AND (cause <> 'returned' \
+                      OR EXISTS (SELECT 1 FROM stock_history AS s WHERE s.shop_id = $1 \
+                        AND s.product_id = $2 AND s.at > $3 AND s.cause = 'sold' \
+                        AND s.order_id = h.order_id))";
         let since = sql(text)
             .bind(shop_id)
             .bind(product_id)

@@ -75,7 +75,7 @@ async fn move_pieces(cx: &Cx, order_id: &str, change: Change<'_>) -> Result<()> 
         if becomes == Status::Taken {
             stock.take(*quantity, change.at);
         } else {
-            stock.level.on_hand = stock.level.on_hand.saturating_add(*quantity);
+            stock.put_back(conn, *quantity, change.order_id).await?;
         }
         stock.save(cx, conn, change).await?;
     }

@@ -1,9 +1,10 @@
 //! Devices that report by MQTT. Who a device is comes from the topic, which its broker lets nobody else write.
 
-use trunkline::device::PresenceChanged;
+use trunkline::device::{DeviceTopic, PresenceChanged};
 use trunkline::{Cx, Devices, Error, Event, Result, Retry};
 
 use super::report::{self, DataReport, StatusReport};
+use super::vending;
 use crate::events::DeviceStatus;
 
 /// What devices say, on which topics.
@@ -11,6 +12,20 @@ pub(super) fn devices() -> Devices {
     Devices::new()
         .report("devices/{device_id}/status", status)
         .report("devices/{device_id}/data", data)
+        .report(
+            DeviceTopic::new("devices/{device_id}/purchases").id("/saleId"),
+            vending::purchase,
+        )
+        .report(
+            DeviceTopic::new("devices/{device_id}/sales").id("/saleId"),
+            vending::sale,
+        )
+        .commands(
+            "devices/{device_id}/commands",
+            "devices/{device_id}/replies",
+            vending::command_settled,
+        )
+        .as_users()
         .presence("devices/{device_id}/presence", presence)
 }
 
@@ -41,7 +56,7 @@ async fn presence(cx: Cx, change: PresenceChanged) -> Result<()> {
     unless_refused(&change.device, done)
 }
 
-fn device_of(envelope: &trunkline::Envelope) -> Result<String> {
+pub(super) fn device_of(envelope: &trunkline::Envelope) -> Result<String> {
     let key = envelope.key.as_ref().map(ToString::to_string);
     key.ok_or_else(|| Error::internal("expected a report to have its device as its key"))
 }

@@ -5,7 +5,8 @@ use trunkline::{Cx, Result, grpc};
 use super::NAME;
 use crate::proto::shop::shop_client::ShopClient;
 use crate::proto::shop::{
-    FindSlotRequest, FindSlotResponse, UpdateDeviceStatusRequest, UpdateDeviceStatusResponse,
+    FindDeviceRequest, FindSlotRequest, FindSlotResponse, UpdateDeviceStatusRequest,
+    UpdateDeviceStatusResponse,
 };
 
 /// Notes how a device is, and learns where it stands.
@@ -22,6 +23,17 @@ pub(crate) async fn update_device_status(
         .await
         .map_err(grpc::error)?;
     Ok(placed.into_inner())
+}
+
+/// Finds the shop that a device stands in.
+///
+/// # Errors
+/// `NotFound` with code `device_unknown`.
+pub(crate) async fn find_device(cx: &Cx, device_id: &str) -> Result<String> {
+    let mut shop = ShopClient::new(cx.service(NAME)?.grpc());
+    let device_id = device_id.to_owned();
+    let found = shop.find_device(FindDeviceRequest { device_id }).await;
+    Ok(found.map_err(grpc::error)?.into_inner().shop_id)
 }
 
 /// Finds what lies in a slot of a vending machine.

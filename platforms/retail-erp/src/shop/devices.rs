@@ -6,7 +6,8 @@ use super::tables;
 use crate::events::{DeviceStatus, DeviceStatusUpdated};
 use crate::limits;
 use crate::proto::shop::{
-    FindSlotRequest, FindSlotResponse, UpdateDeviceStatusRequest, UpdateDeviceStatusResponse,
+    FindDeviceRequest, FindDeviceResponse, FindSlotRequest, FindSlotResponse,
+    UpdateDeviceStatusRequest, UpdateDeviceStatusResponse,
 };
 
 /// Notes how a device is, and says where it stands; what is known already and newer stays.
@@ -18,6 +19,14 @@ pub(super) async fn update_status(
     let mut tx = cx.tx().await?;
     let placed = tables::set_status(tx.conn(), &update, status).await?;
     placed.ok_or_else(|| limits::unknown("device", &update.device_id))
+}
+
+/// Where a device stands.
+pub(super) async fn find(cx: &Cx, wanted: FindDeviceRequest) -> Result<FindDeviceResponse> {
+    let mut reader = cx.read().await?;
+    let shop_id = tables::shop_of(reader.conn(), &wanted.device_id).await?;
+    let shop_id = shop_id.ok_or_else(|| limits::unknown("device", &wanted.device_id))?;
+    Ok(FindDeviceResponse { shop_id })
 }
 
 /// What lies in a slot.

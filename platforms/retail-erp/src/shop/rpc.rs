@@ -6,7 +6,8 @@ use trunkline::grpc::answer;
 use super::devices;
 use crate::proto::shop::shop_server::Shop;
 use crate::proto::shop::{
-    FindSlotRequest, FindSlotResponse, UpdateDeviceStatusRequest, UpdateDeviceStatusResponse,
+    FindDeviceRequest, FindDeviceResponse, FindSlotRequest, FindSlotResponse,
+    UpdateDeviceStatusRequest, UpdateDeviceStatusResponse,
 };
 
 pub(super) struct Rpc;
@@ -19,6 +20,14 @@ impl Shop for Rpc {
     ) -> Result<Response<UpdateDeviceStatusResponse>, Status> {
         let update = |cx, update| async move { devices::update_status(&cx, update).await };
         answer(request, update).await
+    }
+
+    async fn find_device(
+        &self,
+        request: Request<FindDeviceRequest>,
+    ) -> Result<Response<FindDeviceResponse>, Status> {
+        let find = |cx, wanted| async move { devices::find(&cx, wanted).await };
+        answer(request, find).await
     }
 
     async fn find_slot(

@@ -161,6 +161,13 @@ pub(super) async fn set_status(
     )
 }
 
+/// The shop that a device stands in.
+pub(super) async fn shop_of(conn: &mut Conn, device_id: &str) -> Result<Option<String>> {
+    let text = "SELECT shop_id FROM devices WHERE device_id = $1";
+    let row = sql(text).bind(device_id).first::<(String,)>(conn).await?;
+    Ok(row.map(|(shop_id,)| shop_id))
+}
+
 pub(super) async fn find_slot(
     conn: &mut Conn,
     machine_id: &str,

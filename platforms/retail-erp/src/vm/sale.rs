@@ -4,7 +4,9 @@ use trunkline::{Cx, Error, Event, Result, Retry};
 
 use super::http::{NewSale, Sale, SaleStatus};
 use super::{Config, tables};
-use crate::events::{DeviceStatus, DeviceStatusUpdated, OrderCreated, SettleSale};
+use crate::events::{
+    DeviceStatus, DeviceStatusUpdated, OrderCreated, SettleSale, VendEnd, VendEnded, VendRequested,
+};
 use crate::order::{self, NewItem, NewOrder, Status};
 use crate::{limits, shop};
 
@@ -26,6 +28,49 @@ pub(super) async fn sell(cx: &Cx, machine_id: &str, new: NewSale) -> Result<Sale
             return Err(Error::conflict("machine_offline", text));
         }
     }
+    let sale = order(cx, machine_id, new).await?;
+    let mut tx = cx.tx().await?;
+    tables::save(tx.conn(), machine_id, &sale).await
+}
+
+/// The same for a machine that is told by a command to vend, once.
+pub(super) async fn purchase(cx: &Cx, machine_id: &str, new: NewSale) -> Result<Sale> {
+    limits::id("saleId", &new.sale_id)?;
+    limits::id("slot", &new.slot)?;
+    {
+        let mut reader = cx.read().await?;
+        if let Some(there) = tables::find(reader.conn(), machine_id, &new.sale_id).await? {
+            return Ok(there);
+        }
+    }
+    let slot = new.slot.clone();
+    let sale = order(cx, machine_id, new).await?;
+    let mut tx = cx.tx().await?;
+    let sale = tables::save(tx.conn(), machine_id, &sale).await?;
+    if sale.status != SaleStatus::Vending {
+        return Ok(sale);
+    }
+    if !tables::command(tx.conn(), &sale.order_id).await? {
+        return Ok(sale);
+    }
+    let config = cx.config::<Config>()?;
+    let order_id = sale.order_id.clone();
+    // Whoever dies on the way: the machine's time ends.
+    let attempt = 1;
+    tx.publish_in(config.vend_within(), SettleSale { order_id, attempt })
+        .await?;
+    tx.publish(VendRequested {
+        machine_id: machine_id.to_owned(),
+        sale_id: sale.sale_id.clone(),
+        slot,
+        expires_at: cx.env().after(config.vend_begins_within()),
+    })
+    .await?;
+    Ok(sale)
+}
+
+/// Places the order that a sale is.
+async fn order(cx: &Cx, machine_id: &str, new: NewSale) -> Result<Sale> {
     let slot = shop::find_slot(cx, machine_id, &new.slot).await?;
     let wanted = NewOrder {
         shop_id: slot.shop_id,
@@ -36,7 +81,7 @@ pub(super) async fn sell(cx: &Cx, machine_id: &str, new: NewSale) -> Result<Sale
         card_token: new.card_token,
     };
     let order = order::place(cx, &format!("{}:order", new.sale_id), &wanted).await?;
-    let sale = Sale {
+    Ok(Sale {
         sale_id: new.sale_id,
         order_id: order.order_id,
         status: match order.status {
@@ -44,9 +89,7 @@ pub(super) async fn sell(cx: &Cx, machine_id: &str, new: NewSale) -> Result<Sale
             Status::Cancelled => SaleStatus::Refused,
         },
         reason: order.reason,
-    };
-    let mut tx = cx.tx().await?;
-    tables::save(tx.conn(), machine_id, &sale).await
+    })
 }
 
 /// Takes over how vending ended. A piece that did not fall is paid back; a sale that was paid back stays so.
@@ -68,7 +111,11 @@ pub(super) async fn finish(cx: &Cx, machine_id: &str, sale_id: &str, vended: boo
         SaleStatus::Refunded
     };
     let mut tx = cx.tx().await?;
-    tables::set_status(tx.conn(), &sale.order_id, status).await?;
+    if vended {
+        tables::set_vended(tx.conn(), &sale.order_id).await?;
+    } else {
+        tables::set_refunded(tx.conn(), &sale.order_id).await?;
+    }
     Ok(Sale { status, ..sale })
 }
 
@@ -113,7 +160,8 @@ pub(super) async fn settle(cx: Cx, event: Event<SettleSale>) -> Result<()> {
     match order::refund(&cx, &order_id).await {
         Ok(_) => {
             let mut tx = cx.tx().await?;
-            tables::set_status(tx.conn(), &order_id, SaleStatus::Refunded).await
+            let late = tables::set_refunded(tx.conn(), &order_id).await?;
+            note_late(&cx, &order_id, late)
         }
         Err(error) if error.retry() == Retry::Permanent || attempt >= config.attempts_max => {
             Err(error)
@@ -125,4 +173,44 @@ pub(super) async fn settle(cx: Cx, event: Event<SettleSale>) -> Result<()> {
                 .await
         }
     }
+}
+
+/// Vending by a command has ended, by the machine's word or its silence.
+pub(super) async fn vend_ended(cx: Cx, event: Event<VendEnded>) -> Result<()> {
+    let VendEnded {
+        machine_id,
+        sale_id,
+        end,
+    } = event.data;
+    let mut tx = cx.tx().await?;
+    let Some(sale) = tables::find(tx.conn(), &machine_id, &sale_id).await? else {
+        // It gave up before we knew of the sale; should that still come about, it refuses to vend.
+        return Ok(());
+    };
+    let order_id = sale.order_id;
+    let settle = SettleSale {
+        order_id: order_id.clone(),
+        attempt: 1,
+    };
+    match (end, sale.status) {
+        (VendEnd::Vended, _) => {
+            let late = tables::set_vended(tx.conn(), &order_id).await?;
+            note_late(&cx, &order_id, late)
+        }
+        (VendEnd::NotVended, SaleStatus::Vending) => tx.publish(settle).await,
+        (VendEnd::Unanswered, SaleStatus::Vending) => {
+            let grace = cx.config::<Config>()?.vend_grace();
+            tx.publish_in(grace, settle).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A piece fell that was paid back: nobody pays for it, and the machine's next count says that it is gone.
+fn note_late(cx: &Cx, order_id: &str, late: bool) -> Result<()> {
+    if !late {
+        return Ok(());
+    }
+    tracing::warn!(order_id, "a piece fell that was paid back");
+    cx.audit("sale.fell_late", order_id)
 }

@@ -7,6 +7,7 @@ use crate::events::{DeviceStatus, DeviceStatusUpdated};
 use crate::limits;
 
 impl SaleStatus {
+    /// As it stands on the wire and in the table.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Vending => "vending",
@@ -16,7 +17,7 @@ impl SaleStatus {
         }
     }
 
-    fn named(name: &str) -> Self {
+    pub(super) fn named(name: &str) -> Self {
         match name {
             "vending" => Self::Vending,
             "vended" => Self::Vended,
@@ -90,13 +91,26 @@ pub(super) async fn status_of(conn: &mut Conn, order_id: &str) -> Result<Option<
     Ok(row.map(|(status,)| SaleStatus::named(&status)))
 }
 
-/// Ends a sale; one that was paid back stays so.
-pub(super) async fn set_status(conn: &mut Conn, order_id: &str, status: SaleStatus) -> Result<()> {
-    let text = "UPDATE sales SET status = $1 WHERE order_id = $2 AND status <> 'refunded'";
-    sql(text)
-        .bind(status.name())
-        .bind(order_id)
-        .run(conn)
-        .await?;
-    Ok(())
+/// Says whether the machine is to be told to vend an order now: it is paid, and the machine was not told yet.
+pub(super) async fn command(conn: &mut Conn, order_id: &str) -> Result<bool> {
+    let text = "UPDATE sales SET commanded = 1 \
+                WHERE order_id = $1 AND commanded = 0 AND status = 'vending'";
+    Ok(sql(text).bind(order_id).run(conn).await? == 1)
+}
+
+/// The piece fell. A sale that was paid back stays so, and gives `true`.
+pub(super) async fn set_vended(conn: &mut Conn, order_id: &str) -> Result<bool> {
+    let text = "UPDATE sales SET fell_late = CASE status WHEN 'refunded' THEN 1 ELSE fell_late END, \
+                status = CASE status WHEN 'vending' THEN 'vended' ELSE status END \
+                WHERE order_id = $1 RETURNING fell_late";
+    let row = sql(text).bind(order_id).first::<(i64,)>(conn).await?;
+    Ok(row.is_some_and(|(late,)| late != 0))
+}
+
+/// The piece is paid back. If the machine has told meanwhile that it fell, gives `true`.
+pub(super) async fn set_refunded(conn: &mut Conn, order_id: &str) -> Result<bool> {
+    let text = "UPDATE sales SET fell_late = CASE status WHEN 'vended' THEN 1 ELSE fell_late END, \
+                status = 'refunded' WHERE order_id = $1 RETURNING fell_late";
+    let row = sql(text).bind(order_id).first::<(i64,)>(conn).await?;
+    Ok(row.is_some_and(|(late,)| late != 0))
 }

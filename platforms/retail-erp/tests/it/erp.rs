@@ -9,9 +9,9 @@ use tempfile::TempDir;
 use trunkline::grpc::GrpcChannel;
 use trunkline::telemetry::Ring;
 use trunkline::{Client, Context, Env, Program as _, Settings};
-use trunkline_testkit::eventually;
 use trunkline_testkit::http::{Answer, Caller};
 use trunkline_testkit::trace::{Hop, draw};
+use trunkline_testkit::{eventually, python};
 
 /// Long enough for anything that ends by itself.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -170,6 +170,16 @@ impl TestErp {
         };
         events.sort_by_key(|event| time(event).unwrap());
         events
+    }
+
+    /// The number that a query of a service's store gives, by Python's own SQLite.
+    pub(crate) fn ask(&self, service: &str, query: &str) -> String {
+        const ASK: &str = "import sqlite3, sys\n\
+            db = sqlite3.connect('file:' + sys.argv[1] + '?mode=ro', uri=True)\n\
+            print(db.execute(sys.argv[2]).fetchone()[0])";
+        let db = self.folder.path().join(format!("data/{service}.db"));
+        let output = python::program(ASK).arg(db).arg(query).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     /// Files of mails that speak of this text.

@@ -18,6 +18,7 @@ mod mqtt;
 mod orders;
 mod rpc;
 mod sagas;
+mod selling;
 mod shops;
 mod stock;
 mod vending;

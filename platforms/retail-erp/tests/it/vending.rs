@@ -178,6 +178,29 @@ async fn a_count_after_a_sale_is_not_taken_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_piece_that_was_counted_before_it_is_paid_back_is_not_added_once_more() {
+    let erp = TestErp::start().await;
+    let machine = online(&erp).await;
+    let sold = machine.post("/api/vm/sales", sale("s1", "tok_visa")).await;
+    sold.expect(200);
+    erp.has_stock(demo::VENDING_SHOP, BAR, (11, 0)).await;
+    // It hangs, and the machine sees it.
+    let report = json!({
+        "status": "online", "stock": [{ "productId": BAR, "quantity": 12 }],
+    });
+    let path = format!("/api/devices/{}/status", demo::MACHINE);
+    machine.post(&path, report).await.expect(204);
+    erp.has_stock(demo::VENDING_SHOP, BAR, (12, 0)).await;
+    let jammed = json!({ "vended": false });
+    let ended = machine.post("/api/vm/sales/s1/finish", jammed).await;
+    ended.expect(200);
+    let returned = "SELECT COUNT(*) FROM reservations WHERE status = 'returned'";
+    eventually(SOON, async || erp.ask("inventory-service", returned) == "1").await;
+    assert_eq!(erp.stock(demo::VENDING_SHOP, BAR).await, (12, 0));
+    erp.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_simulated_machine_sells_until_it_is_empty() {
     let erp = TestErp::start().await;
     let data = erp.folder.path().join("data");
