@@ -24,7 +24,7 @@ pub(crate) mod cache;
 mod coalesce;
 mod deadline;
 mod hedge;
-mod held;
+pub(crate) mod held;
 mod identity;
 mod outcome;
 pub(crate) mod plan;
@@ -171,8 +171,10 @@ pub(crate) use tower_layer;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A circuit breaker changed its state.
+    /// The circuit breaker of the target as a whole changed its state.
     Breaker(BreakerState),
+    /// That of one instance of several changed its state.
+    Instance(BreakerState),
     /// A call was refused because the breaker is open.
     Refused,
     /// A call is tried again after a pause.

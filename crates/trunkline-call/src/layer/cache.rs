@@ -19,7 +19,7 @@ use self::control::Control;
 use self::key::Key;
 use self::shelf::{Entry, Shelf};
 use super::held::{Ending, Held};
-use super::plan::Plan;
+use super::plan::{Plan, Times};
 use super::{Around, Event, Next, Observer, Outcome, tower_layer};
 use crate::Body;
 use crate::guard::{deadline_exceeded, until};
@@ -134,10 +134,10 @@ impl Cache {
                 request.headers_mut().insert(IF_NONE_MATCH, etag.clone());
             }
             let may_stand_in = entry.stands_in(policy.fallback_age_max);
-            ends = plan.deadline.filter(|_| may_stand_in).map(before);
+            ends = plan.times.ends_by.filter(|_| may_stand_in).map(before);
         }
         if let Some(ends) = ends {
-            plan.deadline = Some(ends);
+            plan.times = Times::until(ends);
             request.extensions_mut().insert(plan);
         }
         let call = next.call(request);

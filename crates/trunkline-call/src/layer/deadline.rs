@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 use trunkline_core::Result;
 
-use super::plan::Plan;
+use super::plan::{Plan, Times};
 use super::{Around, Next, tower_layer};
 use crate::guard::{Guarded, deadline_exceeded, until};
 use crate::policy::Policy;
@@ -56,7 +56,7 @@ impl Around for Deadline {
         if given != Some(left) || (is_grpc(all) && !all.contains_key(headers::GRPC_TIMEOUT)) {
             write(request.headers_mut(), left);
         }
-        plan.deadline = Some(deadline);
+        plan.times = Times::until(deadline);
         request.extensions_mut().insert(plan);
         let answer = until(deadline, next.call(request)).await;
         let response = answer.unwrap_or_else(|| Err(deadline_exceeded()))?;

@@ -77,7 +77,7 @@ impl Retry {
         }
         let pause = pause::before(made + 1, asked, &plan.policy, &self.env);
         let ends = Instant::now() + pause;
-        if plan.deadline.is_some_and(|deadline| ends >= deadline) {
+        if plan.times.ends_by.is_some_and(|deadline| ends >= deadline) {
             return Err(GivenUp::TooLate);
         }
         if !self.budget.withdraw() {
@@ -142,7 +142,7 @@ impl Retry {
     /// The request of an attempt; a later one has less time left.
     fn attempt(&self, parts: &Parts, body: Body, plan: &Plan, made: u32) -> Request<Body> {
         let mut request = Request::from_parts(parts.clone(), body);
-        if let Some(deadline) = plan.deadline.filter(|_| made > 0) {
+        if let Some(deadline) = plan.times.ends_by.filter(|_| made > 0) {
             let left = deadline.saturating_duration_since(Instant::now());
             write_deadline(request.headers_mut(), left);
         }

@@ -6,6 +6,7 @@ use http::Method;
 use trunkline_core::{Error, ErrorKind};
 
 use super::super::CallOptions;
+use super::super::plan::Times;
 use super::super::testing::{Script, fails, get, ok, status, with};
 use super::*;
 use crate::policy::BudgetPolicy;
@@ -161,7 +162,7 @@ async fn a_pause_waits_as_asked_within_the_deadline_and_what_is_left_travels() {
     let deadline = Instant::now() + SECOND * 5;
     request.extensions_mut().insert(Plan {
         policy: Policy::default(),
-        deadline: Some(deadline),
+        times: Times::until(deadline),
     });
     let began = Instant::now();
     retry().around(request, &script).await.unwrap();
@@ -175,7 +176,7 @@ async fn a_pause_waits_as_asked_within_the_deadline_and_what_is_left_travels() {
     let mut request = get("/");
     request.extensions_mut().insert(Plan {
         policy: Policy::default(),
-        deadline: Some(Instant::now() + SECOND * 5),
+        times: Times::until(Instant::now() + SECOND * 5),
     });
     let began = Instant::now();
     let answer = retry().around(request, &script).await.unwrap();
