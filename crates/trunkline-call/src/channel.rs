@@ -126,6 +126,8 @@ impl Channel {
             &line.retry,
             // One attempt at a late read becomes two, out of the same budget.
             &line.hedge,
+            // Each attempt has a time of its own, until its answer begins, if the policy says so.
+            &line.attempt,
             // Each attempt meets the breaker; open, it refuses at once, and that is not tried again.
             &gate,
             // A place is kept until the answer's body has ended. A bounded queue waits for one; the rest is shed.

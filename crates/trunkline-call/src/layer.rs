@@ -18,6 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attempt;
 pub(crate) mod breaker;
 mod bulkhead;
 pub(crate) mod cache;
@@ -47,6 +48,7 @@ use trunkline_core::{Error, Result};
 
 use crate::Body;
 
+pub use attempt::Attempt;
 pub use breaker::{Breaker, CircuitBreaker, Permit, State as BreakerState};
 pub use bulkhead::Bulkhead;
 pub use cache::{Age, Cache};

@@ -11,8 +11,8 @@ use trunkline_core::ByteString;
 use crate::Network;
 use crate::balance::{Breakers, Pool};
 use crate::layer::{
-    Breaker, BreakerState, Bulkhead, Cache, CircuitBreaker, Coalesce, Deadline, Event, Hedge,
-    Identity, Observer, Retry, Trace,
+    Attempt, Breaker, BreakerState, Bulkhead, Cache, CircuitBreaker, Coalesce, Deadline, Event,
+    Hedge, Identity, Observer, Retry, Trace,
 };
 use crate::policy::{Policies, Policy, TargetPolicy};
 
@@ -51,6 +51,7 @@ pub(crate) struct Line {
     pub(crate) coalesce: Coalesce,
     pub(crate) retry: Retry,
     pub(crate) hedge: Hedge,
+    pub(crate) attempt: Attempt,
     /// Of a target in this process; that elsewhere has one for each instance.
     pub(crate) breaker: CircuitBreaker,
     pub(crate) bulkhead: Bulkhead,
@@ -75,6 +76,7 @@ impl Line {
             coalesce: Coalesce::new(own).observed(observer.clone()),
             retry: Retry::new(own, budget.clone(), env).observed(observer.clone()),
             hedge: Hedge::new(own, budget.clone()).observed(observer.clone()),
+            attempt: Attempt::new(own),
             breaker: CircuitBreaker::new(Arc::new(breaker)),
             bulkhead: Bulkhead::new(policy.bulkhead).observed(observer.clone()),
             policy: ArcSwap::from_pointee(policy),
