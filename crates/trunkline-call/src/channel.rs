@@ -1,10 +1,11 @@
 //! A channel: one service calls another.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, ready};
 use http::{Request, Response};
 use tower::Service;
 use trunkline_core::{ByteString, Error, Result};
@@ -160,13 +161,17 @@ impl Gate<'_> {
 }
 
 impl Around for Gate<'_> {
-    async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
+    fn around<N: Next>(
+        &self,
+        request: Request<Body>,
+        next: &N,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
         match self.place {
-            Some(Place::Remote { pool, .. }) => {
-                self.line.breakers(pool).check(pool)?;
-                next.call(request).await
-            }
-            _ => self.line.breaker.around(request, next).await,
+            Some(Place::Remote { pool, .. }) => match self.line.breakers(pool).check(pool) {
+                Ok(()) => Either::Left(Either::Left(next.call(request))),
+                Err(error) => Either::Left(Either::Right(ready(Err(error)))),
+            },
+            _ => Either::Right(self.line.breaker.around(request, next)),
         }
     }
 }
@@ -175,15 +180,19 @@ impl Around for Gate<'_> {
 struct Proof<'a>(&'a Channel, Option<&'a Place>);
 
 impl Around for Proof<'_> {
-    async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
+    fn around<N: Next>(
+        &self,
+        request: Request<Body>,
+        next: &N,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
         let Channel { network, line, .. } = self.0;
         let identity = network.lines().identity();
         let is_outside = matches!(self.1, Some(Place::Remote { outside: true, .. }));
         match identity.filter(|_| !is_outside) {
-            None => next.call(request).await,
+            None => Either::Left(next.call(request)),
             Some(identity) => {
                 let layer = Identify::new(identity, line.caller.clone(), line.target.clone());
-                Box::pin(layer.around(request, next)).await
+                Either::Right(Box::pin(async move { layer.around(request, next).await }))
             }
         }
     }

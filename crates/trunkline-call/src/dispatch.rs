@@ -44,32 +44,43 @@ impl Next for Way<'_> {
                     Err(_) => Err(Error::internal("the service panicked")),
                 }
             }
+            // In a box of its own: it is long, and a call in process has no room for it.
             Place::Remote { pool, outside, .. } => {
-                pool.ready().await;
-                let mut held = self.choose(pool, &request)?;
-                let instance = held.member().clone();
-                if *outside {
-                    headers::strip_inner(request.headers_mut());
-                }
-                let (scheme, authority) = (instance.scheme().clone(), instance.authority().clone());
-                *request.uri_mut() = absolute(request.uri(), scheme, authority)?;
-                match self.network.wires().send(&self.line.target, request).await {
-                    Ok(response) => {
-                        let mut response = held.answered(response);
-                        response.extensions_mut().insert(Served(instance));
-                        Ok(response)
-                    }
-                    Err(error) => {
-                        held.told_by(Some(Outcome::of_error(&error)));
-                        Err(error.with("instance", instance.authority()))
-                    }
-                }
+                Box::pin(self.send(request, pool, *outside)).await
             }
         }
     }
 }
 
 impl Way<'_> {
+    /// Sends a request to an instance.
+    async fn send(
+        &self,
+        mut request: Request<Body>,
+        pool: &Arc<Pool>,
+        is_outside: bool,
+    ) -> Result<Response<Body>> {
+        pool.ready().await;
+        let mut held = self.choose(pool, &request)?;
+        let instance = held.member().clone();
+        if is_outside {
+            headers::strip_inner(request.headers_mut());
+        }
+        let (scheme, authority) = (instance.scheme().clone(), instance.authority().clone());
+        *request.uri_mut() = absolute(request.uri(), scheme, authority)?;
+        match self.network.wires().send(&self.line.target, request).await {
+            Ok(response) => {
+                let mut response = held.answered(response);
+                response.extensions_mut().insert(Served(instance));
+                Ok(response)
+            }
+            Err(error) => {
+                held.told_by(Some(Outcome::of_error(&error)));
+                Err(error.with("instance", instance.authority()))
+            }
+        }
+    }
+
     /// The instance that gets a request, held until the answer's body has ended.
     fn choose(&self, pool: &Arc<Pool>, request: &Request<Body>) -> Result<Held> {
         let ask = Ask {

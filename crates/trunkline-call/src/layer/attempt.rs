@@ -1,7 +1,9 @@
 //! A time for each attempt.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::future::Either;
 use http::{Request, Response};
 use tokio::time::Instant;
 use trunkline_core::{Error, ErrorKind, Result};
@@ -9,7 +11,7 @@ use trunkline_core::{Error, ErrorKind, Result};
 use super::plan::Plan;
 use super::{Around, Next, tower_layer};
 use crate::Body;
-use crate::guard::until;
+use crate::guard::until_pinned;
 use crate::policy::Policy;
 
 /// Gives an attempt up whose answer does not begin within the policy's `attempt_timeout`, so that the time of the call
@@ -46,7 +48,8 @@ impl Attempt {
         };
         plan.times.begins_by = Some(ends);
         request.extensions_mut().insert(plan);
-        let answer = until(ends, next.call(request)).await;
+        let call = pin!(next.call(request));
+        let answer = until_pinned(ends, call).await;
         answer.unwrap_or_else(|| {
             let text = "the time for one attempt of this call is up";
             let kind = ErrorKind::DeadlineExceeded;
@@ -58,12 +61,16 @@ impl Attempt {
 tower_layer!(Attempt);
 
 impl Around for Attempt {
-    async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
+    fn around<N: Next>(
+        &self,
+        request: Request<Body>,
+        next: &N,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
         let plan = Plan::of(&request, &self.own);
         match plan.policy.attempt_timeout {
-            None => next.call(request).await,
+            None => Either::Left(next.call(request)),
             // In a box of its own, so that calls without one have no room for it.
-            Some(limit) => Box::pin(self.bounded(request, (plan, limit), next)).await,
+            Some(limit) => Either::Right(Box::pin(self.bounded(request, (plan, limit), next))),
         }
     }
 }

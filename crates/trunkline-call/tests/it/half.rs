@@ -90,33 +90,32 @@ async fn half(fault: Fault) {
     for load in &loads[..2] {
         assert!(*load <= 5 + probes(began), "{fault:?}: {loads:?}");
     }
-    assert_eq!(world.network.places()[0].left_out, 2, "{fault:?}");
+    let told = world.told.lock().clone();
+    let opened = told
+        .iter()
+        .filter(|event| **event == Event::Instance(BreakerState::Open));
+    assert!(opened.count() >= 2, "{fault:?}: {told:?}");
     let of_the_target = |event: &Event| matches!(event, Event::Breaker(_) | Event::Refused);
-    assert!(!world.told.lock().iter().any(of_the_target), "{fault:?}");
-    assert!(
-        world
-            .told
-            .lock()
-            .contains(&Event::Instance(BreakerState::Open))
-    );
+    assert!(!told.iter().any(of_the_target), "{fault:?}: {told:?}");
 
-    // Well again, they get calls once a probe was let through.
+    // Well again, all get calls once a probe was let through.
     world
         .servers
         .iter()
         .for_each(|server| server.set(Fault::None));
     let (well, before) = (Instant::now(), world.loads());
-    while world.network.places()[0].left_out > 0 {
+    let all_get_some = || {
+        let after = world.loads();
+        before
+            .iter()
+            .zip(&after)
+            .all(|(before, after)| *after > before + 5)
+    };
+    while !all_get_some() {
         assert!(world.is_answered().await, "{fault:?}");
         assert!(well.elapsed() < RESET * 20, "{fault:?}: not well again");
-        sleep(Duration::from_millis(5)).await;
+        sleep(Duration::from_millis(1)).await;
     }
-    for _ in 0..100 {
-        assert!(world.is_answered().await, "{fault:?}");
-    }
-    let after = world.loads();
-    let gets = |(before, after): (&u32, &u32)| after > before;
-    assert!(before.iter().zip(&after).all(gets), "{fault:?}: {after:?}");
 }
 
 #[tokio::test]
