@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use trunkline_call::Network;
 use trunkline_call::balance::Balance;
-use trunkline_call::discovery::{Consul, Discovery, Dns, Fixed, Instance, Registration, Registry};
+use trunkline_call::discovery::{Consul, Discovery, Fixed, Instance, Registration, Registry};
 use trunkline_core::{ByteString, Env, Error, ErrorKind, Result};
 
 use crate::config::place::Whereabouts;
@@ -62,7 +62,8 @@ impl Finder {
 
 fn open(url: &str) -> Result<Arc<dyn Discovery>> {
     match crate::config::scheme(url) {
-        "dns" | "srv" => Ok(Arc::new(Dns::from_url(url)?)),
+        #[cfg(feature = "dns")]
+        "dns" | "srv" => Ok(Arc::new(trunkline_call::discovery::Dns::from_url(url)?)),
         "consul" => Ok(Arc::new(Consul::from_url(url)?)),
         #[cfg(feature = "redis")]
         "redis" | "rediss" => Ok(Arc::new(trunkline_redis::RedisRegistry::from_url(url)?)),
@@ -84,8 +85,15 @@ fn registry(url: &str) -> Result<Arc<dyn Registry>> {
 
 #[cold]
 fn unknown(scheme: &str, expected: &str) -> Error {
-    if scheme.starts_with("redis") && !cfg!(feature = "redis") {
-        let text = "this program was built without Redis; build it with the feature `redis`";
+    let not_built = match scheme {
+        "redis" | "rediss" if !cfg!(feature = "redis") => Some("redis"),
+        // Nothing can be registered at a name server.
+        "dns" | "srv" if expected.contains("dns") && !cfg!(feature = "dns") => Some("dns"),
+        _ => None,
+    };
+    if let Some(feature) = not_built {
+        let text =
+            format!("this program was built without the feature `{feature}`: build it with it");
         return Error::new(ErrorKind::Unsupported, "discovery_not_built", text);
     }
     let text = format!("expected a URL that says who knows where services are: {expected}");
@@ -156,11 +164,16 @@ mod tests {
         );
         let error = registry("dns://h:1").err().unwrap().to_string();
         assert!(error.contains("consul:// or redis://"), "{error}");
-        for url in ["dns://h:1?server=127.0.0.1:1", "consul://h/{service}"] {
-            let opened = open(&url.replace("{service}", "a"));
-            assert!(opened.is_ok(), "{url}");
+        assert!(open("consul://h/a").is_ok());
+        for (url, is_built) in [
+            ("redis://h", cfg!(feature = "redis")),
+            ("dns://h:1?server=127.0.0.1:1", cfg!(feature = "dns")),
+            ("srv://_http._tcp.h", cfg!(feature = "dns")),
+        ] {
+            let told = open(url).err().map(|error| error.to_string());
+            assert_eq!(told.is_none(), is_built, "{url}: {told:?}");
+            let names = |told: String| told.contains("built without the feature `");
+            assert!(told.is_none_or(names), "{url}");
         }
-        let redis = open("redis://h");
-        assert_eq!(redis.is_ok(), cfg!(feature = "redis"));
     }
 }
