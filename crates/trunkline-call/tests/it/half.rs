@@ -164,3 +164,23 @@ async fn all_bad_is_the_target_left_alone_and_one_that_is_well_is_enough() {
     }
     assert_eq!(channel.breaker_state(), BreakerState::Closed);
 }
+
+#[tokio::test]
+async fn who_tries_again_goes_to_another_instance() {
+    let world = world(Fault::Resets).await;
+    world.servers[2].set(Fault::Resets);
+    // Three of four reset, no breaker leaves them out, and each call has just enough attempts.
+    let policy = r#"
+        [there]
+        attempts_max = 4
+        retry_initial_ms = 1
+        retry_max_ms = 1
+        breaker = { failures_max = 0, rate_percent = 0 }
+        budget = { percent = 100, saved_max = 1_000 }
+    "#;
+    let policy = toml::from_str::<Policies>(policy).unwrap();
+    world.network.set_policies(policy);
+    for _ in 0..100 {
+        assert!(world.is_answered().await);
+    }
+}
