@@ -86,7 +86,7 @@ struct Scope {
 }
 
 /// What is left out of the first build, and needs no server.
-const FEATURES: [&str; 2] = ["trunkline/grpc", "trunkline/tls"];
+const FEATURES: [&str; 3] = ["trunkline/dns", "trunkline/grpc", "trunkline/tls"];
 
 impl Scope {
     fn take(&mut self, engine: &'static str, is_bus: bool, found: Found) {
@@ -236,7 +236,8 @@ mod tests {
         assert_eq!(
             scope.arguments(&["test"], &["--", "-q"]).join(" "),
             "test --workspace --exclude trunkline-kafka --features retail-erp/redis \
-             --features storefront/redis --features trunkline/grpc --features trunkline/tls -- -q"
+             --features storefront/redis --features trunkline/dns --features trunkline/grpc \
+             --features trunkline/tls -- -q"
         );
     }
 

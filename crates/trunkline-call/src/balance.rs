@@ -2,13 +2,14 @@
 //!
 //! A [`Pool`] has the instances of one service. A call goes to the better of two that are drawn at random (peak EWMA
 //! of latency, weighted by what is in flight), or, when it carries a key ([`AFFINITY`], [`Affinity`], or the header
-//! that [`Balance::affinity`] names), to the key's place on a ring. An instance that fails is ejected for a while.
+//! that [`Balance::affinity`] names), to the key's place on a ring. Each caller has a circuit breaker for each instance,
+//! and one whose breaker is open gets none of its calls.
 //!
 //! # Source
 //! Mitzenmacher: The Power of Two Choices in Randomized Load Balancing (2001). Karger and others: Consistent Hashing
 //! and Random Trees (1997). Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded Loads (2016).
 
-mod ejection;
+mod breakers;
 mod held;
 mod load;
 mod member;
@@ -27,7 +28,7 @@ use http::uri::Authority;
 use http::{HeaderName, Request};
 use parking_lot::Mutex;
 
-pub use ejection::Ejection;
+pub(crate) use breakers::Breakers;
 pub use held::Held;
 pub use member::Member;
 pub use pool::{Ask, Pool};
@@ -44,8 +45,6 @@ const AVOIDED_MAX: usize = 16;
 pub struct Balance {
     /// The header by whose value calls go to the same instance, besides [`AFFINITY`]; none by default.
     pub affinity: Option<HeaderName>,
-    /// When an instance is left out.
-    pub ejection: Ejection,
 }
 
 impl Balance {
@@ -53,13 +52,6 @@ impl Balance {
     #[must_use]
     pub fn with_affinity(mut self, header: HeaderName) -> Self {
         self.affinity = Some(header);
-        self
-    }
-
-    /// The same, with other rules of ejection.
-    #[must_use]
-    pub fn with_ejection(mut self, ejection: Ejection) -> Self {
-        self.ejection = ejection;
         self
     }
 

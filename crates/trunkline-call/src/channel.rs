@@ -1,18 +1,21 @@
 //! A channel: one service calls another.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, ready};
 use http::{Request, Response};
 use tower::Service;
 use trunkline_core::{ByteString, Error, Result};
 
-use crate::dispatch::dispatch;
+use crate::balance::Avoid;
+use crate::dispatch::Way;
 use crate::layer::plan::Plan;
 use crate::layer::{Around, Identify, Next, Over};
 use crate::line::Line;
+use crate::network::Place;
 use crate::{Body, Network, Responses};
 
 /// A stack of layers over a target, outermost first.
@@ -76,9 +79,12 @@ impl Channel {
             .unwrap_or_default()
     }
 
-    /// What its circuit breaker does with calls now.
+    /// What its circuit breaker does with calls now. A target with several instances is open when it has none left.
     pub fn breaker_state(&self) -> crate::layer::BreakerState {
-        self.line.breaker.breaker().state()
+        match self.network.pool(&self.line.target) {
+            Some(pool) => self.line.breakers(&pool).state(),
+            None => self.line.breaker.breaker().state(),
+        }
     }
 
     pub(crate) fn network(&self) -> &Network {
@@ -93,11 +99,21 @@ impl Channel {
             .load()
             .operation(request.method().as_str(), request.uri().path());
         Plan::put(policy, &mut request);
-        let (proof, target) = (Proof(&self), Dispatch(&self));
+        // One look at the table for the whole call.
+        let found = self.network.find(&line.target);
+        let place = found.as_ref().map(|target| &target.place);
+        let (proof, gate) = (Proof(&self, place), Gate { line, place });
+        let way = Way {
+            network: &self.network,
+            line,
+            place,
+            is_bare: self.is_bare,
+        };
         if self.is_bare {
-            let stack = stack![&line.trace, &line.deadline, &proof => target];
+            let stack = stack![&line.trace, &line.deadline, &proof => way];
             return stack.call(request).await;
         }
+        gate.tries_elsewhere(&mut request);
         let stack = stack![
             // One span and one count, whatever becomes of the call further in.
             &line.trace,
@@ -111,41 +127,74 @@ impl Channel {
             &line.retry,
             // One attempt at a late read becomes two, out of the same budget.
             &line.hedge,
+            // Each attempt has a time of its own, until its answer begins, if the policy says so.
+            &line.attempt,
             // Each attempt meets the breaker; open, it refuses at once, and that is not tried again.
-            &line.breaker,
+            &gate,
             // A place is kept until the answer's body has ended. A bounded queue waits for one; the rest is shed.
             &line.bulkhead,
             // Each attempt has a fresh proof of who calls.
             &proof
-            => target
+            // In process, or at an instance whose own breaker lets it through.
+            => way
         ];
         stack.call(request).await
     }
 }
 
-/// Proves who calls, if the network has an identity and the target is of the platform.
-struct Proof<'a>(&'a Channel);
+/// The breaker of the target as a whole: its own in this process, elsewhere that of its instances together.
+struct Gate<'a> {
+    line: &'a Line,
+    place: Option<&'a Place>,
+}
 
-impl Around for Proof<'_> {
-    async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
-        let Channel { network, line, .. } = self.0;
-        let identity = network.lines().identity();
-        match identity.filter(|_| !network.is_outside(&line.target)) {
-            None => next.call(request).await,
-            Some(identity) => {
-                let layer = Identify::new(identity, line.caller.clone(), line.target.clone());
-                Box::pin(layer.around(request, next)).await
-            }
+impl Gate<'_> {
+    /// Where there are several instances, who tries again goes to another.
+    fn tries_elsewhere(&self, request: &mut Request<Body>) {
+        if let Some(Place::Remote { pool, .. }) = self.place
+            && pool.seen(|members| members.len() > 1)
+            && request.extensions().get::<Avoid>().is_none()
+        {
+            request.extensions_mut().insert(Avoid::new());
         }
     }
 }
 
-/// The target, wherever it is.
-struct Dispatch<'a>(&'a Channel);
+impl Around for Gate<'_> {
+    fn around<N: Next>(
+        &self,
+        request: Request<Body>,
+        next: &N,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
+        match self.place {
+            Some(Place::Remote { pool, .. }) => match self.line.breakers(pool).check(pool) {
+                Ok(()) => Either::Left(Either::Left(next.call(request))),
+                Err(error) => Either::Left(Either::Right(ready(Err(error)))),
+            },
+            _ => Either::Right(self.line.breaker.around(request, next)),
+        }
+    }
+}
 
-impl Next for Dispatch<'_> {
-    async fn call(&self, request: Request<Body>) -> Result<Response<Body>> {
-        dispatch(&self.0.network, &self.0.line.target, request).await
+/// Proves who calls, if the network has an identity and the target is of the platform.
+struct Proof<'a>(&'a Channel, Option<&'a Place>);
+
+impl Around for Proof<'_> {
+    fn around<N: Next>(
+        &self,
+        request: Request<Body>,
+        next: &N,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
+        let Channel { network, line, .. } = self.0;
+        let identity = network.lines().identity();
+        let is_outside = matches!(self.1, Some(Place::Remote { outside: true, .. }));
+        match identity.filter(|_| !is_outside) {
+            None => Either::Left(next.call(request)),
+            Some(identity) => {
+                let layer = Identify::new(identity, line.caller.clone(), line.target.clone());
+                Either::Right(Box::pin(async move { layer.around(request, next).await }))
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | a list of addresses ([`Fixed`]) | the configuration | by the next start |
 //! | `env:` ([`Fixed::from_variables`]) | environment variables | by the next start |
-//! | `dns://`, `srv://` ([`Dns`]) | a name server, Kubernetes' too | when the record's time to live is over |
+//! | `dns://`, `srv://` (`Dns`, feature `dns`) | a name server, Kubernetes' too | when the record's time to live is over |
 //! | `consul://` ([`Consul`]) | a Consul agent | at once: a query that waits |
 //! | `redis://` (the crate `trunkline-redis`) | a Redis server | at once: a notice |
 //!
@@ -13,6 +13,7 @@
 //! log and the metric `trunkline_discovery_failures_total`.
 
 pub mod consul;
+#[cfg(feature = "dns")]
 pub mod dns;
 mod fixed;
 mod instance;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use trunkline_core::{Error, Result};
 
 pub use consul::Consul;
+#[cfg(feature = "dns")]
 pub use dns::Dns;
 pub use fixed::Fixed;
 pub(crate) use instance::clean;

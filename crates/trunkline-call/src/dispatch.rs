@@ -6,79 +6,98 @@ use std::sync::Arc;
 use futures::FutureExt;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
-use tokio::time::Instant;
 use tower::Service;
-use trunkline_core::{ByteString, Error, Result};
+use trunkline_core::{Error, Result};
 
 use crate::balance::{Ask, Avoid, Held, Pool, Served};
+use crate::layer::plan::Plan;
+use crate::layer::{Next, Outcome};
+use crate::line::Line;
 use crate::network::Place;
 use crate::{Body, Network, headers};
 
-/// Sends a request to where its target is.
-pub(crate) async fn dispatch(
-    network: &Network,
-    target: &ByteString,
-    mut request: Request<Body>,
-) -> Result<Response<Body>> {
-    let Some(found) = network.find(target) else {
-        return Err(Error::unavailable(
-            "service_unreachable",
-            "the service runs neither in this process nor at a known address",
-        ));
-    };
-    match found.place {
-        Place::Local(mut router) => {
-            request.extensions_mut().clear();
-            let call = AssertUnwindSafe(router.call(request)).catch_unwind();
-            match call.await {
-                Ok(Ok(response)) => Ok(response),
-                Ok(Err(never)) => match never {},
-                Err(_) => Err(Error::internal("the service panicked")),
-            }
-        }
-        Place::Remote { pool, outside, .. } => {
-            let given_up = given_up(&request);
-            pool.ready().await;
-            let mut held = choose(&pool, &request)?.until(given_up);
-            let instance = held.member().clone();
-            if outside {
-                headers::strip_inner(request.headers_mut());
-            }
-            let (scheme, authority) = (instance.scheme().clone(), instance.authority().clone());
-            *request.uri_mut() = absolute(request.uri(), scheme, authority)?;
-            match network.wires().send(target, request).await {
-                Ok(response) => {
-                    let mut response = held.answered(response);
-                    response.extensions_mut().insert(Served(instance));
-                    Ok(response)
+/// How a request leaves.
+pub(crate) struct Way<'a> {
+    pub(crate) network: &'a Network,
+    pub(crate) line: &'a Line,
+    pub(crate) place: Option<&'a Place>,
+    /// Whoever calls has rules of its own: rather a sick instance than none.
+    pub(crate) is_bare: bool,
+}
+
+impl Next for Way<'_> {
+    /// Sends a request to where its target is.
+    async fn call(&self, mut request: Request<Body>) -> Result<Response<Body>> {
+        let Some(place) = self.place else {
+            return Err(Error::unavailable(
+                "service_unreachable",
+                "the service runs neither in this process nor at a known address",
+            ));
+        };
+        match place {
+            Place::Local(router) => {
+                request.extensions_mut().clear();
+                let call = AssertUnwindSafe(router.clone().call(request)).catch_unwind();
+                match call.await {
+                    Ok(Ok(response)) => Ok(response),
+                    Ok(Err(never)) => match never {},
+                    Err(_) => Err(Error::internal("the service panicked")),
                 }
-                Err(error) => {
-                    held.tell(true);
-                    Err(error.with("instance", instance.authority()))
-                }
+            }
+            // In a box of its own: it is long, and a call in process has no room for it.
+            Place::Remote { pool, outside, .. } => {
+                Box::pin(self.send(request, pool, *outside)).await
             }
         }
     }
 }
 
-/// The instance that gets a request, held until the answer's body has ended.
-fn choose(pool: &Arc<Pool>, request: &Request<Body>) -> Result<Held> {
-    let avoid = request.extensions().get::<Avoid>();
-    let held = pool.choose(&Ask {
-        key: pool.key_of(request),
-        avoid,
-        admits: None,
-    })?;
-    if let Some(avoid) = avoid {
-        avoid.add(held.member().authority());
+impl Way<'_> {
+    /// Sends a request to an instance.
+    async fn send(
+        &self,
+        mut request: Request<Body>,
+        pool: &Arc<Pool>,
+        is_outside: bool,
+    ) -> Result<Response<Body>> {
+        pool.ready().await;
+        let mut held = self.choose(pool, &request)?;
+        let instance = held.member().clone();
+        if is_outside {
+            headers::strip_inner(request.headers_mut());
+        }
+        let (scheme, authority) = (instance.scheme().clone(), instance.authority().clone());
+        *request.uri_mut() = absolute(request.uri(), scheme, authority)?;
+        match self.network.wires().send(&self.line.target, request).await {
+            Ok(response) => {
+                let mut response = held.answered(response);
+                response.extensions_mut().insert(Served(instance));
+                Ok(response)
+            }
+            Err(error) => {
+                held.told_by(Some(Outcome::of_error(&error)));
+                Err(error.with("instance", instance.authority()))
+            }
+        }
     }
-    Ok(held)
-}
 
-/// When whoever waits gives up. A little sooner: the time until here has gone by, and who waits is asleep by timers.
-fn given_up(request: &Request<Body>) -> Option<Instant> {
-    let left = headers::left(request.headers())?;
-    Instant::now().checked_add(left - left / 16)
+    /// The instance that gets a request, held until the answer's body has ended.
+    fn choose(&self, pool: &Arc<Pool>, request: &Request<Body>) -> Result<Held> {
+        let ask = Ask {
+            key: pool.key_of(request),
+            avoid: request.extensions().get::<Avoid>(),
+            admits: None,
+        };
+        let plan = request.extensions().get::<Plan>();
+        let times = plan.map(|plan| plan.times).unwrap_or_default();
+        let breakers = self.line.breakers(pool);
+        match breakers.choose(pool, &ask, times) {
+            Err(error) if self.is_bare && error.code() == headers::CIRCUIT_OPEN => {
+                Ok(pool.choose(&ask)?.until(times.begins_by))
+            }
+            chosen => chosen,
+        }
+    }
 }
 
 fn absolute(uri: &Uri, scheme: Scheme, authority: Authority) -> Result<Uri> {

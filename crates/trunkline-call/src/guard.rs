@@ -37,7 +37,14 @@ impl Guarded {
 /// What work comes to, or nothing when the deadline passes before it does. Most work here never waits, and then
 /// it costs no timer.
 pub(crate) async fn until<F: Future>(deadline: Instant, work: F) -> Option<F::Output> {
-    let mut work = pin!(work);
+    until_pinned(deadline, pin!(work)).await
+}
+
+/// The same of work that stands where it stays: it is not moved, and there is no second place for it.
+pub(crate) async fn until_pinned<F: Future>(
+    deadline: Instant,
+    mut work: Pin<&mut F>,
+) -> Option<F::Output> {
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         if let Poll::Ready(output) = work.as_mut().poll(cx) {

@@ -18,13 +18,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attempt;
 pub(crate) mod breaker;
 mod bulkhead;
 pub(crate) mod cache;
 mod coalesce;
 mod deadline;
 mod hedge;
-mod held;
+pub(crate) mod held;
 mod identity;
 mod outcome;
 pub(crate) mod plan;
@@ -47,6 +48,7 @@ use trunkline_core::{Error, Result};
 
 use crate::Body;
 
+pub use attempt::Attempt;
 pub use breaker::{Breaker, CircuitBreaker, Permit, State as BreakerState};
 pub use bulkhead::Bulkhead;
 pub use cache::{Age, Cache};
@@ -171,8 +173,10 @@ pub(crate) use tower_layer;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A circuit breaker changed its state.
+    /// The circuit breaker of the target as a whole changed its state.
     Breaker(BreakerState),
+    /// That of one instance of several changed its state.
+    Instance(BreakerState),
     /// A call was refused because the breaker is open.
     Refused,
     /// A call is tried again after a pause.

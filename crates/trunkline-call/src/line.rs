@@ -9,9 +9,10 @@ use parking_lot::RwLock;
 use trunkline_core::ByteString;
 
 use crate::Network;
+use crate::balance::{Breakers, Pool};
 use crate::layer::{
-    Breaker, BreakerState, Bulkhead, Cache, CircuitBreaker, Coalesce, Deadline, Event, Hedge,
-    Identity, Observer, Retry, Trace,
+    Attempt, Breaker, BreakerState, Bulkhead, Cache, CircuitBreaker, Coalesce, Deadline, Event,
+    Hedge, Identity, Observer, Retry, Trace,
 };
 use crate::policy::{Policies, Policy, TargetPolicy};
 
@@ -50,9 +51,12 @@ pub(crate) struct Line {
     pub(crate) coalesce: Coalesce,
     pub(crate) retry: Retry,
     pub(crate) hedge: Hedge,
+    pub(crate) attempt: Attempt,
+    /// Of a target in this process; that elsewhere has one for each instance.
     pub(crate) breaker: CircuitBreaker,
     pub(crate) bulkhead: Bulkhead,
     budget: Arc<crate::layer::Budget>,
+    observer: Observer,
 }
 
 impl Line {
@@ -72,21 +76,42 @@ impl Line {
             coalesce: Coalesce::new(own).observed(observer.clone()),
             retry: Retry::new(own, budget.clone(), env).observed(observer.clone()),
             hedge: Hedge::new(own, budget.clone()).observed(observer.clone()),
+            attempt: Attempt::new(own),
             breaker: CircuitBreaker::new(Arc::new(breaker)),
-            bulkhead: Bulkhead::new(policy.bulkhead).observed(observer),
+            bulkhead: Bulkhead::new(policy.bulkhead).observed(observer.clone()),
             policy: ArcSwap::from_pointee(policy),
             budget,
+            observer,
             caller,
             target,
         }
     }
 
-    fn set_policy(&self, policy: TargetPolicy) {
+    /// Its breakers for the instances of a pool.
+    pub(crate) fn breakers(&self, pool: &Arc<Pool>) -> Arc<Breakers> {
+        let mut is_made = false;
+        let breakers = pool.breakers(&self.caller, || {
+            is_made = true;
+            let policy = self.policy.load().breaker;
+            Breakers::new(self.caller.clone(), pool, policy, self.observer.clone())
+        });
+        if is_made {
+            // The policy may have changed before anybody could find them.
+            breakers.set_policy(self.policy.load().breaker);
+        }
+        breakers
+    }
+
+    fn set_policy(&self, policy: TargetPolicy, pool: Option<Arc<Pool>>) {
+        let breaker = policy.breaker;
         self.budget.set_policy(policy.budget);
         self.breaker.breaker().set_policy(policy.breaker);
         self.bulkhead.set_policy(policy.bulkhead);
         self.cache.set_bytes_max(policy.cache_bytes_max);
         self.policy.store(Arc::new(policy));
+        if let Some(pool) = pool {
+            self.breakers(&pool).set_policy(breaker);
+        }
     }
 }
 
@@ -122,7 +147,7 @@ impl Network {
         let all = lines.lines.write();
         lines.policies.store(policies.clone());
         for line in all.values() {
-            line.set_policy(policies.of(&line.target));
+            line.set_policy(policies.of(&line.target), self.pool(&line.target));
         }
     }
 
@@ -173,6 +198,8 @@ fn observer(caller: ByteString, target: ByteString, hook: Arc<ArcSwapOption<Hook
                     }
                 }
             }
+            // Its log line names the instance.
+            Event::Instance(_) => {}
             Event::Fallback(age) => {
                 let (caller, target) = (&*caller, &*target);
                 // For each call: that the target fails is told once, by its breaker.
@@ -195,6 +222,9 @@ fn name(event: &Event) -> &'static str {
         Event::Breaker(BreakerState::Open) => "breaker_opened",
         Event::Breaker(BreakerState::HalfOpen) => "breaker_half_opened",
         Event::Breaker(BreakerState::Closed) => "breaker_closed",
+        Event::Instance(BreakerState::Open) => "instance_opened",
+        Event::Instance(BreakerState::HalfOpen) => "instance_half_opened",
+        Event::Instance(BreakerState::Closed) => "instance_closed",
         Event::Refused => "refused",
         Event::Retried { .. } => "retried",
         Event::BudgetEmpty => "budget_empty",

@@ -68,8 +68,8 @@ pub struct Remote {
     pub service: ByteString,
     /// How many of its instances are known.
     pub instances: usize,
-    /// How many of them get no calls for a while, because they failed.
-    pub ejected: usize,
+    /// How many of them a caller leaves out, because its breakers for them are open.
+    pub left_out: usize,
     /// What is wrong with learning of changes, if something is. The instances that were known last are called
     /// meanwhile.
     pub trouble: Option<String>,
@@ -162,7 +162,7 @@ impl Network {
             Some(Remote {
                 service: service.clone(),
                 instances: pool.members().len(),
-                ejected: pool.ejected(),
+                left_out: pool.left_out(),
                 trouble: pool.trouble(),
             })
         });
@@ -202,12 +202,6 @@ impl Network {
 
     pub(crate) fn responses(&self, service: &ByteString) -> Option<Responses> {
         Some(self.0.table.load().get(service)?.responses)
-    }
-
-    pub(crate) fn is_outside(&self, service: &ByteString) -> bool {
-        let table = self.0.table.load();
-        let place = table.get(service).map(|target| &target.place);
-        matches!(place, Some(Place::Remote { outside: true, .. }))
     }
 
     pub(crate) fn lines(&self) -> &Lines {

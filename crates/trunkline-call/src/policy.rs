@@ -21,15 +21,20 @@
 //! # Ok::<(), toml::de::Error>(())
 //! ```
 
+mod codes;
 mod operation;
 mod section;
+mod service_config;
+mod target;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+pub use codes::GrpcCodes;
 pub use operation::OperationName;
-pub use section::{Operation, Policies, Target};
+pub use section::Operation;
+pub use target::{Policies, Target};
 
 /// How one call is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,14 +42,21 @@ pub use section::{Operation, Policies, Target};
 pub struct Policy {
     /// How long it may take, all attempts and the answer's body included: 5 s.
     pub timeout: Duration,
+    /// How long one attempt may take until its answer begins; none by default: then it is the call's own time.
+    pub attempt_timeout: Option<Duration>,
     /// Whether repeating it is safe; without a word, its method and its idempotency key say so.
     pub idempotent: Option<bool>,
     /// How often it is tried, the first time included: 3.
     pub attempts_max: u32,
-    /// The longest pause before the second attempt: 1 s. It doubles with each further one.
+    /// The longest pause before the second attempt: 1 s. It grows with each further one.
     pub retry_initial: Duration,
+    /// By how much: 200 %, it doubles.
+    pub retry_growth_percent: u32,
     /// The longest pause at all: 10 s.
     pub retry_max: Duration,
+    /// Which codes of gRPC are tried again, and repeating is safe where they come; without a word, those that say that
+    /// the target could not do it now, where repeating is safe anyway.
+    pub retry_codes: Option<GrpcCodes>,
     /// After how long a read is asked a second time beside the first; none by default.
     pub hedge_after: Option<Duration>,
     /// Whether answers are kept as their `Cache-Control` allows: yes.
@@ -59,10 +71,13 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(5),
+            attempt_timeout: None,
             idempotent: None,
             attempts_max: 3,
             retry_initial: Duration::from_secs(1),
+            retry_growth_percent: 200,
             retry_max: Duration::from_secs(10),
+            retry_codes: None,
             hedge_after: None,
             cache: true,
             fallback_age_max: Duration::ZERO,

@@ -72,6 +72,11 @@ impl Health {
         }
     }
 
+    /// The service.
+    pub fn service(&self) -> &ByteString {
+        &self.service
+    }
+
     /// Adds a check, or replaces the one of that name.
     pub fn register(&self, name: impl Into<ByteString>, check: Arc<dyn Check>) {
         self.checks.write().insert(name.into(), check);

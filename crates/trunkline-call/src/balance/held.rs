@@ -1,18 +1,19 @@
 //! A call at its instance: counted while it lasts, and how it ended.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http::{HeaderMap, Response};
 use tokio::time::Instant;
 
 use super::{Member, Pool};
 use crate::Body;
+use crate::layer::breaker::Judge;
+use crate::layer::held::{Ending, Held as Kept};
+use crate::layer::plan::Times;
+use crate::layer::{Outcome, Permit};
 
 /// A call that an instance has. It counts as in flight until this is dropped.
 ///
@@ -25,6 +26,7 @@ pub struct Held {
     began: u64,
     deadline: Option<Instant>,
     is_told: bool,
+    judge: Option<Judge>,
 }
 
 impl Held {
@@ -37,6 +39,7 @@ impl Held {
             began,
             deadline: None,
             is_told: false,
+            judge: None,
         }
     }
 
@@ -44,6 +47,13 @@ impl Held {
     #[must_use]
     pub fn until(mut self, deadline: Option<Instant>) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// The same, whose end is said to the instance's breaker too.
+    pub(crate) fn judged(mut self, permit: Permit, times: Times) -> Self {
+        self.deadline = times.begins_by;
+        self.judge = Some(Judge::new(permit, times));
         self
     }
 
@@ -64,12 +74,14 @@ impl Held {
         } else {
             self.member.load.answered(now, took);
         }
-        self.pool.ended(&self.member, now, failed);
     }
 
-    /// Says that the body of an answer failed, which looked well before.
-    fn broke(&self) {
-        self.pool.ended(&self.member, self.pool.now(), true);
+    /// Says how the call went as far as is known by an answer's head, or by an error.
+    pub(crate) fn told_by(&mut self, outcome: Option<Outcome>) {
+        self.tell(outcome.is_some_and(Outcome::is_failure));
+        if let Some(judge) = &mut self.judge {
+            judge.answered(outcome);
+        }
     }
 
     fn took(&self) -> (u64, f64) {
@@ -79,19 +91,30 @@ impl Held {
         (now, took)
     }
 
-    /// Takes a response's status in, and holds on until its body ended or is dropped.
+    /// Takes a response's head in, and holds on until its body ended or is dropped.
     pub(crate) fn answered(mut self, response: Response<Body>) -> Response<Body> {
-        let failed = is_failure(response.status()) || grpc_failed(response.headers());
-        self.tell(failed);
-        if response.body().is_end_stream() {
-            return response;
+        self.told_by(Outcome::of_response(&response));
+        response.map(|body| Kept::wrap(body, self))
+    }
+}
+
+impl Ending for Held {
+    fn data(&mut self, data: &Bytes) {
+        if let Some(judge) = &mut self.judge {
+            judge.data(data);
         }
-        response.map(|inner| {
-            Body::new(Tracked {
-                inner,
-                held: Some(self),
-            })
-        })
+    }
+
+    fn ended(mut self, trailers: Option<&HeaderMap>) {
+        if let Some(judge) = self.judge.take() {
+            judge.ended(trailers);
+        }
+    }
+
+    fn broken(mut self) {
+        if let Some(judge) = self.judge.take() {
+            judge.broken();
+        }
     }
 }
 
@@ -119,56 +142,5 @@ impl Drop for Held {
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Held").field(&self.member).finish()
-    }
-}
-
-/// Whether a status says that the instance is unwell, rather than that the request is.
-fn is_failure(status: StatusCode) -> bool {
-    status.is_server_error()
-        && status != StatusCode::NOT_IMPLEMENTED
-        && status != StatusCode::HTTP_VERSION_NOT_SUPPORTED
-}
-
-/// The same of gRPC's own status: internal (13), unavailable (14), data loss (15).
-fn grpc_failed(headers: &HeaderMap) -> bool {
-    let status = headers.get("grpc-status");
-    status.is_some_and(|status| matches!(status.as_bytes(), b"13" | b"14" | b"15"))
-}
-
-/// A body that counts as in flight.
-struct Tracked {
-    inner: Body,
-    held: Option<Held>,
-}
-
-impl HttpBody for Tracked {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        let failed = match &frame {
-            Some(Err(_)) => true,
-            Some(Ok(frame)) => frame.trailers_ref().is_some_and(grpc_failed),
-            None => false,
-        };
-        if failed && let Some(held) = &self.held {
-            held.broke();
-        }
-        if failed || frame.is_none() || self.inner.is_end_stream() {
-            self.held = None;
-        }
-        Poll::Ready(frame)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
     }
 }

@@ -1,14 +1,16 @@
 //! One instance in a pool, with what is known of it.
 
-use std::any::Any;
 use std::fmt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use arc_swap::ArcSwap;
 use http::uri::{Authority, Scheme};
+use trunkline_core::ByteString;
 
 use super::load::Load;
 use crate::discovery::Instance;
+use crate::layer::Breaker;
 
 /// One instance of a service and what is known of it. It stays the same as long as its address is listed.
 pub struct Member {
@@ -16,16 +18,8 @@ pub struct Member {
     authority: Authority,
     pub(super) load: Load,
     pub(super) in_flight: AtomicU32,
-    /// Failures since the last success.
-    pub(super) failures: AtomicU32,
-    /// Calls that ended in the present window, and those of them that failed.
-    pub(super) ended: AtomicU32,
-    pub(super) failed: AtomicU32,
-    /// Until when it gets no calls; 0 while nothing is held against it.
-    pub(super) ejected_until: AtomicU64,
-    /// How often it was ejected lately.
-    pub(super) ejections: AtomicU32,
-    state: OnceLock<Box<dyn Any + Send + Sync>>,
+    /// By caller: there are as many as services of this process that call it.
+    breakers: ArcSwap<Vec<(ByteString, Arc<Breaker>)>>,
 }
 
 impl Member {
@@ -35,12 +29,7 @@ impl Member {
             authority: instance.authority.clone(),
             load,
             in_flight: AtomicU32::new(0),
-            failures: AtomicU32::new(0),
-            ended: AtomicU32::new(0),
-            failed: AtomicU32::new(0),
-            ejected_until: AtomicU64::new(0),
-            ejections: AtomicU32::new(0),
-            state: OnceLock::new(),
+            breakers: ArcSwap::default(),
         }
     }
 
@@ -59,18 +48,45 @@ impl Member {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// A place for one thing that is kept for each instance, such as its circuit breaker: made when it is first asked
-    /// for, gone with the instance. Whoever asks for a thing of another type than the first gets none.
-    pub fn state<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
-        self.state.get_or_init(|| Box::new(make())).downcast_ref()
+    /// Whether a caller leaves it alone, because its breaker is open.
+    pub fn is_left_out(&self) -> bool {
+        let breakers = self.breakers.load();
+        breakers.iter().any(|(_, breaker)| !breaker.is_willing())
+    }
+
+    /// What a caller's breaker says, if it has one.
+    pub(super) fn asked<T>(
+        &self,
+        caller: &ByteString,
+        ask: impl FnOnce(&Arc<Breaker>) -> T,
+    ) -> Option<T> {
+        let breakers = self.breakers.load();
+        let found = breakers.iter().find(|(name, _)| name == caller);
+        found.map(|(_, breaker)| ask(breaker))
+    }
+
+    /// A caller's breaker, made when it is first asked for.
+    pub(super) fn breaker(
+        &self,
+        caller: &ByteString,
+        make: impl FnOnce() -> Breaker,
+    ) -> Arc<Breaker> {
+        if let Some(known) = self.asked(caller, Arc::clone) {
+            return known;
+        }
+        let made = Arc::new(make());
+        self.breakers.rcu(|breakers| {
+            let mut breakers = Vec::clone(breakers);
+            if !breakers.iter().any(|(name, _)| name == caller) {
+                breakers.push((caller.clone(), made.clone()));
+            }
+            breakers
+        });
+        self.asked(caller, Arc::clone).unwrap_or(made)
     }
 
     pub(super) fn is(&self, instance: &Instance) -> bool {
         self.authority == instance.authority && self.scheme == instance.scheme
-    }
-
-    pub(super) fn is_ejected(&self, now: u64) -> bool {
-        self.ejected_until.load(Ordering::Relaxed) > now
     }
 }
 

@@ -1,26 +1,27 @@
 //! The instances of one service, and which of them gets a call.
 
 use std::fmt;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Gauge, gauge};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trunkline_core::{ByteString, Env, Error, Result};
 
-use super::ejection::nanos;
 use super::load::Load;
 use super::set::Set;
-use super::{Avoid, Balance, Held, Member};
+use super::{Avoid, Balance, Breakers, Held, Member};
 use crate::discovery::{Instance, clean};
 
 /// What is reckoned with while nothing was measured: a millisecond.
 const UNKNOWN_NANOS: f64 = 1e6;
+
+/// The code of an error of a call that no instance may get.
+pub(super) const REFUSED: &str = "instances_refused";
 
 /// What a call asks of the choice of its instance.
 #[derive(Default)]
@@ -37,7 +38,7 @@ pub struct Ask<'a> {
 ///
 /// # Guarantees
 /// An instance that is listed no more gets no call that is chosen after [`update`](Self::update) returned. Each that
-/// is listed and not ejected gets calls, as long as there are calls. A choice takes no lock.
+/// is listed and admitted gets calls, as long as there are calls. A choice takes no lock.
 pub struct Pool {
     target: ByteString,
     set: ArcSwap<Set>,
@@ -46,8 +47,10 @@ pub struct Pool {
     origin: Instant,
     /// Calls in flight to all instances.
     pub(super) in_flight: AtomicU32,
-    window_ends: AtomicU64,
-    court: Mutex<()>,
+    /// Who changes the list holds it.
+    changing: Mutex<()>,
+    /// By caller: there are as many as services of this process that call it.
+    breakers: ArcSwap<Vec<Arc<Breakers>>>,
     learned: watch::Sender<Learned>,
     trouble: ArcSwapOption<String>,
     meters: OnceLock<Meters>,
@@ -55,9 +58,7 @@ pub struct Pool {
 
 struct Meters {
     known: Gauge,
-    ejected: Gauge,
-    by_run: Counter,
-    by_share: Counter,
+    left_out: Gauge,
 }
 
 /// Whether the first list came.
@@ -78,8 +79,8 @@ impl Pool {
             env,
             origin: Instant::now(),
             in_flight: AtomicU32::new(0),
-            window_ends: AtomicU64::new(0),
-            court: Mutex::new(()),
+            changing: Mutex::new(()),
+            breakers: ArcSwap::default(),
             learned: watch::Sender::new(Learned::Waiting),
             trouble: ArcSwapOption::empty(),
             meters: OnceLock::new(),
@@ -96,16 +97,44 @@ impl Pool {
         self.set.load().members.clone()
     }
 
-    /// How many of them are ejected now.
-    pub fn ejected(&self) -> usize {
-        let (set, now) = (self.set.load(), self.now());
-        set.members.iter().filter(|one| one.is_ejected(now)).count()
+    /// How many of them a caller leaves out now, because its breakers for them are open.
+    pub fn left_out(&self) -> usize {
+        self.seen(|members| members.iter().filter(|one| one.is_left_out()).count())
+    }
+
+    /// Looks at its instances as they are now.
+    pub(crate) fn seen<T>(&self, look: impl FnOnce(&[Arc<Member>]) -> T) -> T {
+        look(&self.set.load().members)
+    }
+
+    /// A caller's breakers, made when they are first asked for.
+    pub(crate) fn breakers(
+        &self,
+        caller: &ByteString,
+        make: impl FnOnce() -> Breakers,
+    ) -> Arc<Breakers> {
+        let known = || {
+            let all = self.breakers.load();
+            all.iter().find(|one| one.caller() == caller).cloned()
+        };
+        if let Some(known) = known() {
+            return known;
+        }
+        let made = Arc::new(make());
+        self.breakers.rcu(|all| {
+            let mut all = Vec::clone(all);
+            if !all.iter().any(|one| one.caller() == caller) {
+                all.push(made.clone());
+            }
+            all
+        });
+        known().unwrap_or(made)
     }
 
     /// Replaces the list of instances. Those whose addresses stay keep what is known of them.
     pub fn update(&self, instances: Vec<Instance>) {
         let instances = clean(instances);
-        let _court = self.court.lock();
+        let _changing = self.changing.lock();
         let (old, now) = (self.set.load(), self.now());
         let known: Vec<f64> = old.members.iter().map(|one| one.load.nanos(now)).collect();
         #[expect(clippy::cast_precision_loss, reason = "at most INSTANCES_MAX")]
@@ -123,19 +152,8 @@ impl Pool {
             found.unwrap_or_else(|| Arc::new(Member::new(instance, Load::new(usual, now))))
         };
         let set = Set::new(instances.iter().map(|one| (member(one), one.weight)));
-        let mut out: Vec<_> = set
-            .members
-            .iter()
-            .filter(|one| one.is_ejected(now))
-            .collect();
-        out.sort_by_key(|one| one.ejected_until.load(Relaxed));
-        let room = self.balance.ejection.room(set.members.len());
-        for spared in out.iter().take(out.len().saturating_sub(room)) {
-            spared.ejected_until.store(now, Relaxed);
-        }
-        let (count, ejected) = (set.members.len(), out.len().min(room));
         self.set.store(Arc::new(set));
-        self.show(count, ejected);
+        self.show();
         self.learned.send_replace(Learned::Done);
     }
 
@@ -168,7 +186,7 @@ impl Pool {
     fn none(&self, are_some: bool) -> Error {
         if are_some {
             let text = "no instance of the service may get a call now";
-            return Error::unavailable("instances_refused", text);
+            return Error::unavailable(REFUSED, text);
         }
         let text = "no instance of the service is known";
         let error = Error::unavailable("service_unreachable", text);
@@ -207,90 +225,24 @@ impl Pool {
         nanos(self.origin.elapsed())
     }
 
-    /// Takes in how a call ended: the window is looked at by whoever is the first to end after it.
-    pub(super) fn ended(&self, member: &Member, now: u64, failed: bool) {
-        if !member.is_ejected(now) {
-            member.ended.fetch_add(1, Relaxed);
-            if failed {
-                member.failed.fetch_add(1, Relaxed);
-                let failures = member.failures.fetch_add(1, Relaxed) + 1;
-                if self.balance.ejection.is_due(failures) {
-                    self.eject(member, now);
-                }
-            } else if member.failures.load(Relaxed) != 0 {
-                member.failures.store(0, Relaxed);
-            }
-        }
-        if now >= self.window_ends.load(Relaxed) {
-            self.end_window(now);
-        }
-    }
-
-    fn eject(&self, member: &Member, now: u64) {
-        let _court = self.court.lock();
-        let set = self.set.load();
-        if set.has_room(self, now) && !member.is_ejected(now) {
-            self.meters().by_run.increment(1);
-            self.put_out(&set, member, now);
-        }
-    }
-
-    fn end_window(&self, now: u64) {
-        let Some(_court) = self.court.try_lock() else {
-            return;
-        };
-        let began = self.window_ends.load(Relaxed);
-        if now < began {
-            return;
-        }
-        let ends = now.saturating_add(nanos(self.balance.ejection.window));
-        self.window_ends.store(ends, Relaxed);
-        let set = self.set.load();
-        for member in self.balance.ejection.outliers(&set.members) {
-            if set.has_room(self, now) && !member.is_ejected(now) {
-                self.meters().by_share.increment(1);
-                self.put_out(&set, &member, now);
-            }
-        }
-        for member in &set.members {
-            member.ended.store(0, Relaxed);
-            member.failed.store(0, Relaxed);
-        }
-        self.show(set.members.len(), set.ejected(now));
-    }
-
-    fn put_out(&self, set: &Set, member: &Member, now: u64) {
-        let lasts: Duration = self.balance.ejection.put_out(member, now, &self.env);
-        self.show(set.members.len(), set.ejected(now));
-        tracing::warn!(
-            target = %self.target, instance = %member.authority(), ?lasts,
-            "an instance fails and gets no calls for a while"
-        );
-    }
-
-    fn show(&self, known: usize, ejected: usize) {
-        let meters = self.meters();
-        #[expect(clippy::cast_precision_loss, reason = "at most INSTANCES_MAX")]
-        let (known, ejected) = (known as f64, ejected as f64);
-        meters.known.set(known);
-        meters.ejected.set(ejected);
-    }
-
-    fn meters(&self) -> &Meters {
-        self.meters.get_or_init(|| {
-            let target = ("target", self.target.to_string());
-            let ejections = |cause: &'static str| {
-                let labels = [target.clone(), ("cause", cause.to_owned())];
-                counter!("trunkline_ejections_total", &labels)
-            };
+    /// Says how many instances there are, and how many are left out.
+    pub(super) fn show(&self) {
+        let meters = self.meters.get_or_init(|| {
+            let target = [("target", self.target.to_string())];
             Meters {
-                known: gauge!("trunkline_instances", std::slice::from_ref(&target)),
-                ejected: gauge!("trunkline_instances_ejected", std::slice::from_ref(&target)),
-                by_run: ejections("failures_in_a_row"),
-                by_share: ejections("share_of_failures"),
+                known: gauge!("trunkline_instances", &target),
+                left_out: gauge!("trunkline_instances_left_out", &target),
             }
-        })
+        });
+        #[expect(clippy::cast_precision_loss, reason = "at most INSTANCES_MAX")]
+        let (known, left_out) = (self.seen(<[_]>::len) as f64, self.left_out() as f64);
+        meters.known.set(known);
+        meters.left_out.set(left_out);
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Ask<'_> {

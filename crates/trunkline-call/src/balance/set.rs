@@ -51,21 +51,9 @@ impl Set {
         }
     }
 
-    pub(super) fn ejected(&self, now: u64) -> usize {
-        self.members
-            .iter()
-            .filter(|one| one.is_ejected(now))
-            .count()
-    }
-
-    pub(super) fn has_room(&self, pool: &Pool, now: u64) -> bool {
-        self.ejected(now) < pool.balance.ejection.room(self.members.len())
-    }
-
     pub(super) fn choose(&self, pool: &Pool, ask: &Ask<'_>, now: u64) -> Option<&Arc<Member>> {
         let can = |member: &Member| {
-            !member.is_ejected(now)
-                && ask.avoid.is_none_or(|avoid| !avoid.has(member.authority()))
+            ask.avoid.is_none_or(|avoid| !avoid.has(member.authority()))
                 && ask.admits.is_none_or(|admits| admits(member))
         };
         if let [only] = self.members.as_slice() {

@@ -1,8 +1,9 @@
-//! Balancer, ejection and registry together, on a paused clock: each seed is one story of instances that come, go,
+//! Balancer, breakers and registry together, on a paused clock: each seed is one story of instances that come, go,
 //! die, fail and recover, and of a registry that lies and goes away.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -13,14 +14,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use trunkline_core::{Env, Error, Result};
 
-use super::{Ask, Balance, Held, Pool};
+use super::{Ask, Balance, Breakers, Held, Pool};
 use crate::discovery::keeper::{EMPTY_HOLDS, keep};
 use crate::discovery::{
     Discovery, HEARTBEAT, Instance, Registration, Registry, lease_of, renewal_of,
 };
+use crate::layer::plan::Times;
+use crate::layer::{BreakerState, Event, Observer, Outcome};
+use crate::policy::BreakerPolicy;
 
 const SEEDS: u64 = 1_000;
 const STEP: Duration = Duration::from_millis(100);
+/// A breaker lets probes through after so long.
+const RESET: Duration = Duration::from_secs(60);
 
 /// A registry in memory, with leases.
 struct Books {
@@ -136,6 +142,9 @@ struct World {
     env: Env,
     books: Arc<Books>,
     pool: Arc<Pool>,
+    breakers: Arc<Breakers>,
+    /// How often the target as a whole was open.
+    opened: Arc<AtomicU32>,
     registered: BTreeMap<u16, Registration>,
     manners: BTreeMap<u16, Manner>,
     in_flight: Vec<(Instant, bool, Held)>,
@@ -151,6 +160,15 @@ impl World {
         let env = Env::seeded(seed);
         let books = Books::new();
         let pool = Arc::new(Pool::new("sim", Balance::default(), env.clone()));
+        let opened = Arc::<AtomicU32>::default();
+        let count = opened.clone();
+        let observer = Observer::new(move |event| {
+            let is_open = *event == Event::Breaker(BreakerState::Open);
+            count.fetch_add(u32::from(is_open), Ordering::Relaxed);
+        });
+        let breakers = pool.breakers(&"caller".into(), || {
+            Breakers::new("caller".into(), &pool, BreakerPolicy::default(), observer)
+        });
         let mut keeper = JoinSet::new();
         keeper.spawn(keep(
             pool.clone(),
@@ -161,6 +179,8 @@ impl World {
             env,
             books,
             pool,
+            breakers,
+            opened,
             registered: BTreeMap::new(),
             manners: BTreeMap::new(),
             in_flight: Vec::new(),
@@ -192,18 +212,31 @@ impl World {
         while index < self.in_flight.len() {
             if self.in_flight[index].0 <= now {
                 let (_, fails, mut held) = self.in_flight.swap_remove(index);
-                held.tell(fails);
+                let outcome = if fails {
+                    Outcome::Unavailable
+                } else {
+                    Outcome::Answered
+                };
+                held.told_by(Some(outcome));
             } else {
                 index += 1;
             }
         }
         for _ in 0..=self.below(3) {
             let listed = self.pool.members();
-            let Ok(held) = self.pool.choose(&Ask::default()) else {
-                assert!(listed.is_empty(), "somebody is there and gets nothing");
+            let state = self.breakers.state();
+            let Ok(held) = self
+                .breakers
+                .choose(&self.pool, &Ask::default(), Times::default())
+            else {
+                let is_well = !listed.is_empty() && state == BreakerState::Closed;
+                assert!(!is_well, "somebody is well and gets nothing");
                 continue;
             };
             let authority = held.member().authority();
+            let caller = self.breakers.caller();
+            let state = held.member().asked(caller, |breaker| breaker.state());
+            assert_ne!(state, Some(BreakerState::Open), "{authority} is left out");
             let is_listed = listed.iter().any(|one| Arc::ptr_eq(one, held.member()));
             assert!(is_listed, "{authority} is not listed");
             let port = authority.port_u16().unwrap();
@@ -223,8 +256,6 @@ impl World {
                 .wrapping_add(u64::from(port) * 2 + u64::from(fails));
             self.in_flight.push((now + manner.latency, fails, held));
         }
-        let (known, ejected) = (self.pool.members().len(), self.pool.ejected());
-        assert!(ejected <= known / 2, "{ejected} of {known} are out");
         sleep(STEP).await;
     }
 
@@ -239,7 +270,7 @@ impl World {
 
     /// When nobody fails any more, everybody who is registered gets work, and no caller sees a failure.
     async fn all_work(&mut self) {
-        sleep(Duration::from_secs(330)).await;
+        sleep(RESET).await;
         let expected: BTreeSet<u16> = self.registered.keys().copied().collect();
         let mut got = BTreeSet::new();
         for _ in 0..20 {
@@ -317,9 +348,24 @@ async fn story(seed: u64) -> u64 {
         world.manners.get_mut(&port).unwrap().fails = fails;
     }
     world.run(Duration::from_secs(20)).await;
-    world.run(Duration::from_secs(40)).await;
+    let (first, first_calls) = (world.failed, world.calls);
+    world.run(Duration::from_secs(100)).await;
     let (failed, calls) = (world.failed, world.calls);
-    assert!(failed * 100 <= calls * 6, "{failed} of {calls} failed");
+    assert!(
+        first * 100 <= first_calls * 15,
+        "{first} of {first_calls} failed at first"
+    );
+    assert!(failed * 100 <= calls * 2, "{failed} of {calls} failed");
+    // What they get is some calls until they are out, and three probes each time that they are tried.
+    for port in 1..=bad {
+        let got = world.got.get(&port).copied().unwrap_or(0);
+        assert!(got <= 40, "{got} of {calls} calls went to a sick one");
+    }
+    assert_eq!(
+        world.opened.load(Ordering::Relaxed),
+        0,
+        "half of it is well"
+    );
 
     // They recover: everybody gets work, and nobody sees a failure.
     for manner in world.manners.values_mut() {

@@ -5,6 +5,7 @@ mod layer;
 mod tests;
 mod window;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::headers::CIRCUIT_OPEN;
 use crate::policy::BreakerPolicy;
 
 pub use layer::CircuitBreaker;
+pub(crate) use layer::Judge;
 
 /// What a circuit breaker does with calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,16 @@ pub struct Breaker {
     began: Instant,
     turns: Mutex<Turns>,
     observer: Observer,
+    whole: Option<Arc<dyn Whole>>,
+}
+
+/// Those that a breaker is one of; it hears how each call ended.
+pub(crate) trait Whole: fmt::Debug + Send + Sync {
+    /// A call was answered.
+    fn answered(&self);
+
+    /// A call failed. The breaker that it was let through by has taken it in.
+    fn failed(&self);
 }
 
 /// What only matters while it is not closed.
@@ -88,6 +100,15 @@ impl Breaker {
                 probes_good: 0,
             }),
             observer: Observer::default(),
+            whole: None,
+        }
+    }
+
+    /// One of several.
+    pub(crate) fn among(self, whole: Arc<dyn Whole>) -> Self {
+        Self {
+            whole: Some(whole),
+            ..self
         }
     }
 
@@ -117,6 +138,31 @@ impl Breaker {
             State::Closed => true,
             State::Open => Instant::now() >= self.turns.lock().until,
             State::HalfOpen => self.has_probe(&self.turns.lock()),
+        }
+    }
+
+    /// How long it refuses calls for now; nothing when it does not, or nobody knows.
+    pub(crate) fn left(&self) -> Duration {
+        match self.state() {
+            State::Open => {
+                let until = self.turns.lock().until;
+                until.saturating_duration_since(Instant::now())
+            }
+            State::Closed | State::HalfOpen => Duration::ZERO,
+        }
+    }
+
+    /// Whether the last call failed, or it is not closed.
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.in_a_row.load(Ordering::Relaxed) > 0 || self.state() != State::Closed
+    }
+
+    /// Opens it, if it is closed, as if there had been enough failures in a row.
+    pub(crate) fn trip(&self) {
+        let word = self.word.load(Ordering::Acquire);
+        if state_of(word) == State::Closed {
+            let reset = self.policy.read().reset;
+            self.open(word, reset);
         }
     }
 
@@ -167,6 +213,19 @@ impl Breaker {
 
     /// A call ended that was let through under `word`.
     fn ended(&self, word: u64, failed: bool) {
+        self.count(word, failed);
+        self.pass_on(failed);
+    }
+
+    fn pass_on(&self, failed: bool) {
+        match &self.whole {
+            Some(whole) if failed => whole.failed(),
+            Some(whole) => whole.answered(),
+            None => {}
+        }
+    }
+
+    fn count(&self, word: u64, failed: bool) {
         if self.word.load(Ordering::Acquire) != word {
             return;
         }
@@ -219,6 +278,7 @@ impl Breaker {
         self.turn(changed);
         drop(turns);
         self.observer.tell(Event::Breaker(changed));
+        self.pass_on(changed == State::Open);
     }
 
     fn open(&self, word: u64, reset: Duration) {
@@ -252,7 +312,8 @@ impl Breaker {
     }
 }
 
-fn refused() -> Error {
+/// The error of a call that is not let through.
+pub(crate) fn refused() -> Error {
     Error::unavailable(
         CIRCUIT_OPEN,
         "the service failed too often of late and is left alone for a while",

@@ -6,10 +6,12 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::future::Either;
 use http::header::{AGE, CACHE_CONTROL, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use tokio::time::Instant;
@@ -19,10 +21,10 @@ use self::control::Control;
 use self::key::Key;
 use self::shelf::{Entry, Shelf};
 use super::held::{Ending, Held};
-use super::plan::Plan;
+use super::plan::{Plan, Times};
 use super::{Around, Event, Next, Observer, Outcome, tower_layer};
 use crate::Body;
-use crate::guard::{deadline_exceeded, until};
+use crate::guard::{deadline_exceeded, until_pinned};
 use crate::headers::{CORRELATION_ID, REQUEST_ID};
 use crate::policy::Policy;
 
@@ -85,15 +87,12 @@ impl Cache {
         self.shelf.set_bytes_max(bytes_max);
     }
 
-    /// A request that is no read, or one that is not kept.
-    async fn pass<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
-        let changes = !request.method().is_safe() && !self.shelf.is_empty();
-        let changed = changes.then(|| request.uri().path().to_owned());
+    /// A request that changes what may be kept.
+    async fn change<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
+        let path = request.uri().path().to_owned();
         let answer = next.call(request).await;
         // Also of one that failed: what it did before that nobody knows.
-        if let Some(path) = changed {
-            self.shelf.forget(&path);
-        }
+        self.shelf.forget(&path);
         answer
     }
 
@@ -134,16 +133,16 @@ impl Cache {
                 request.headers_mut().insert(IF_NONE_MATCH, etag.clone());
             }
             let may_stand_in = entry.stands_in(policy.fallback_age_max);
-            ends = plan.deadline.filter(|_| may_stand_in).map(before);
+            ends = plan.times.ends_by.filter(|_| may_stand_in).map(before);
         }
         if let Some(ends) = ends {
-            plan.deadline = Some(ends);
+            plan.times = Times::until(ends);
             request.extensions_mut().insert(plan);
         }
-        let call = next.call(request);
+        let call = pin!(next.call(request));
         let answer = match ends {
             None => Some(call.await),
-            Some(ends) => until(ends, call).await,
+            Some(ends) => until_pinned(ends, call).await,
         };
         let answer = answer.unwrap_or_else(|| Err(deadline_exceeded()));
         self.settle(answer, question)
@@ -201,7 +200,11 @@ impl Question {
 tower_layer!(Cache);
 
 impl Around for Cache {
-    async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
+    fn around<N: Next>(
+        &self,
+        request: Request<Body>,
+        next: &N,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
         let plan = Plan::of(&request, &self.own);
         let is_used = plan.policy.cache || !plan.policy.fallback_age_max.is_zero();
         let said = request.headers();
@@ -211,10 +214,14 @@ impl Around for Cache {
             !conditions.iter().any(|name| said.contains_key(name)) && !Control::of(said).no_store
         };
         if request.method() != Method::GET || !is_used || !is_plain() {
-            return self.pass(request, next).await;
+            let changes = !request.method().is_safe() && !self.shelf.is_empty();
+            return match changes {
+                true => Either::Right(Either::Left(Box::pin(self.change(request, next)))),
+                false => Either::Left(next.call(request)),
+            };
         }
         // In a box of its own, so that other calls have no room for it.
-        Box::pin(self.read(request, next, plan)).await
+        Either::Right(Either::Right(Box::pin(self.read(request, next, plan))))
     }
 }
 

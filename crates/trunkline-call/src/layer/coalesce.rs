@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::Either;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use parking_lot::Mutex;
@@ -158,14 +159,18 @@ impl First {
 tower_layer!(Coalesce);
 
 impl Around for Coalesce {
-    async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
+    fn around<N: Next>(
+        &self,
+        request: Request<Body>,
+        next: &N,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
         let plan = Plan::of(&request, &self.own);
         let is_read = request.method() == Method::GET && request.body().is_end_stream();
         if !plan.policy.coalesce || !is_read {
-            return next.call(request).await;
+            return Either::Left(next.call(request));
         }
         // In a box of its own, so that calls that are not coalesced have no room for it.
-        Box::pin(self.share(request, next)).await
+        Either::Right(Box::pin(self.share(request, next)))
     }
 }
 

@@ -1,14 +1,15 @@
 //! A deadline for the whole call, its body included.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 use trunkline_core::Result;
 
-use super::plan::Plan;
+use super::plan::{Plan, Times};
 use super::{Around, Next, tower_layer};
-use crate::guard::{Guarded, deadline_exceeded, until};
+use crate::guard::{Guarded, deadline_exceeded, until_pinned};
 use crate::policy::Policy;
 use crate::server::is_grpc;
 use crate::{Body, headers};
@@ -56,9 +57,10 @@ impl Around for Deadline {
         if given != Some(left) || (is_grpc(all) && !all.contains_key(headers::GRPC_TIMEOUT)) {
             write(request.headers_mut(), left);
         }
-        plan.deadline = Some(deadline);
+        plan.times = Times::until(deadline);
         request.extensions_mut().insert(plan);
-        let answer = until(deadline, next.call(request)).await;
+        let call = pin!(next.call(request));
+        let answer = until_pinned(deadline, call).await;
         let response = answer.unwrap_or_else(|| Err(deadline_exceeded()))?;
         Ok(response.map(|body| Guarded::wrap(body, deadline)))
     }

@@ -47,12 +47,16 @@ impl Hedge {
 tower_layer!(Hedge);
 
 impl Around for Hedge {
-    async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
+    fn around<N: Next>(
+        &self,
+        request: Request<Body>,
+        next: &N,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
         let plan = Plan::of(&request, &self.own);
         match plan.policy.hedge_after.filter(|_| plan.is_safe(&request)) {
-            None => next.call(request).await,
+            None => Either::Left(next.call(request)),
             // In a box of its own, so that calls that are not hedged have no room for it.
-            Some(late) => Box::pin(self.hedge(request, next, late)).await,
+            Some(late) => Either::Right(Box::pin(self.hedge(request, next, late))),
         }
     }
 }

@@ -95,6 +95,22 @@ impl Outcome {
     }
 }
 
+/// The code of gRPC that an answer comes to; none while it is open.
+pub(super) fn code_of(answer: &Result<Response<Body>>) -> Option<u16> {
+    if let Ok(response) = answer
+        && let Some(code) = grpc_code(response.headers())
+    {
+        return Some(code);
+    }
+    Some(match Outcome::of(answer)? {
+        Outcome::Answered => return None,
+        Outcome::TimedOut => 4,
+        Outcome::Overloaded => 8,
+        Outcome::Failed => 13,
+        Outcome::Unavailable => 14,
+    })
+}
+
 fn grpc_code(headers: &HeaderMap) -> Option<u16> {
     let status = headers.get(&GRPC_STATUS)?;
     // What is no number is UNKNOWN.

@@ -58,7 +58,25 @@ impl CallOptions {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) policy: Policy,
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) times: Times,
+}
+
+/// Until when a call is waited for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Times {
+    /// An attempt, until its answer begins; where nothing is said of attempts, as long as the call.
+    pub(crate) begins_by: Option<Instant>,
+    /// The call, its answer's body included.
+    pub(crate) ends_by: Option<Instant>,
+}
+
+impl Times {
+    pub(crate) fn until(ends_by: Instant) -> Self {
+        Self {
+            begins_by: Some(ends_by),
+            ends_by: Some(ends_by),
+        }
+    }
 }
 
 impl Plan {
@@ -70,15 +88,15 @@ impl Plan {
             policy.idempotent = options.idempotent.or(policy.idempotent);
             policy.attempts_max = options.attempts_max.unwrap_or(policy.attempts_max).max(1);
         }
-        let deadline = None;
-        all.insert(Self { policy, deadline });
+        let times = Times::default();
+        all.insert(Self { policy, times });
     }
 
     /// That of a request, or else one by a layer's own policy.
     pub(crate) fn of(request: &Request<Body>, own: &Policy) -> Self {
         request.extensions().get().copied().unwrap_or(Self {
             policy: *own,
-            deadline: None,
+            times: Times::default(),
         })
     }
 

@@ -17,7 +17,7 @@ use trunkline_core::{Env, Result, Retry as Class};
 use self::pause::Asked;
 use self::replay::Replay;
 use super::plan::Plan;
-use super::{Around, Event, Next, Observer, Outcome, tower_layer, write_deadline};
+use super::{Around, Event, Next, Observer, Outcome, outcome, tower_layer, write_deadline};
 use crate::policy::Policy;
 use crate::{Body, headers};
 
@@ -32,7 +32,8 @@ pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
 ///
 /// # Guarantees
 /// A call is repeated only if that is safe: its method is idempotent, it has an `idempotency-key`, its policy or its
-/// caller says so, or the failure says that nothing happened (`Transient`). What a layer further down has tried again
+/// caller says so, or the failure says that nothing happened (`Transient`). A policy that names the codes of gRPC to try
+/// again on says that it is safe where they come, and nowhere else. What a layer further down has tried again
 /// already (`x-trunkline-retried`) is not tried again, and neither is a body of more than 64 KiB, nor a call whose
 /// pause would outlast its deadline. All retries of a target come out of one [`Budget`].
 ///
@@ -77,7 +78,7 @@ impl Retry {
         }
         let pause = pause::before(made + 1, asked, &plan.policy, &self.env);
         let ends = Instant::now() + pause;
-        if plan.deadline.is_some_and(|deadline| ends >= deadline) {
+        if plan.times.ends_by.is_some_and(|deadline| ends >= deadline) {
             return Err(GivenUp::TooLate);
         }
         if !self.budget.withdraw() {
@@ -118,7 +119,7 @@ impl Around for Retry {
             };
             let answer = next.call(self.attempt(&parts, body, &plan, made)).await;
             made += 1;
-            let Verdict::Again(asked) = self.judge(&answer, is_safe) else {
+            let Verdict::Again(asked) = self.judge(&answer, &plan, is_safe) else {
                 return answer;
             };
             if !replay.is_whole() {
@@ -142,19 +143,22 @@ impl Retry {
     /// The request of an attempt; a later one has less time left.
     fn attempt(&self, parts: &Parts, body: Body, plan: &Plan, made: u32) -> Request<Body> {
         let mut request = Request::from_parts(parts.clone(), body);
-        if let Some(deadline) = plan.deadline.filter(|_| made > 0) {
+        if let Some(deadline) = plan.times.ends_by.filter(|_| made > 0) {
             let left = deadline.saturating_duration_since(Instant::now());
             write_deadline(request.headers_mut(), left);
         }
         request
     }
 
-    fn judge(&self, answer: &Result<Response<Body>>, is_safe: bool) -> Verdict {
+    fn judge(&self, answer: &Result<Response<Body>>, plan: &Plan, is_safe: bool) -> Verdict {
         let class = |class: Class| match class {
             Class::Transient => true,
             Class::Unknown => is_safe,
             Class::Permanent => false,
         };
+        // Who names codes says with it that repeating is safe where they come.
+        let named = plan.policy.retry_codes;
+        let named = named.map(|codes| outcome::code_of(answer).is_some_and(|code| codes.has(code)));
         match answer {
             Err(error) => {
                 let is_trouble = matches!(
@@ -162,24 +166,28 @@ impl Retry {
                     Outcome::Unavailable | Outcome::Overloaded | Outcome::TimedOut
                 );
                 let is_ours = headers::is_local(error) || headers::attempts_of(error).is_some();
-                match is_trouble && !is_ours && class(error.retry()) {
+                let is_worth = named.unwrap_or_else(|| is_trouble && class(error.retry()));
+                match is_worth && !is_ours {
                     true => Verdict::Again(error.retry_after().unwrap_or_default()),
                     false => Verdict::Done,
                 }
             }
             Ok(response) => {
-                let is_trouble = Outcome::of_response(response)
-                    .is_some_and(|outcome| outcome.is_trouble() && outcome != Outcome::Failed);
+                let is_trouble = || {
+                    Outcome::of_response(response)
+                        .is_some_and(|outcome| outcome.is_trouble() && outcome != Outcome::Failed)
+                };
                 let said = response.headers();
-                if !is_trouble || said.contains_key(&headers::RETRIED) {
+                // A server of ours says whether it did anything; of others' 503 and 429 that is not known.
+                let told = || class(headers::class_of(said).unwrap_or(Class::Unknown));
+                let is_worth = named.unwrap_or_else(|| is_trouble() && told());
+                if !is_worth || said.contains_key(&headers::RETRIED) {
                     return Verdict::Done;
                 }
-                // A server of ours says whether it did anything; of others' 503 and 429 that is not known.
-                let told = headers::class_of(said).unwrap_or(Class::Unknown);
-                match (class(told), pause::asked(said, &self.env)) {
-                    (false, _) | (_, Asked::Stop) => Verdict::Done,
-                    (true, Asked::Nothing) => Verdict::Again(Duration::ZERO),
-                    (true, Asked::Wait(asked)) => Verdict::Again(asked),
+                match pause::asked(said, &self.env) {
+                    Asked::Stop => Verdict::Done,
+                    Asked::Nothing => Verdict::Again(Duration::ZERO),
+                    Asked::Wait(asked) => Verdict::Again(asked),
                 }
             }
         }

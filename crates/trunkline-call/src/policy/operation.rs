@@ -33,6 +33,28 @@ impl OperationName {
         is_method && self.fits_path(path)
     }
 
+    /// A method of gRPC; without a name every one, of every service.
+    pub(super) fn of_grpc(service: Option<&str>, method: Option<&str>) -> Self {
+        let segment = |name: Option<&str>, else_: &str| match name {
+            Some(name) => Segment::Text(name.to_owned()),
+            None => Segment::Parameter(else_.to_owned()),
+        };
+        Self {
+            method: None,
+            segments: vec![segment(service, "service"), segment(method, "method")],
+        }
+    }
+
+    /// Every method of a service of gRPC.
+    pub(super) fn of_service(service: &str) -> Result<Self> {
+        // A name that is none would fit no call.
+        let Self { segments, .. } = format!("{service}/Method").parse()?;
+        match segments.first() {
+            Some(Segment::Text(service)) => Ok(Self::of_grpc(Some(service), None)),
+            _ => Err(Error::internal("a service has a name")),
+        }
+    }
+
     fn fits_path(&self, path: &str) -> bool {
         let Some(path) = path.strip_prefix('/') else {
             return false;

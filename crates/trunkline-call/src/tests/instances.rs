@@ -93,9 +93,9 @@ async fn half_of_the_instances_fail_and_callers_see_next_to_nothing_of_it() {
     for _ in 0..2_000 {
         failed += u32::from(client.get("/").send::<u32>().await.is_err());
     }
-    // Five each until they are out, for ten seconds at least; what a slow machine adds is what comes back by then.
-    assert!((10..=40).contains(&failed), "{failed}");
-    assert_eq!(network.places()[0].ejected, 2);
+    // Five each until they are out, for a minute; what a slow machine adds is what comes back by then.
+    assert!((10..=16).contains(&failed), "{failed}");
+    assert_eq!(network.places()[0].left_out, 2);
     for server in &servers[2..] {
         assert!(server.got.load(Ordering::Relaxed) > 500);
     }
@@ -140,7 +140,7 @@ async fn an_instance_that_hangs_is_left_out_too() {
     spread(&network, &servers);
     let client = client(&network);
     let mut late = 0;
-    while network.places()[0].ejected == 0 {
+    while network.places()[0].left_out == 0 {
         let call = client.get("/").timeout(Duration::from_millis(300));
         late += u32::from(call.send::<u32>().await.is_err());
         assert!(late < 40);

@@ -10,6 +10,7 @@
 
 mod changes;
 mod faults;
+mod half;
 mod sick;
 mod simulation;
 mod storm;

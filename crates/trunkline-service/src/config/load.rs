@@ -74,7 +74,7 @@ impl Config {
     ///
     /// # Errors
     /// `NotFound` for a file that can't be read; `InvalidInput` for one that is not as expected, with the line, the
-    /// column and what was expected there; or naming the variable.
+    /// column and what was expected there; or naming the variable, or the file that `service_config` names.
     pub fn load(
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -118,6 +118,7 @@ impl Config {
             })?;
             source.variables.push((name, value));
         }
+        config.call.read_files()?;
         config.source = source;
         Ok(config)
     }

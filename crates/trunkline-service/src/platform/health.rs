@@ -16,6 +16,9 @@ use trunkline_telemetry::{Check, Health, HealthReport};
 use crate::Service;
 use crate::runtime::Runtime;
 
+/// The check that the seed names so.
+const EVENT_BUS: &str = "eventBus";
+
 struct StoreCheck(Store);
 
 impl Check for StoreCheck {
@@ -55,7 +58,15 @@ impl Check for BusCheck {
 
 /// Looks at what a service subscribes to as well, once it does.
 pub(super) fn watch(health: &Health, relay: Relay, consumers: Vec<Consumer>) {
-    health.register("eventBus", Arc::new(BusCheck { relay, consumers }));
+    health.register(EVENT_BUS, Arc::new(BusCheck { relay, consumers }));
+}
+
+/// Whether a service can answer calls: its store and its own checks say so. Without the bus it can: what it publishes
+/// waits in the outbox.
+pub(super) async fn can_answer(health: &Health) -> bool {
+    let report = health.report().await;
+    let mut checks = report.checks.iter();
+    checks.all(|(name, said)| &**name == EVENT_BUS || said == "ok")
 }
 
 /// A service's own checks with those that each service has; named as the storefront seed names them.

@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use trunkline_bus::Consumer;
-use trunkline_call::discovery::Registration;
 use trunkline_call::{Network, server};
 use trunkline_console::{PEER_PATH, Parts};
 use trunkline_core::{ByteString, Envelope, Error, Result, report};
@@ -24,7 +23,7 @@ use trunkline_store::{Relay, Store};
 use trunkline_telemetry::Otlp;
 
 use super::assemble::feed;
-use super::discovery::{self, Announcements};
+use super::discovery::{Announced, Announcements};
 use super::folder::Claim;
 use super::health::PlatformHealth;
 use super::unit::{Shared, Unit};
@@ -156,7 +155,7 @@ impl Up {
             admin_door,
             admin_stop,
             health,
-            registrations: Vec::new(),
+            announced: None,
         })
     }
 
@@ -218,13 +217,14 @@ pub struct Running {
     admin_door: JoinSet<()>,
     admin_stop: CancellationToken,
     health: Arc<PlatformHealth>,
-    registrations: Vec<Registration>,
+    announced: Option<Announced>,
 }
 
 impl Running {
     /// Registers what listens here: its doors are open now.
     pub(super) async fn announce(mut self, announcements: Announcements) -> Self {
-        self.registrations = announcements.make(&self.up.shared.env).await;
+        let (health, env) = (&self.health.services, &self.up.shared.env);
+        self.announced = Some(announcements.make(health, env).await);
         self
     }
 
@@ -287,7 +287,9 @@ impl Running {
     pub async fn shutdown(mut self) {
         self.health.ready.store(false, Ordering::Release);
         // First, so that fewer come while the doors close.
-        discovery::withdraw(std::mem::take(&mut self.registrations)).await;
+        if let Some(announced) = self.announced.take() {
+            announced.withdraw().await;
+        }
         self.gateway_stop.cancel();
         while self.doors.join_next().await.is_some() {}
         self.up.down().await;

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::{Path as Named, State};
-use axum::http::StatusCode;
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use parking_lot::Mutex;
@@ -15,6 +14,7 @@ use tokio::task::JoinSet;
 use trunkline_core::Result;
 use trunkline_service::{Config, Cx, Platform, Running, Service};
 use trunkline_testkit::eventually;
+use trunkline_testkit::postgres::Postgres;
 
 use crate::ask::Ask;
 use crate::sample::SOON;
@@ -33,17 +33,21 @@ async fn agent() -> (Books, String, JoinSet<()>) {
     async fn health(State(books): State<Books>, Named(name): Named<String>) -> Json<Value> {
         let books = books.lock();
         let of_name = books.values().filter(|service| service["Name"] == *name);
+        let passing = of_name.filter(|service| service["Sick"] != true);
         let entry = |service: &Value| json!({ "Node": {}, "Service": service, "Checks": [] });
-        Json(of_name.map(entry).collect())
+        Json(passing.map(entry).collect())
+    }
+    async fn check(State(books): State<Books>, Named((word, check)): Named<(String, String)>) {
+        let id = check.trim_start_matches("service:");
+        if let Some(service) = books.lock().get_mut(id) {
+            service["Sick"] = json!(word == "fail");
+        }
     }
     let books = Books::default();
     let router = Router::new()
         .route("/v1/agent/service/register", put(register))
         .route("/v1/agent/service/deregister/{id}", put(deregister))
-        .route(
-            "/v1/agent/check/pass/{check}",
-            put(|| async { StatusCode::OK }),
-        )
+        .route("/v1/agent/check/{word}/{check}", put(check))
         .route("/v1/health/service/{name}", get(health))
         .with_state(books.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -110,6 +114,57 @@ async fn a_service_is_registered_found_called_and_taken_out() {
         "the last known, for a while"
     );
     orders.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_service_whose_store_is_away_gets_no_calls_until_it_is_back() {
+    let (books, url, _tasks) = agent().await;
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = Postgres::start();
+    let store = server.url("postgres");
+    let text = format!(
+        "store = \"{store}&schema={{service}}\"\n[discovery]\nregister = \"{url}\"\n\
+         [service.stock-service]\nlisten = \"127.0.0.1:0\"\n"
+    );
+    let sick = start(there.path(), &text).await.unwrap();
+    let text = text.replace(
+        &format!("{store}&schema={{service}}"),
+        "sqlite:{data}/{service}.db",
+    );
+    let second = tempfile::tempdir().unwrap();
+    let well = start(second.path(), &text).await.unwrap();
+    let text = format!("[service.stock-service]\ndiscover = \"{url}/{{service}}\"\n");
+    let orders = start(here.path(), &text).await.unwrap();
+    let instances = || orders.network().pool("stock-service").unwrap().members();
+    let ports = || -> Vec<_> {
+        let ports = instances().into_iter();
+        ports
+            .map(|one| one.authority().port_u16().unwrap())
+            .collect()
+    };
+    eventually(SOON, async || ports().len() == 2).await;
+
+    server.kill();
+    let left = well.service_address("stock-service").unwrap().port();
+    eventually(SOON, async || ports() == [left]).await;
+    let sick_port = sick.service_address("stock-service").unwrap().port();
+    let id = format!("stock-service-127.0.0.1-{sick_port}");
+    assert_eq!(
+        books.lock()[&id]["Sick"],
+        true,
+        "it is known, and as unwell"
+    );
+    for _ in 0..20 {
+        let ask = Ask::new(orders.network().clone(), "order-service");
+        assert_eq!(ask.get("/ask").await.status, 200);
+    }
+
+    server.restart();
+    eventually(SOON, async || ports().len() == 2).await;
+    for running in [orders, sick, well] {
+        running.shutdown().await;
+    }
+    assert!(books.lock().is_empty());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use trunkline_core::Result;
 
 use super::super::held::{Ending, Held};
-use super::super::plan::Plan;
+use super::super::plan::{Plan, Times};
 use super::super::{Around, Event, Next, Outcome, tower_layer};
 use super::{Breaker, Permit};
 use crate::Body;
@@ -48,18 +48,10 @@ impl Around for CircuitBreaker {
         let permit = self.breaker.permit().inspect_err(|_| {
             self.breaker.observer.tell(Event::Refused);
         })?;
-        let mut judge = Judge {
-            permit,
-            deadline: Plan::of(&request, &self.own).deadline,
-            is_over: false,
-        };
+        let times = Plan::of(&request, &self.own).times;
+        let mut judge = Judge::new(permit, times);
         let answer = next.call(request).await;
-        let outcome = Outcome::of(&answer);
-        if let Some(outcome) = outcome {
-            judge.permit.record(outcome);
-        }
-        // There is nothing more to learn from what has failed.
-        judge.is_over = outcome.is_some_and(Outcome::is_trouble);
+        judge.answered(Outcome::of(&answer));
         match answer {
             Ok(response) if !judge.is_over => Ok(response.map(|body| Held::wrap(body, judge))),
             answer => answer,
@@ -67,11 +59,32 @@ impl Around for CircuitBreaker {
     }
 }
 
-/// Waits for the end of a call.
-struct Judge {
+/// Waits for the end of a call, and says to the breaker how it ended.
+#[derive(Debug)]
+pub(crate) struct Judge {
     permit: Permit,
-    deadline: Option<Instant>,
+    times: Times,
     is_over: bool,
+}
+
+impl Judge {
+    pub(crate) fn new(permit: Permit, times: Times) -> Self {
+        Self {
+            permit,
+            times,
+            is_over: false,
+        }
+    }
+
+    /// An answer came, or an error. Its body may be still to come.
+    pub(crate) fn answered(&mut self, outcome: Option<Outcome>) {
+        if let Some(outcome) = outcome {
+            self.permit.record(outcome);
+        }
+        self.times.begins_by = self.times.ends_by;
+        // There is nothing more to learn from what has failed.
+        self.is_over = outcome.is_some_and(Outcome::is_trouble);
+    }
 }
 
 impl Ending for Judge {
@@ -83,16 +96,18 @@ impl Ending for Judge {
     }
 
     fn ended(mut self, trailers: Option<&HeaderMap>) {
-        self.is_over = true;
-        if self.permit.is_open {
+        let was_over = std::mem::replace(&mut self.is_over, true);
+        if !was_over && self.permit.is_open {
             let outcome = trailers.map_or(Outcome::Failed, Outcome::of_trailers);
             self.permit.record(outcome);
         }
     }
 
     fn broken(mut self) {
-        self.is_over = true;
-        self.permit.record(Outcome::Unavailable);
+        let was_over = std::mem::replace(&mut self.is_over, true);
+        if !was_over {
+            self.permit.record(Outcome::Unavailable);
+        }
     }
 }
 
@@ -100,7 +115,7 @@ impl Drop for Judge {
     fn drop(&mut self) {
         // Whoever waits further out cut it off: it took too long.
         let is_late = |deadline| Instant::now() >= deadline;
-        if !self.is_over && self.deadline.is_some_and(is_late) {
+        if !self.is_over && self.times.begins_by.is_some_and(is_late) {
             self.permit.record(Outcome::TimedOut);
         }
     }

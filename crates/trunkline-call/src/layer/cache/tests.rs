@@ -215,7 +215,7 @@ async fn a_target_that_hangs_is_stood_in_for_before_the_deadline_and_one_that_fo
     let mut request = by("ann");
     request.extensions_mut().insert(Plan {
         policy: cache.own,
-        deadline: Some(Instant::now() + SECOND),
+        times: Times::until(Instant::now() + SECOND),
     });
     let began = Instant::now();
     let stale = cache.around(request, &script).await.unwrap();

@@ -21,14 +21,14 @@ pub(crate) enum Asked {
     Stop,
 }
 
-/// The pause before attempt `attempt` (2 is the first retry): a random part of a bound that doubles with each, and on
+/// The pause before attempt `attempt` (2 is the first retry): a random part of a bound that grows with each, and on
 /// top of whatever the target asked for.
 pub(crate) fn before(attempt: u32, asked: Duration, policy: &Policy, env: &Env) -> Duration {
-    let doublings = attempt.saturating_sub(2).min(31);
-    let bound = policy
-        .retry_initial
-        .saturating_mul(1 << doublings)
-        .min(policy.retry_max);
+    let steps = i32::try_from(attempt.saturating_sub(2).min(31)).unwrap_or(31);
+    let growth = (f64::from(policy.retry_growth_percent) / 100.0).powi(steps);
+    let longest = policy.retry_max.as_secs_f64();
+    let bound = (policy.retry_initial.as_secs_f64() * growth).min(longest);
+    let bound = Duration::try_from_secs_f64(bound).unwrap_or(policy.retry_max);
     // Those who were told the same moment must not all come at it, and must not wait much longer either.
     let bound = if asked.is_zero() {
         bound

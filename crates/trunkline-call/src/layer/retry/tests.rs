@@ -6,9 +6,10 @@ use http::Method;
 use trunkline_core::{Error, ErrorKind};
 
 use super::super::CallOptions;
+use super::super::plan::Times;
 use super::super::testing::{Script, fails, get, ok, status, with};
 use super::*;
-use crate::policy::BudgetPolicy;
+use crate::policy::{BudgetPolicy, GrpcCodes};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -161,7 +162,7 @@ async fn a_pause_waits_as_asked_within_the_deadline_and_what_is_left_travels() {
     let deadline = Instant::now() + SECOND * 5;
     request.extensions_mut().insert(Plan {
         policy: Policy::default(),
-        deadline: Some(deadline),
+        times: Times::until(deadline),
     });
     let began = Instant::now();
     retry().around(request, &script).await.unwrap();
@@ -175,7 +176,7 @@ async fn a_pause_waits_as_asked_within_the_deadline_and_what_is_left_travels() {
     let mut request = get("/");
     request.extensions_mut().insert(Plan {
         policy: Policy::default(),
-        deadline: Some(Instant::now() + SECOND * 5),
+        times: Times::until(Instant::now() + SECOND * 5),
     });
     let began = Instant::now();
     let answer = retry().around(request, &script).await.unwrap();
@@ -200,4 +201,44 @@ async fn a_body_beyond_the_bound_is_sent_once() {
         Outcome::of_error(&Error::new(ErrorKind::Conflict, "c", "m")),
         Outcome::Answered
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn named_codes_are_tried_again_whatever_the_method_and_no_others() {
+    let grpc = |code: &'static str| {
+        with(
+            200,
+            &[("content-type", "application/grpc"), ("grpc-status", code)],
+        )
+    };
+    let named = Policy {
+        retry_codes: Some(GrpcCodes::of([10, 14])),
+        ..Policy::default()
+    };
+    let aborted = Error::new(ErrorKind::DeadlineExceeded, "late", "too late");
+    let cases = [
+        (grpc("10"), 2),
+        (grpc("14"), 2),
+        (status(503), 2),
+        (fails(Error::unavailable("gone", "not there")), 2),
+        (grpc("8"), 1),
+        (grpc("13"), 1),
+        (fails(aborted), 1),
+        (with(503, &[("x-trunkline-retried", "3")]), 1),
+        (
+            with(
+                200,
+                &[("grpc-status", "14"), ("grpc-retry-pushback-ms", "never")],
+            ),
+            1,
+        ),
+    ];
+    for (at, (line, attempts)) in cases.into_iter().enumerate() {
+        let script = Script::new([line, ok()]);
+        let budget = Arc::new(Budget::new(Default::default()));
+        let retry = Retry::new(named, budget, Env::seeded(1));
+        let request = http::Request::post("/a.B/C").body(Body::from("x")).unwrap();
+        drop(retry.around(request, &script).await);
+        assert_eq!(script.calls(), attempts, "case {at}");
+    }
 }
