@@ -123,14 +123,15 @@ impl Channel {
     }
 }
 
-/// Proves who calls, if the network has an identity and the target is of the platform.
+/// Proves who calls, if the network has an identity and the target is a service of the platform in another process. In
+/// this one it is told without a proof.
 struct Proof<'a>(&'a Channel);
 
 impl Around for Proof<'_> {
     async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
         let Channel { network, line, .. } = self.0;
         let identity = network.lines().identity();
-        match identity.filter(|_| !network.is_outside(&line.target)) {
+        match identity.filter(|_| network.is_elsewhere(&line.target)) {
             None => next.call(request).await,
             Some(identity) => {
                 let layer = Identify::new(identity, line.caller.clone(), line.target.clone());
@@ -145,7 +146,8 @@ struct Dispatch<'a>(&'a Channel);
 
 impl Next for Dispatch<'_> {
     async fn call(&self, request: Request<Body>) -> Result<Response<Body>> {
-        dispatch(&self.0.network, &self.0.line.target, request).await
+        let Channel { network, line, .. } = self.0;
+        dispatch(network, (&line.caller, &line.target), request).await
     }
 }
 

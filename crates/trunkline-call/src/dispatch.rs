@@ -10,14 +10,15 @@ use tokio::time::Instant;
 use tower::Service;
 use trunkline_core::{ByteString, Error, Result};
 
-use crate::balance::{Ask, Avoid, Held, Pool, Served};
+use crate::balance::{Ask, Avoid, Held, Member, Pool, Served};
 use crate::network::Place;
+use crate::server::Caller;
 use crate::{Body, Network, headers};
 
 /// Sends a request to where its target is.
 pub(crate) async fn dispatch(
     network: &Network,
-    target: &ByteString,
+    (caller, target): (&ByteString, &ByteString),
     mut request: Request<Body>,
 ) -> Result<Response<Body>> {
     let Some(found) = network.find(target) else {
@@ -29,6 +30,8 @@ pub(crate) async fn dispatch(
     match found.place {
         Place::Local(mut router) => {
             request.extensions_mut().clear();
+            // What a certificate says on a wire.
+            request.extensions_mut().insert(Caller(caller.clone()));
             let call = AssertUnwindSafe(router.call(request)).catch_unwind();
             match call.await {
                 Ok(Ok(response)) => Ok(response),
@@ -44,9 +47,10 @@ pub(crate) async fn dispatch(
             if outside {
                 headers::strip_inner(request.headers_mut());
             }
-            let (scheme, authority) = (instance.scheme().clone(), instance.authority().clone());
-            *request.uri_mut() = absolute(request.uri(), scheme, authority)?;
-            match network.wires().send(target, request).await {
+            // Whatever a registry says: between services of a secured network nothing goes in the clear.
+            let secured = !outside && network.wires().is_secured();
+            *request.uri_mut() = absolute(request.uri(), address(&instance, secured)?)?;
+            match network.wires().send((caller, target), request).await {
                 Ok(response) => {
                     let mut response = held.answered(response);
                     response.extensions_mut().insert(Served(instance));
@@ -81,7 +85,24 @@ fn given_up(request: &Request<Body>) -> Option<Instant> {
     Instant::now().checked_add(left - left / 16)
 }
 
-fn absolute(uri: &Uri, scheme: Scheme, authority: Authority) -> Result<Uri> {
+/// Where an instance is reached, and how.
+fn address(instance: &Member, secured: bool) -> Result<(Scheme, Authority)> {
+    let authority = instance.authority();
+    if !secured || *instance.scheme() == Scheme::HTTPS {
+        return Ok((instance.scheme().clone(), authority.clone()));
+    }
+    if authority.port().is_some() {
+        return Ok((Scheme::HTTPS, authority.clone()));
+    }
+    // The port stays what the address said by saying none.
+    let named = format!("{authority}:80").parse();
+    let authority = named.map_err(|error| {
+        Error::internal("a host with a port is an authority").with_source(error)
+    })?;
+    Ok((Scheme::HTTPS, authority))
+}
+
+fn absolute(uri: &Uri, (scheme, authority): (Scheme, Authority)) -> Result<Uri> {
     let path = uri
         .path_and_query()
         .cloned()

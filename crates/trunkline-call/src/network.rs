@@ -179,7 +179,8 @@ impl Network {
         }
     }
 
-    /// Says how connections to `https://` addresses are made from now on. Those that are open stay.
+    /// Says how connections to `https://` addresses are made from now on. Those that are open stay. Every service of the
+    /// platform that runs elsewhere is then reached so, also where its address says `http://`.
     #[cfg(feature = "tls")]
     pub fn set_tls(&self, tls: crate::TlsClient) {
         self.0.wires.set_tls(tls);
@@ -204,10 +205,11 @@ impl Network {
         Some(self.0.table.load().get(service)?.responses)
     }
 
-    pub(crate) fn is_outside(&self, service: &ByteString) -> bool {
+    /// Whether a service of the platform runs in another process.
+    pub(crate) fn is_elsewhere(&self, service: &ByteString) -> bool {
         let table = self.0.table.load();
         let place = table.get(service).map(|target| &target.place);
-        matches!(place, Some(Place::Remote { outside: true, .. }))
+        matches!(place, Some(Place::Remote { outside: false, .. }))
     }
 
     pub(crate) fn lines(&self) -> &Lines {
