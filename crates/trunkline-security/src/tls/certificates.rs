@@ -14,7 +14,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
-use trunkline_core::{ByteString, Env, Error, Result, Timestamp, report};
+use trunkline_core::{ByteString, Env, Error, ErrorKind, Result, Timestamp, report};
 
 use super::identity::Identity;
 use super::material::{Files, Material, unix_time};
@@ -120,6 +120,19 @@ impl Certificates {
     /// Who this process is.
     pub fn identity(&self) -> Identity {
         self.inner.live.load().identity.clone()
+    }
+
+    /// Notes a client with which no connection came about because it has shown no certificate. Of one that it has shown
+    /// the verifier has noted more already.
+    pub fn note_failure(&self, why: &rustls::Error) {
+        if let (rustls::Error::NoCertificatesPresented, Some(audit)) = (why, &self.audit) {
+            let error = Error::new(
+                ErrorKind::Unauthenticated,
+                "certificate_missing",
+                "a client has shown no certificate",
+            );
+            audit.refused("unknown", "tls.accept", self.identity().service(), &error);
+        }
     }
 
     /// When the certificate ends.
