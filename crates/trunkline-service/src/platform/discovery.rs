@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use trunkline_call::Network;
 use trunkline_call::balance::Balance;
 use trunkline_call::discovery::{Consul, Discovery, Dns, Fixed, Instance, Registration, Registry};
+use trunkline_call::{Network, Responses};
 use trunkline_core::{ByteString, Env, Error, ErrorKind, Result};
 
+use crate::Config;
 use crate::config::place::Whereabouts;
-use crate::{Config, Service};
 
 /// Puts services that run elsewhere on the network. Those that are found by the same URL share what knows them.
 #[derive(Default)]
@@ -23,11 +23,10 @@ impl Finder {
     /// Whether the service has a place; if so, it is on the network now.
     pub(super) fn put(
         &mut self,
-        service: &Service,
+        (name, responses): (&ByteString, Responses),
         config: &Config,
         network: &Network,
     ) -> Result<bool> {
-        let name = &service.name;
         let named = |error: Error| error.with("section", format!("service.{name}"));
         let Some(place) = config.place_of(name)? else {
             return Ok(false);
@@ -38,7 +37,7 @@ impl Finder {
         }
         let discovery: Arc<dyn Discovery> = match place {
             Whereabouts::Url(url) => {
-                let put = network.remote(name.clone(), &url, service.responses);
+                let put = network.remote(name.clone(), &url, responses);
                 return put.map(|()| true).map_err(named);
             }
             Whereabouts::Urls(urls) => Arc::new(Fixed::urls(urls).map_err(named)?),
@@ -55,7 +54,7 @@ impl Finder {
                 }
             },
         };
-        network.discover(name.clone(), discovery, balance, service.responses);
+        network.discover(name.clone(), discovery, balance, responses);
         Ok(true)
     }
 }
