@@ -20,5 +20,8 @@ mod rpc;
 mod sagas;
 mod shops;
 mod stock;
+#[cfg(feature = "redis")]
+mod strangers;
+mod together;
 mod vending;
 mod wire;
