@@ -117,15 +117,15 @@ impl Up {
             peers: Arc::default(),
             ..parts.clone()
         };
-        // Beyond loopback nobody may steer it without a token.
-        let is_proven = self.shared.secure.signs();
-        let is_guarded = is_proven
+        // Beyond loopback nobody may steer it without a token, or a certificate: a service's token can be overheard there.
+        let secure = &self.shared.secure;
+        let is_guarded = secure.is_secured()
             || parts.token.is_some()
             || listener.local_addr().is_ok_and(|at| at.ip().is_loopback());
         let mut router = Router::new().fallback_service(unit.router.clone());
         if is_guarded {
             let mut admin = trunkline_console::router(parts);
-            if is_proven {
+            if secure.signs() {
                 admin = secure::for_console(admin, unit.gate.clone());
             }
             router = router.nest(PEER_PATH, admin);

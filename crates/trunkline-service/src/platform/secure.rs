@@ -183,6 +183,11 @@ impl Secure {
         }
     }
 
+    /// Whether connections from other processes have certificates.
+    pub(super) fn is_secured(&self) -> bool {
+        self.0.is_secured
+    }
+
     /// Whether the console of another process is known by its token.
     pub(super) fn signs(&self) -> bool {
         self.0.signs
