@@ -3,7 +3,8 @@
 //!
 //! Each round runs every way once, so that a noisy neighbour meets them all. Prints one line of JSON. The first way is the
 //! yardstick: `--ways reqwest_loopback,loopback` compares with reqwest. The ways that end in `bare` are without cache, retries,
-//! breaker and bulkhead. `--ways breaker` measures the breaker's check alone.
+//! breaker and bulkhead. `in_process_guarded` has a guard at the door, as a platform has it; `loopback_guarded` goes over mTLS
+//! with a token on each call. `--ways breaker` measures the breaker's check alone.
 //! `--seconds 1 --rounds 7 --tasks 64 [--ways tonic_loopback,grpc_in_process,grpc_loopback,in_process,loopback]`
 
 use std::convert::Infallible;
@@ -24,11 +25,15 @@ use tonic::codegen::tokio_stream::wrappers::TcpListenerStream;
 use tonic_prost::ProstCodec;
 use trunkline_benches::{Args, Span, best_ns, median, percentile, rounded};
 use trunkline_call::grpc::GrpcChannel;
-use trunkline_call::layer::{Breaker, Outcome};
+use trunkline_call::layer::{Breaker, Identity, Outcome, Outgoing};
 use trunkline_call::policy::BreakerPolicy;
-use trunkline_call::server::{self, Limits};
-use trunkline_call::{Client, Network, Responses};
-use trunkline_core::{Context, Env};
+use trunkline_call::server::{self, Admission, Incoming, Limits, Peer, TlsServer};
+use trunkline_call::{Client, Network, Responses, TlsClient};
+use trunkline_core::{ByteString, Context, Env};
+use trunkline_security::{
+    Audit, Authority, Certificates, CertificatesConfig, Guard, Permissions, SERVICE_TOKEN,
+    ServiceTokens, Shown, TokenKeys, TokenKeysPolicy,
+};
 use trunkline_telemetry::{Ring, Telemetry, prometheus};
 
 /// What is asked, the same for both.
@@ -153,18 +158,132 @@ async fn latencies(way: &Way, lasts: Duration) -> Vec<u64> {
     .expect("the caller does not panic")
 }
 
-fn router(telemetry: &Telemetry) -> Router {
+/// A guard at the door, as a platform puts it there.
+struct Gate(Guard);
+
+impl Admission for Gate {
+    fn admit_caller(&self, caller: &ByteString, call: &Incoming<'_>) -> trunkline_core::Result<()> {
+        self.0
+            .check_named(caller, call.operation, Some(call.correlation_id))
+    }
+
+    fn admit_stranger<'a>(
+        &'a self,
+        call: Incoming<'a>,
+    ) -> futures::future::BoxFuture<'a, trunkline_core::Result<()>> {
+        Box::pin(async move {
+            let shown = Shown {
+                token: call
+                    .headers
+                    .get(SERVICE_TOKEN)
+                    .map(http::HeaderValue::as_bytes),
+                certificate: call.peer.map(Peer::service),
+                operation: call.operation,
+                once: false,
+                correlation_id: Some(call.correlation_id),
+            };
+            self.0.check(shown).await.map(drop)
+        })
+    }
+}
+
+/// A caller's token on each call.
+struct Badge(ServiceTokens);
+
+impl Identity for Badge {
+    fn prove<'a>(
+        &'a self,
+        call: Outgoing<'a>,
+        headers: &'a mut http::HeaderMap,
+    ) -> futures::future::BoxFuture<'a, trunkline_core::Result<()>> {
+        Box::pin(async move {
+            let token = self.0.token(call.target)?;
+            let mut token = http::HeaderValue::from_str(&token).expect("a token is ASCII");
+            token.set_sensitive(true);
+            headers.insert(SERVICE_TOKEN, token);
+            Ok(())
+        })
+    }
+}
+
+const CALLER: &str = "order-service";
+const TARGET: &str = "stock-service";
+
+/// Two networks with a guard at the door: in process, and over mTLS.
+async fn guarded(servers: &mut JoinSet<()>, env: &Env) -> [Network; 2] {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::init(folder.path(), "shop", env.clone()).expect("a CA");
+    let own = |name: &str| {
+        let issued = authority.issue(name, &[], Authority::LEAF_LIFETIME);
+        issued.expect("a certificate");
+        let config = CertificatesConfig::in_folder(folder.path().join(name), "shop");
+        Certificates::load(config, None, env.clone()).expect("its files")
+    };
+    // As many as a platform's services, each with a few things that it may.
+    let mut permissions = Permissions::new();
+    for caller in 0..10 {
+        for target in ["cart-service", TARGET] {
+            permissions = permissions.allow(format!("caller-{caller}"), target);
+        }
+    }
+    for operation in ["POST /api/v1/reservations", "GET /api/v1/stock/{sku}"] {
+        permissions = permissions.allow_operation(CALLER, TARGET, operation);
+    }
+    let keys = TokenKeys::open(
+        folder.path().join("keys"),
+        TokenKeysPolicy::default(),
+        env.clone(),
+    );
+    let keys = keys.expect("keys");
+    let gate = |guard: Guard| Arc::new(Gate(guard.permissions(permissions.clone())));
+    let telemetry = Telemetry::new(env.clone());
+    let door = |gate: Arc<Gate>| {
+        let limits = Limits::default();
+        server::guarded_layer(routes(), TARGET, telemetry.clone(), limits, gate)
+    };
+    let guard = || Guard::new(TARGET, Audit::to_log(env.clone()));
+
+    let near = Network::new(telemetry.clone(), env.clone());
+    near.mount(TARGET, door(gate(guard())), Responses::Plain);
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("https://{}", listener.local_addr().expect("an address"));
+    let tls = own(TARGET).server_config(&[]).expect("a configuration");
+    let trusting = guard().trust(CALLER, keys.clone()).expect("an issuer");
+    let router = door(gate(trusting.needs_certificate()));
+    let tls = TlsServer::new(&tls);
+    servers.spawn(server::serve_tls(
+        listener,
+        router,
+        tls,
+        std::future::pending(),
+    ));
+    let far = Network::new(telemetry.clone(), env.clone());
+    let mine = own(CALLER);
+    far.set_tls(TlsClient::new(move |_, target| {
+        mine.client_config(target, &[])
+    }));
+    far.set_identity(Arc::new(Badge(ServiceTokens::new(
+        CALLER,
+        CALLER,
+        keys,
+        permissions.clone(),
+    ))));
+    far.remote(TARGET, &url, Responses::Plain)
+        .expect("an address");
+    [near, far]
+}
+
+fn routes() -> Router {
     let routes = Router::new().route(
         "/api/v1/reservations",
         post(|Json(asked): Json<Reserve>| async move { Json(answer(asked)) }),
     );
-    let routes = routes.route_service("/bench.Stock/Reserve", Stock);
-    server::layer(
-        routes,
-        "stock-service",
-        telemetry.clone(),
-        Limits::default(),
-    )
+    routes.route_service("/bench.Stock/Reserve", Stock)
+}
+
+fn router(telemetry: &Telemetry) -> Router {
+    server::layer(routes(), TARGET, telemetry.clone(), Limits::default())
 }
 
 async fn ways(servers: &mut JoinSet<()>) -> Vec<(&'static str, Way)> {
@@ -185,6 +304,7 @@ async fn ways(servers: &mut JoinSet<()>) -> Vec<(&'static str, Way)> {
     let traced = Network::new(recorded.clone(), env.clone());
     traced.mount("stock-service", router(&recorded), Responses::Plain);
 
+    let [near_guarded, far_guarded] = guarded(servers, &env).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     servers.spawn(server::serve(
@@ -215,8 +335,13 @@ async fn ways(servers: &mut JoinSet<()>) -> Vec<(&'static str, Way)> {
         ("grpc_loopback", Way::Grpc(client(&far).grpc())),
         ("in_process", Way::Trunkline(client(&near))),
         ("in_process_traced", Way::Trunkline(client(&traced))),
-        ("reqwest_loopback", Way::Reqwest(reqwest::Client::new(), axum_url)),
+        (
+            "reqwest_loopback",
+            Way::Reqwest(reqwest::Client::new(), axum_url),
+        ),
         ("loopback", Way::Trunkline(client(&far))),
+        ("in_process_guarded", Way::Trunkline(client(&near_guarded))),
+        ("loopback_guarded", Way::Trunkline(client(&far_guarded))),
         ("in_process_bare", bare(&near)),
         ("loopback_bare", bare(&far)),
     ]

@@ -176,7 +176,8 @@ impl Around for Gate<'_> {
     }
 }
 
-/// Proves who calls, if the network has an identity and the target is of the platform.
+/// Proves who calls, if the network has an identity and the target is a service of the platform in another process. In
+/// this one it is told without a proof.
 struct Proof<'a>(&'a Channel, Option<&'a Place>);
 
 impl Around for Proof<'_> {
@@ -187,8 +188,8 @@ impl Around for Proof<'_> {
     ) -> impl Future<Output = Result<Response<Body>>> + Send {
         let Channel { network, line, .. } = self.0;
         let identity = network.lines().identity();
-        let is_outside = matches!(self.1, Some(Place::Remote { outside: true, .. }));
-        match identity.filter(|_| !is_outside) {
+        let is_elsewhere = matches!(self.1, Some(Place::Remote { outside: false, .. }));
+        match identity.filter(|_| is_elsewhere) {
             None => Either::Left(next.call(request)),
             Some(identity) => {
                 let layer = Identify::new(identity, line.caller.clone(), line.target.clone());

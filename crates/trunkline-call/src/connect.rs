@@ -44,12 +44,15 @@ pub(crate) struct Wires {
     tls: arc_swap::ArcSwapOption<tls::TlsClient>,
 }
 
-/// What shared connections lead to. Two services at one address share none: each is asked for its name.
+/// What shared connections lead to, and whose they are. Two services at one address share none: each is asked for its
+/// name.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Goal {
     scheme: Scheme,
     authority: Authority,
     service: ByteString,
+    /// Who shows its certificate there; nobody in the clear.
+    caller: ByteString,
 }
 
 impl Wires {
@@ -83,14 +86,14 @@ impl Wires {
         return false;
     }
 
-    /// Sends a request with an absolute address to a service.
+    /// Sends a request with an absolute address from one service to another.
     ///
     /// # Errors
     /// `Unavailable`: `Transient` where nothing was sent, `Unknown` where the connection broke, `Permanent` where one
     /// side does not trust the other.
     pub(crate) async fn send(
         &self,
-        service: &ByteString,
+        (caller, service): (&ByteString, &ByteString),
         mut request: Request<Body>,
     ) -> Result<Response<Body>> {
         let uri = request.uri();
@@ -108,6 +111,10 @@ impl Wires {
             scheme: scheme.clone(),
             authority: authority.clone(),
             service: service.clone(),
+            caller: match *scheme == Scheme::HTTPS {
+                true => caller.clone(),
+                false => ByteString::new(),
+            },
         };
         *request.version_mut() = Version::HTTP_2;
         self.bundle(goal).send(self, request).await

@@ -9,11 +9,12 @@ use http::{Request, Response, Uri};
 use tower::Service;
 use trunkline_core::{Error, Result};
 
-use crate::balance::{Ask, Avoid, Held, Pool, Served};
+use crate::balance::{Ask, Avoid, Held, Member, Pool, Served};
 use crate::layer::plan::Plan;
 use crate::layer::{Next, Outcome};
 use crate::line::Line;
 use crate::network::Place;
+use crate::server::Caller;
 use crate::{Body, Network, headers};
 
 /// How a request leaves.
@@ -37,6 +38,9 @@ impl Next for Way<'_> {
         match place {
             Place::Local(router) => {
                 request.extensions_mut().clear();
+                // What a certificate says on a wire.
+                let caller = Caller(self.line.caller.clone());
+                request.extensions_mut().insert(caller);
                 let call = AssertUnwindSafe(router.clone().call(request)).catch_unwind();
                 match call.await {
                     Ok(Ok(response)) => Ok(response),
@@ -66,9 +70,12 @@ impl Way<'_> {
         if is_outside {
             headers::strip_inner(request.headers_mut());
         }
-        let (scheme, authority) = (instance.scheme().clone(), instance.authority().clone());
-        *request.uri_mut() = absolute(request.uri(), scheme, authority)?;
-        match self.network.wires().send(&self.line.target, request).await {
+        // Whatever a registry says: between services of a secured network nothing goes in the clear.
+        let wires = self.network.wires();
+        let secured = !is_outside && wires.is_secured();
+        *request.uri_mut() = absolute(request.uri(), address(&instance, secured)?)?;
+        let hop = (&self.line.caller, &self.line.target);
+        match wires.send(hop, request).await {
             Ok(response) => {
                 let mut response = held.answered(response);
                 response.extensions_mut().insert(Served(instance));
@@ -100,7 +107,24 @@ impl Way<'_> {
     }
 }
 
-fn absolute(uri: &Uri, scheme: Scheme, authority: Authority) -> Result<Uri> {
+/// Where an instance is reached, and how.
+fn address(instance: &Member, secured: bool) -> Result<(Scheme, Authority)> {
+    let authority = instance.authority();
+    if !secured || *instance.scheme() == Scheme::HTTPS {
+        return Ok((instance.scheme().clone(), authority.clone()));
+    }
+    if authority.port().is_some() {
+        return Ok((Scheme::HTTPS, authority.clone()));
+    }
+    // The port stays what the address said by saying none.
+    let named = format!("{authority}:80").parse();
+    let authority = named.map_err(|error| {
+        Error::internal("a host with a port is an authority").with_source(error)
+    })?;
+    Ok((Scheme::HTTPS, authority))
+}
+
+fn absolute(uri: &Uri, (scheme, authority): (Scheme, Authority)) -> Result<Uri> {
     let path = uri
         .path_and_query()
         .cloned()

@@ -33,7 +33,7 @@ pub use axum::body::Body;
 pub use channel::Channel;
 pub use client::{Answer, Client, RequestBuilder};
 #[cfg(feature = "tls")]
-pub use connect::tls::{ChainVerifier, TlsClient};
+pub use connect::tls::TlsClient;
 pub use layer::CallOptions;
 pub use line::CallEvent;
 pub use network::{Network, Remote, Responses};

@@ -156,7 +156,7 @@ impl Network {
         self.lines().policies.load_full()
     }
 
-    /// Each call to a service of the platform proves with this who makes it.
+    /// Each call to a service of the platform in another process proves with this who makes it.
     pub fn set_identity(&self, identity: Arc<dyn Identity>) {
         self.lines().identity.store(Some(Arc::new(identity)));
     }

@@ -179,7 +179,8 @@ impl Network {
         }
     }
 
-    /// Says how connections to `https://` addresses are made from now on. Those that are open stay.
+    /// Says how connections to `https://` addresses are made from now on. Those that are open stay. Every service of the
+    /// platform that runs elsewhere is then reached so, also where its address says `http://`.
     #[cfg(feature = "tls")]
     pub fn set_tls(&self, tls: crate::TlsClient) {
         self.0.wires.set_tls(tls);

@@ -1,5 +1,6 @@
 //! The receiving end of calls: the same in process and over TCP.
 
+mod admission;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod listen;
@@ -21,7 +22,7 @@ use axum::extract::DefaultBodyLimit;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 use trunkline_core::{ByteString, Context, Error, ErrorKind};
@@ -32,6 +33,8 @@ use self::watched::Watched;
 use crate::guard::{deadline_exceeded, until};
 use crate::{Body, headers, problem};
 
+pub(crate) use admission::Caller;
+pub use admission::{Admission, Incoming};
 pub(crate) use listen::HEADERS_WITHIN;
 #[cfg(feature = "tls")]
 pub use listen::serve_tls;
@@ -74,10 +77,32 @@ pub fn layer(
     telemetry: Telemetry,
     limits: Limits,
 ) -> Router {
+    put(router, service.into(), telemetry, limits, None)
+}
+
+/// The same as [`layer`] with somebody at the door: a handler is reached by those alone whom `admission` lets in.
+pub fn guarded_layer(
+    router: Router,
+    service: impl Into<ByteString>,
+    telemetry: Telemetry,
+    limits: Limits,
+    admission: Arc<dyn Admission>,
+) -> Router {
+    put(router, service.into(), telemetry, limits, Some(admission))
+}
+
+fn put(
+    router: Router,
+    service: ByteString,
+    telemetry: Telemetry,
+    limits: Limits,
+    admission: Option<Arc<dyn Admission>>,
+) -> Router {
     let shared = Arc::new(Shared {
-        service: service.into(),
+        service,
         telemetry,
         limits,
+        admission,
     });
     router
         .fallback(|| async { problem::Problem(unknown_route()) })
@@ -103,6 +128,7 @@ struct Shared {
     service: ByteString,
     telemetry: Telemetry,
     limits: Limits,
+    admission: Option<Arc<dyn Admission>>,
 }
 
 #[derive(Clone)]
@@ -204,16 +230,43 @@ struct Answering {
 }
 
 impl Answering {
+    /// Asks whoever stands at the door, if somebody does.
+    async fn admit(
+        &self,
+        (headers, extensions): (&HeaderMap, &Extensions),
+        operation: Option<&str>,
+    ) -> Result<(), Error> {
+        let Some(admission) = &self.shared.admission else {
+            return Ok(());
+        };
+        let call = Incoming {
+            operation: operation.unwrap_or(meters::UNMATCHED),
+            headers,
+            peer: extensions.get::<Peer>(),
+            correlation_id: &self.context.correlation_id,
+        };
+        match extensions.get::<Caller>() {
+            Some(Caller(caller)) => admission.admit_caller(caller, &call),
+            None => until(self.deadline, admission.admit_stranger(call))
+                .await
+                .unwrap_or_else(|| Err(deadline_exceeded())),
+        }
+    }
+
     async fn run<S>(mut self, mut inner: S, request: Request<Body>) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
         let meters = self.meters.of(&self.shared.service, &request);
         let limits = self.shared.limits;
-        let answer = if is_too_large(&request, limits.body_bytes_max) {
-            Err(body_too_large(limits.body_bytes_max))
-        } else {
-            work(&mut inner, request, self.deadline).await
+        let asked = (request.headers(), request.extensions());
+        let operation = meters.map(|meters| meters.operation());
+        let answer = match self.admit(asked, operation).await {
+            Err(refused) => Err(refused),
+            Ok(()) if is_too_large(&request, limits.body_bytes_max) => {
+                Err(body_too_large(limits.body_bytes_max))
+            }
+            Ok(()) => work(&mut inner, request, self.deadline).await,
         };
         let mut response = match answer {
             Ok(response) => response,

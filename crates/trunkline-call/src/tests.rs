@@ -1,5 +1,6 @@
 //! Each case runs twice, in process and over TCP, and has to end the same.
 
+mod admission;
 mod answers;
 #[cfg(feature = "grpc")]
 mod grpc;

@@ -1,6 +1,7 @@
 //! The door of a service: who calls, and may they?
 
 mod replay;
+mod verified;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,13 +9,14 @@ use std::sync::Arc;
 
 use trunkline_core::{ByteString, Env, Error, ErrorKind, Result, report};
 
-use crate::error::{expired, forged, malformed, missing};
+use crate::error::{expired, forged, malformed};
 use crate::keys::{self, KeySet};
 use crate::tokens::{LIFETIME_MAX, TOKEN_TYPE};
 use crate::verifier::LEEWAY_SECONDS;
 use crate::{Audit, AuditEntry, AuditOutcome, Permissions, RemoteKeys, ServiceClaims, TokenKeys};
 
 use replay::Seen;
+use verified::Verified;
 
 /// The most issuers that one service trusts.
 const ISSUERS_MAX: usize = 256;
@@ -25,6 +27,8 @@ const ISSUERS_MAX: usize = 256;
 /// A call passes only with a token that a trusted issuer made for this service, now, that allows the operation, and,
 /// where the topology is known here, if it does too. With mTLS the certificate's name and the token's subject are
 /// one. Each refusal is in the audit log with its whole reason; the caller learns a code.
+///
+/// A token that passed is believed again for up to a minute while it is valid, without its signature being checked anew.
 #[derive(Clone)]
 pub struct Guard(Arc<Inner>);
 
@@ -36,6 +40,7 @@ struct Inner {
     audit: Audit,
     env: Env,
     seen: Seen,
+    verified: Verified,
 }
 
 struct Issuer {
@@ -75,6 +80,7 @@ impl Guard {
             permissions: None,
             needs_certificate: false,
             seen: Seen::default(),
+            verified: Verified::default(),
             audit,
             env,
         }))
@@ -147,7 +153,7 @@ impl Guard {
     /// `certificate_missing`, `certificate_mismatch`), `PermissionDenied` (`call_not_permitted`, with what would have
     /// to be declared), `Unavailable` where the keys can't be had, `Overloaded` where too many single-use tokens are
     /// in use to remember another.
-    pub async fn check(&self, shown: Shown<'_>) -> Result<ServiceClaims> {
+    pub async fn check(&self, shown: Shown<'_>) -> Result<Arc<ServiceClaims>> {
         let mut actor = None;
         let checked = self.checked(shown, &mut actor).await;
         if let Err(error) = &checked {
@@ -156,11 +162,43 @@ impl Guard {
         checked
     }
 
+    /// Whether a service may use an operation that is known by its name alone: because it calls within the process, or
+    /// because nothing proves names here. Names that the topology does not speak of are those of the program itself, and
+    /// are let in.
+    ///
+    /// # Errors
+    /// `PermissionDenied` (`call_not_permitted`, with what would have to be declared), which is noted as any refusal.
+    pub fn check_named(
+        &self,
+        caller: &str,
+        operation: &str,
+        correlation_id: Option<&str>,
+    ) -> Result<()> {
+        let inner = &*self.0;
+        let Some(permissions) = &inner.permissions else {
+            return Ok(());
+        };
+        let Err(denied) = permissions.authorize(caller, &inner.service, operation) else {
+            return Ok(());
+        };
+        if !permissions.knows(caller) {
+            return Ok(());
+        }
+        let error = Error::from(denied);
+        let shown = Shown {
+            operation,
+            correlation_id,
+            ..Shown::default()
+        };
+        self.note(shown, Some(caller), &error);
+        Err(error)
+    }
+
     async fn checked(
         &self,
         shown: Shown<'_>,
         actor: &mut Option<ByteString>,
-    ) -> Result<ServiceClaims> {
+    ) -> Result<Arc<ServiceClaims>> {
         let inner = &*self.0;
         if inner.needs_certificate && shown.certificate.is_none() {
             return Err(no_certificate());
@@ -195,7 +233,19 @@ impl Guard {
         Ok(claims)
     }
 
-    async fn verify(&self, token: &str) -> Result<ServiceClaims> {
+    async fn verify(&self, token: &str) -> Result<Arc<ServiceClaims>> {
+        let now = self.0.env.now();
+        if let Some(claims) = self.0.verified.find(token, now) {
+            // By the clock of now: it may have ended meanwhile.
+            self.check_times(&claims)?;
+            return Ok(claims);
+        }
+        let claims = Arc::new(self.verify_anew(token).await?);
+        self.0.verified.note(token, claims.clone(), now);
+        Ok(claims)
+    }
+
+    async fn verify_anew(&self, token: &str) -> Result<ServiceClaims> {
         let inner = &*self.0;
         let header = keys::header(token)?;
         if header.typ.as_deref() != Some(TOKEN_TYPE) {
@@ -273,6 +323,14 @@ fn claimed_issuer(token: &str) -> Result<String> {
         .map_err(|_| malformed())?;
     let claimed: Claimed = serde_json::from_slice(&json).map_err(|_| malformed())?;
     Ok(claimed.iss)
+}
+
+fn missing() -> Error {
+    Error::new(
+        ErrorKind::Unauthenticated,
+        "token_missing",
+        "expected a service's token in x-trunkline-service-token",
+    )
 }
 
 fn no_certificate() -> Error {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use trunkline_core::{ByteString, Error, ErrorKind};
 
-/// Stands for every operation of a target.
+/// Stands for every operation of a target that is the target's own.
 pub const EVERY_OPERATION: &str = "*";
 
 /// Which service may use which operations of which other: what the topology declares, and nothing more. Cheap to
 /// clone.
 ///
 /// # Shape
-/// An operation is `METHOD /path/{of}/the/route` for REST and `package.Service/Method` for gRPC.
+/// An operation is `METHOD /path/{of}/the/route` for REST and `package.Service/Method` for gRPC. What begins with
+/// `trunkline/` is the platform's own, and is allowed by its name alone, never with all operations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Permissions(Arc<BTreeMap<ByteString, BTreeMap<ByteString, BTreeSet<ByteString>>>>);
 
@@ -60,6 +61,18 @@ impl Permissions {
         self
     }
 
+    /// Knows a caller, who may so far call nothing.
+    #[must_use]
+    pub fn caller(mut self, caller: impl Into<ByteString>) -> Self {
+        Arc::make_mut(&mut self.0).entry(caller.into()).or_default();
+        self
+    }
+
+    /// Whether a caller is one of those that the topology speaks of.
+    pub fn knows(&self, caller: &str) -> bool {
+        self.0.contains_key(caller)
+    }
+
     /// What `caller` may use of `target`; nothing where it may not call it at all.
     pub fn operations(&self, caller: &str, target: &str) -> Option<&BTreeSet<ByteString>> {
         self.0.get(caller)?.get(target)
@@ -88,14 +101,17 @@ impl Permissions {
     }
 }
 
+/// What the names of the platform's own operations begin with.
+const PLATFORM: &str = "trunkline/";
+
 /// Whether `operation` is one of `operations`.
 pub(crate) fn allows<'a>(
     operations: impl IntoIterator<Item = &'a ByteString>,
     operation: &str,
 ) -> bool {
-    operations
-        .into_iter()
-        .any(|allowed| *allowed == *operation || *allowed == *EVERY_OPERATION)
+    operations.into_iter().any(|allowed| {
+        *allowed == *operation || (*allowed == *EVERY_OPERATION && !operation.starts_with(PLATFORM))
+    })
 }
 
 impl Denied {
@@ -155,10 +171,21 @@ mod tests {
             let denied = may(caller, target, "*").unwrap_err();
             assert!(denied.to_string().contains(".calls("), "{denied}");
         }
+        assert!(may("order-service", "inventory-service", "trunkline/admin").is_err());
         let error = Error::from(other);
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         assert!(error.to_string().contains("declare: add .calls_operation"));
         let targets: Vec<_> = permissions.targets("order-service").collect();
         assert_eq!(targets, ["inventory-service"]);
+        let permissions = permissions.caller("mail-service").allow_operation(
+            "console",
+            "mail-service",
+            "trunkline/admin",
+        );
+        assert!(permissions.knows("mail-service") && permissions.knows("cart-service"));
+        assert!(!permissions.knows("payment-service"));
+        permissions
+            .authorize("console", "mail-service", "trunkline/admin")
+            .unwrap();
     }
 }

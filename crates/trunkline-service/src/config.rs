@@ -4,6 +4,7 @@ mod discovery;
 mod load;
 pub(crate) mod place;
 mod section;
+mod secure;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use trunkline_telemetry::Format;
 pub use discovery::Finding;
 pub(crate) use discovery::scheme;
 use load::Source;
+pub use secure::{Tls, Tokens};
 
 /// How a platform runs. A value that is not given has the default named with it.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,6 +45,10 @@ pub struct Config {
     pub events: Events,
     /// Where the keys are that seal the data of events; needed where an event is declared as encrypted.
     pub keys: Option<KeyringConfig>,
+    /// Certificates between processes; none by default.
+    pub tls: Option<Tls>,
+    /// Tokens between processes, where they are to come without certificates, or their keys lie elsewhere.
+    pub identity: Option<Tokens>,
     /// Log lines.
     pub log: Log,
     /// Traces.
@@ -217,6 +223,8 @@ impl Default for Config {
             admin: Admin::default(),
             events: Events::default(),
             keys: None,
+            tls: None,
+            identity: None,
             log: Log::default(),
             telemetry: Traces::default(),
             devices: DeviceSection::default(),

@@ -28,7 +28,7 @@ mod trail;
 
 pub use config::{
     Admin, Alerts, Config, DeviceSection, Events, ExternalAddress, Finding,
-    Gateway as GatewaySection, Log, Traces,
+    Gateway as GatewaySection, Log, Tls, Tokens, Traces,
 };
 pub use cx::{Cx, TxGuard};
 #[cfg(feature = "device")]

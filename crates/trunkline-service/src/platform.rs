@@ -2,12 +2,14 @@
 
 mod assemble;
 mod auditing;
+mod development;
 mod discovery;
 mod engine;
 mod folder;
 mod health;
 mod parts;
 mod running;
+mod secure;
 mod topics;
 mod unit;
 
@@ -129,7 +131,8 @@ impl Platform {
         self
     }
 
-    /// What each service may use of which other: what they declare, and what the gateway leads to.
+    /// What each service may use of which other: what they declare, what the gateway leads to, and what the console looks
+    /// into.
     pub fn permissions(&self) -> Permissions {
         let gateway = self.gateway.as_ref().map(|(config, _)| config);
         topology::permissions(&self.services, gateway)
@@ -178,6 +181,14 @@ impl Platform {
         self.check()?;
         topology::check_sections(config, &self.services)?;
         engine::check_shared(config)?;
+        // Once for all parts, which then find what they need.
+        let development = development::Development {
+            config: Arc::new(config.clone()),
+            platform: self.name.clone(),
+            names: secure::names_here(config, &self.services),
+            env: self.env.clone(),
+        };
+        development.prepare()?;
         let names = self.services.iter().map(|service| &*service.name);
         let parts = parts::of(config, names, program)?;
         let grace = Duration::from_secs(config.shutdown_seconds.saturating_mul(3));
@@ -195,6 +206,7 @@ impl Platform {
         topology::check_sections(&config, &self.services)?;
         let gateway = self.gateway.as_ref().map(|(gateway, _)| gateway);
         topology::check_places(&config, &self.services, gateway)?;
+        topology::check_keys(&config, &self.services, gateway)?;
         Box::pin(assemble::start(self, config)).await
     }
 }

@@ -1,6 +1,7 @@
 //! The declared topology: what is checked before anything starts, and what is shown.
 
 mod describe;
+mod keys;
 mod permissions;
 mod routes;
 
@@ -9,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use trunkline_core::{Error, EventDecl, Kind, Result, Timestamp};
 use trunkline_saga::Flow;
 
-use crate::config::place::GATEWAY;
+use crate::config::place::{CONSOLE, GATEWAY, KEYS};
 use crate::{Config, Service};
 
 pub(crate) use describe::describe;
-pub(crate) use permissions::permissions;
+pub(crate) use keys::check as check_keys;
+pub(crate) use permissions::{ADMIN, permissions};
 
 /// Checks that the services and flows fit together.
 ///
@@ -76,7 +78,7 @@ fn check_name(service: &Service) -> Result<()> {
         let text = "expected a service name of 1 to 63 lower-case letters, digits and `-`";
         return Err(bad(text).with("service", name));
     }
-    if matches!(&**name, crate::platform::PLATFORM | GATEWAY) {
+    if matches!(&**name, crate::platform::PLATFORM | GATEWAY | CONSOLE) {
         return Err(bad("this name is the platform's own").with("service", name));
     }
     Ok(())
@@ -132,9 +134,24 @@ pub(crate) fn check_sections(config: &Config, services: &[Service]) -> Result<()
     if let Some(name) = config
         .service
         .keys()
-        .find(|name| !names.contains(&name.as_str()))
+        .find(|name| *name != GATEWAY && !names.contains(&name.as_str()))
     {
         return Err(unknown(format!("service.{name}"), names));
+    }
+    let gateway = config
+        .service
+        .get(GATEWAY)
+        .into_iter()
+        .flat_map(toml::Table::keys);
+    if let Some(key) = gateway
+        .into_iter()
+        .find(|key| !KEYS.contains(&key.as_str()))
+    {
+        let text = "the gateway's section says where other processes find its keys, and no more";
+        return Err(Error::invalid("config_invalid", text)
+            .with("section", format!("service.{GATEWAY}"))
+            .with("found", key)
+            .with("expected one of", KEYS.join(", ")));
     }
     let external = services.iter().flat_map(|service| &service.external);
     let external: Vec<&str> = external.map(|external| &*external.name).collect();

@@ -147,8 +147,7 @@ impl Bundle {
         #[cfg(feature = "tls")]
         if let Some(tls) = wires.tls.load_full() {
             let stream = tcp(&self.goal.authority, 443).await?;
-            let goal = (&self.goal.authority, &self.goal.service);
-            let (stream, verdict) = tls.connect(stream, goal).await?;
+            let (stream, verdict) = tls.connect(stream, &self.goal).await?;
             return self.begin(stream, verdict).await;
         }
         let _: &Wires = wires;

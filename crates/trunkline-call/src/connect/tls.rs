@@ -6,61 +6,53 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arc_swap::ArcSwap;
-use http::uri::Authority;
-use rustls::ClientConfig;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use trunkline_core::{ByteString, Error, Result, Retry, report};
+use trunkline_core::{Error, Result, Retry, report};
 
-use super::in_time;
 use super::line::Verdict;
+use super::{Goal, in_time};
 use crate::server::Peer;
 
 /// The protocol that is agreed on.
 pub(crate) const H2: &[u8] = b"h2";
 
+/// Gives the configuration by which a caller connects to a service, both by their names.
+type Configs = dyn Fn(&str, &str) -> Result<Arc<ClientConfig>> + Send + Sync;
+
 /// How connections to `https://` addresses are made. Cheap to clone.
 ///
 /// # Guarantees
-/// A request is sent only to a service whose certificate the configuration trusts and names as
-/// `spiffe://<trust domain>/<service>`. A configuration that is stored anew is that of the next connection; those that
-/// are open go on.
+/// A configuration is asked for at each new connection; those that are open go on. Two callers share no connection:
+/// each shows its own certificate.
 #[derive(Clone)]
-pub struct TlsClient {
-    config: Arc<ArcSwap<ClientConfig>>,
-    trust_domain: ByteString,
-}
+pub struct TlsClient(Arc<Configs>);
 
 impl TlsClient {
-    /// Connections with this configuration, to services of this trust domain. Its verifier has to leave names alone, as
-    /// [`ChainVerifier`] does: services are known by the URIs in their certificates, not by the hosts that they are on.
-    pub fn new(config: Arc<ArcSwap<ClientConfig>>, trust_domain: impl Into<ByteString>) -> Self {
-        Self {
-            config,
-            trust_domain: trust_domain.into(),
-        }
+    /// Connections by the configuration that `configs` gives for a caller and the service that it calls. The verifier of
+    /// that configuration has to hold the other end to the service's name, as those of `trunkline_security` do: a request
+    /// is sent to whoever passes it, and the host in the address does not count.
+    pub fn new(
+        configs: impl Fn(&str, &str) -> Result<Arc<ClientConfig>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(configs))
     }
 
     pub(super) async fn connect(
         &self,
         stream: TcpStream,
-        (authority, service): (&Authority, &ByteString),
+        goal: &Goal,
     ) -> Result<(Judged, Verdict)> {
-        let mut config = ClientConfig::clone(&self.config.load());
+        let mut config = ClientConfig::clone(&*(self.0)(&goal.caller, &goal.service)?);
         config.alpn_protocols = vec![H2.to_vec()];
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let host = goal.authority.host().trim_matches(['[', ']']).to_owned();
         let host = ServerName::try_from(host).map_err(|error| {
             Error::invalid("address_invalid", "expected a host's name or address")
-                .with("address", authority)
+                .with("address", &goal.authority)
                 .with_source(error)
         })?;
         let connector = TlsConnector::from(Arc::new(config));
@@ -71,7 +63,6 @@ impl TlsClient {
             let text = "expected the service to speak HTTP/2 over TLS (ALPN h2)";
             return Err(Error::unavailable("protocol_refused", text).with_retry(Retry::Permanent));
         }
-        self.check(session.peer_certificates(), service)?;
         let verdict = Verdict::default();
         let judged = Judged {
             inner: stream,
@@ -79,31 +70,11 @@ impl TlsClient {
         };
         Ok((judged, verdict))
     }
-
-    /// Checks that a certificate names the service that was called.
-    fn check(&self, chain: Option<&[CertificateDer<'_>]>, service: &ByteString) -> Result<()> {
-        let found = peer_of(chain);
-        let fits = |peer: &Peer| {
-            peer.trust_domain() == &*self.trust_domain && peer.service() == &**service
-        };
-        if found.as_ref().is_some_and(fits) {
-            return Ok(());
-        }
-        let found = found.as_ref().map_or("none", |peer| &**peer.name());
-        let text = "the certificate at the service's address is another's";
-        let expected = format!("spiffe://{}/{service}", self.trust_domain);
-        Err(Error::unavailable("certificate_of_another", text)
-            .with_retry(Retry::Permanent)
-            .with("expected", expected)
-            .with("found", found))
-    }
 }
 
 impl fmt::Debug for TlsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsClient")
-            .field("trust_domain", &self.trust_domain)
-            .finish_non_exhaustive()
+        f.debug_struct("TlsClient").finish_non_exhaustive()
     }
 }
 
@@ -122,7 +93,13 @@ fn untrusted(error: Error) -> Error {
     while let Some(why) = cause {
         let why_io = why.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let why_tls = why_io.and_then(|why| why.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::InvalidCertificate(_)) = why_tls {
+        if let Some(rustls::Error::InvalidCertificate(fault)) = why_tls {
+            if is_name(fault) {
+                let text = "the certificate at the service's address is another's";
+                return Error::unavailable("certificate_of_another", text)
+                    .with_retry(Retry::Permanent)
+                    .with("why", report(why));
+            }
             let text = "the service's certificate is not trusted";
             return Error::unavailable("certificate_untrusted", text)
                 .with_retry(Retry::Permanent)
@@ -137,6 +114,16 @@ fn untrusted(error: Error) -> Error {
         cause = why.source();
     }
     error
+}
+
+/// Whether a certificate was refused for its name alone. What a verifier says in its own words is that.
+fn is_name(fault: &CertificateError) -> bool {
+    matches!(
+        fault,
+        CertificateError::NotValidForName
+            | CertificateError::NotValidForNameContext { .. }
+            | CertificateError::Other(_)
+    )
 }
 
 /// A connection that remembers why the other end ended it: with TLS 1.3 it says so only after the handshake.
@@ -189,62 +176,5 @@ impl AsyncWrite for Judged {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-}
-
-/// Verifies that a server's certificate is of a trusted authority and in its time, and leaves its name to
-/// [`TlsClient`], which knows the service that is called.
-#[derive(Debug)]
-pub struct ChainVerifier {
-    roots: Arc<RootCertStore>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ChainVerifier {
-    /// Trusts whatever these roots have signed.
-    pub fn new(roots: Arc<RootCertStore>, provider: Arc<CryptoProvider>) -> Self {
-        Self { roots, provider }
-    }
-}
-
-impl ServerCertVerifier for ChainVerifier {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let parsed = ParsedCertificate::try_from(certificate)?;
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, between, now, algorithms)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
     }
 }

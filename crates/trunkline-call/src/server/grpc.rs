@@ -49,6 +49,11 @@ impl Answering {
         if let Some(meters) = meters.as_ref().filter(|_| self.span.is_recorded()) {
             self.span.rename(meters.operation().to_owned());
         }
+        let operation = meters.as_ref().map(|meters| method(meters.operation()));
+        let asked = (request.headers(), request.extensions());
+        if let Err(refused) = self.admit(asked, operation).await {
+            return self.refuse(&refused, meters);
+        }
         let answer = work(&mut inner, request, self.deadline).await;
         let mut response = match answer {
             Ok(response) if is_grpc(response.headers()) => response,
@@ -86,6 +91,29 @@ impl Answering {
 }
 
 const STATUS: &str = "grpc-status";
+
+impl Answering {
+    /// The answer to whoever may not come in.
+    fn refuse(self, refused: &Error, meters: Option<Arc<Meters>>) -> Response<Body> {
+        let mut response = refusal(refused);
+        if let Some(id) = &self.context.request_id {
+            headers::put(response.headers_mut(), headers::REQUEST_ID, id);
+        }
+        let call = Call {
+            span: self.span,
+            meters,
+            context: self.context,
+            began: self.began,
+        };
+        call.end(response.headers(), None);
+        response
+    }
+}
+
+/// A route's operation as gRPC names it: `package.Service/Method`.
+fn method(operation: &str) -> &str {
+    operation.strip_prefix("POST /").unwrap_or(operation)
+}
 
 /// An error as an answer without messages.
 fn refusal(error: &Error) -> Response<Body> {

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::Service;
 
 use super::watched::Watched;
@@ -46,6 +46,8 @@ const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
 const LINE_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// An answer is read this far ahead of its connection.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// A connection on which a certificate was shown takes no more requests after so long: the next one shows what is good then.
+const CERTIFIED_MAX: Duration = Duration::from_secs(3_600);
 /// A client that is silent with requests under way is asked after so long whether it is there,
 const ASK_AFTER: Duration = Duration::from_secs(20);
 /// and has so long to say so.
@@ -137,6 +139,7 @@ async fn answer<S>(
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let load = Arc::<Load>::default();
+    let certified_until = peer.as_ref().map(|_| Instant::now() + CERTIFIED_MAX);
     let boxed = Boxed {
         router,
         load: load.clone(),
@@ -158,6 +161,10 @@ async fn answer<S>(
                 return;
             }
             _ = stopping.wait_for(|stop| *stop), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = sleep_until(certified_until.unwrap_or_else(Instant::now)), if certified_until.is_some() && !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -299,6 +306,37 @@ impl Service<Request<hyper::body::Incoming>> for Boxed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A request every few seconds, for as long as the connection takes them; how long that is.
+    async fn lasts(peer: Option<Peer>) -> Duration {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let (_stop, stopping) = watch::channel(false);
+        let router = Router::new().fallback(|| async { "there" });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(answer(far, router, peer, stopping));
+        let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let begun = builder.handshake::<_, Body>(TokioIo::new(near)).await;
+        let (mut sender, connection) = begun.unwrap();
+        tasks.spawn(async { drop(connection.await) });
+        let began = Instant::now();
+        while began.elapsed() < CERTIFIED_MAX * 2 {
+            sleep(Duration::from_secs(7)).await;
+            let request = Request::get("http://there/").body(Body::empty()).unwrap();
+            if sender.ready().await.is_err() {
+                break;
+            }
+            assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+        }
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_is_asked_for_again_after_an_hour() {
+        let certified = lasts(Peer::new("spiffe://shop/orders")).await;
+        let soon = CERTIFIED_MAX + Duration::from_secs(15);
+        assert!((CERTIFIED_MAX..soon).contains(&certified), "{certified:?}");
+        assert!(lasts(None).await >= CERTIFIED_MAX * 2);
+    }
 
     #[test]
     fn a_connection_is_idle_sooner_before_its_first_request() {

@@ -28,6 +28,9 @@ const METHODS: [Method; 9] = [
     Method::TRACE,
 ];
 
+/// What a request is counted as that no route is for.
+pub(super) const UNMATCHED: &str = "unmatched";
+
 pub(super) struct Meters {
     operation: String,
     ok: Counter,
@@ -46,7 +49,7 @@ impl RouteMeters {
         let path = request.extensions().get::<MatchedPath>();
         Some(place.get_or_init(|| {
             let operation = path.map_or_else(
-                || "unmatched".to_owned(),
+                || UNMATCHED.to_owned(),
                 |path| format!("{name} {}", path.as_str()),
             );
             Arc::new(Meters::new(service, operation))

@@ -2,38 +2,54 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use http::Request;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
+use parking_lot::Mutex;
+use rcgen::{CertificateParams, Issuer, KeyPair, SanType, date_time_ymd};
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, ServerConfig, SignatureScheme};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
+use trunkline_security::{Authority, Certificates, CertificatesConfig, RotateStep};
 
 use super::*;
+use crate::TlsClient;
 use crate::server::{Peer, TlsServer, serve_tls};
-use crate::{ChainVerifier, TlsClient};
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// An authority, and what it signs.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    root: CertificateDer<'static>,
+struct Ca {
+    folder: TempDir,
+    authority: Authority,
 }
 
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-impl Authority {
+impl Ca {
     fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let root = params.self_signed(&key).unwrap().der().clone();
-        let issuer = Issuer::new(params, key);
-        Self { issuer, root }
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::init(folder.path(), "shop", Env::system()).unwrap();
+        let authority = authority.settle(Duration::ZERO);
+        Self { folder, authority }
     }
 
-    fn signs(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
+    fn of(&self, service: &str) -> Certificates {
+        self.authority.issue(service, &[], HOUR).unwrap();
+        let config = CertificatesConfig::in_folder(self.folder.path().join(service), "shop");
+        Certificates::load(config, None, Env::system()).unwrap()
+    }
+
+    /// A certificate of these names and no others.
+    fn signs(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> SingleCertAndKey {
+        let root = std::fs::read_to_string(self.folder.path().join("root.pem")).unwrap();
+        let (cert, key) = root.split_at(root.find("-----BEGIN PRIVATE KEY").unwrap());
+        let issuer = KeyPair::from_pem(key).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(cert, issuer).unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         let names = names
@@ -41,59 +57,67 @@ impl Authority {
             .map(|name| SanType::URI((*name).try_into().unwrap()));
         params.subject_alt_names = names.collect();
         change(&mut params);
-        let signed = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        (vec![signed.der().clone()], key.into())
-    }
-
-    fn of(&self, service: &str) -> Identity {
-        self.signs(&[&format!("spiffe://shop/{service}")], |_| {})
-    }
-
-    fn roots(&self) -> Arc<RootCertStore> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.root.clone()).unwrap();
-        Arc::new(roots)
-    }
-
-    fn server(&self, (chain, key): Identity) -> ServerConfig {
-        let provider = Arc::new(default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots(), provider.clone());
-        ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+        let chain = vec![params.signed_by(&key, &issuer).unwrap().der().clone()];
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        CertifiedKey::from_der(chain, key, &default_provider())
             .unwrap()
-            .with_client_cert_verifier(verifier.build().unwrap())
-            .with_single_cert(chain, key)
-            .unwrap()
+            .into()
     }
 
-    fn client(&self, identity: Option<Identity>) -> ClientConfig {
-        let provider = Arc::new(default_provider());
-        let verifier = ChainVerifier::new(self.roots(), provider.clone());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        match identity {
-            Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
-            None => builder.with_no_client_auth(),
-        }
+    /// A server that trusts this authority and shows something else than it should.
+    fn server_with(&self, shown: SingleCertAndKey) -> ServerConfig {
+        let mut config = ServerConfig::clone(&self.of("there").server_config(&[]).unwrap());
+        config.cert_resolver = Arc::new(shown);
+        config
     }
+
+    fn client_with(&self, shown: Arc<dyn ResolvesClientCert>) -> TlsClient {
+        let config = self.of("here").client_config("there", &[]).unwrap();
+        let mut config = ClientConfig::clone(&config);
+        config.client_auth_cert_resolver = shown;
+        TlsClient::new(move |_, _| Ok(Arc::new(config.clone())))
+    }
+}
+
+fn expired(params: &mut CertificateParams) {
+    params.not_after = date_time_ymd(2020, 1, 1);
+}
+
+/// A client that shows nothing.
+#[derive(Debug)]
+struct Nothing;
+
+impl ResolvesClientCert for Nothing {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+/// Each caller by its own certificate.
+fn client(certificates: impl Into<Vec<Certificates>>) -> TlsClient {
+    let all = certificates.into();
+    TlsClient::new(move |caller, target| {
+        let mut all = all.iter();
+        let own = all.find(|own| own.identity().service() == caller).unwrap();
+        own.client_config(target, &[])
+    })
 }
 
 /// A service with TLS that tells who asks, until dropped.
 struct There {
     address: std::net::SocketAddr,
-    config: Arc<ArcSwap<ServerConfig>>,
+    refused: Arc<Mutex<Vec<rustls::Error>>>,
     _server: JoinSet<()>,
 }
 
 impl There {
-    async fn with(config: ServerConfig) -> Self {
+    async fn with(config: &ServerConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let config = Arc::new(ArcSwap::from_pointee(config));
         let told = |request: Request<Body>| async move {
             let peer = request.extensions().get::<Peer>();
             Json(peer.map(|peer| peer.name().to_string()))
@@ -105,76 +129,67 @@ impl There {
             Telemetry::new(Env::system()),
             Limits::default(),
         );
-        let tls = TlsServer::new(config.clone());
+        let refused = Arc::<Mutex<Vec<_>>>::default();
+        let noted = refused.clone();
+        let tls = TlsServer::new(config).on_refusal(move |why| noted.lock().push(why.clone()));
         let server = serve_tls(listener, router, tls, std::future::pending());
         Self {
             address,
-            config,
+            refused,
             _server: JoinSet::from_iter([server]),
         }
     }
 }
 
-/// A network whose connections have this configuration.
-struct Here {
-    network: Network,
-    config: Arc<ArcSwap<ClientConfig>>,
+/// A network whose connections are made so.
+fn network(tls: TlsClient, there: &There) -> Network {
+    let env = Env::system();
+    let network = Network::new(Telemetry::new(env.clone()), env);
+    network.set_tls(tls);
+    // The address says nothing of TLS: a network that has certificates uses no other way.
+    let url = format!("http://{}", there.address);
+    network.remote("there", &url, Responses::Plain).unwrap();
+    network
 }
 
-impl Here {
-    fn with(config: ClientConfig, there: &There) -> Self {
-        let env = Env::system();
-        let network = Network::new(Telemetry::new(env.clone()), env);
-        let config = Arc::new(ArcSwap::from_pointee(config));
-        network.set_tls(TlsClient::new(config.clone(), "shop"));
-        let url = format!("https://{}", there.address);
-        network.remote("there", &url, Responses::Plain).unwrap();
-        Self { network, config }
-    }
-
-    async fn asks(&self) -> trunkline_core::Result<Option<String>> {
-        let context = Context::root(self.network.env());
-        let client = Client::new(self.network.channel("here", "there"), context);
-        client.get("/who").send().await
-    }
+async fn asks(network: &Network, caller: &'static str) -> trunkline_core::Result<Option<String>> {
+    let context = Context::root(network.env());
+    let client = Client::new(network.channel(caller, "there"), context);
+    client.get("/who").send().await
 }
 
 #[tokio::test]
-async fn each_side_knows_the_other_by_its_certificate() {
-    let authority = Authority::new();
-    let there = There::with(authority.server(authority.of("there"))).await;
-    let here = Here::with(authority.client(Some(authority.of("here"))), &there);
-    for _ in 0..2 {
-        let peer = here.asks().await.unwrap();
-        assert_eq!(peer.as_deref(), Some("spiffe://shop/here"));
+async fn each_caller_is_known_by_its_own_certificate() {
+    let ca = Ca::new();
+    let there = There::with(&ca.of("there").server_config(&[]).unwrap()).await;
+    let network = network(client([ca.of("here"), ca.of("elsewhere")]), &there);
+    for caller in ["here", "elsewhere", "here"] {
+        let peer = asks(&network, caller).await.unwrap().unwrap();
+        assert_eq!(peer, format!("spiffe://shop/{caller}"));
     }
 }
 
 #[tokio::test]
 async fn a_service_that_can_not_prove_its_name_is_sent_nothing() {
-    let (ours, theirs) = (Authority::new(), Authority::new());
-    let expired = |params: &mut CertificateParams| params.not_after = date_time_ymd(2020, 1, 1);
+    let (ours, theirs) = (Ca::new(), Ca::new());
+    let there = ["spiffe://shop/there"];
+    let untrusted = "certificate_untrusted";
+    let another = "certificate_of_another";
     let cases = [
-        ("certificate_untrusted", theirs.of("there")),
+        (untrusted, theirs.signs(&there, |_| {})),
+        (untrusted, ours.signs(&there, expired)),
+        (another, ours.signs(&["spiffe://shop/elsewhere"], |_| {})),
+        (another, ours.signs(&["spiffe://mall/there"], |_| {})),
+        (another, ours.signs(&[], |_| {})),
         (
-            "certificate_untrusted",
-            ours.signs(&["spiffe://shop/there"], expired),
-        ),
-        ("certificate_of_another", ours.of("elsewhere")),
-        (
-            "certificate_of_another",
-            ours.signs(&["spiffe://mall/there"], |_| {}),
-        ),
-        ("certificate_of_another", ours.signs(&[], |_| {})),
-        (
-            "certificate_of_another",
+            another,
             ours.signs(&["spiffe://shop/there", "spiffe://shop/here"], |_| {}),
         ),
     ];
-    for (code, identity) in cases {
-        let there = There::with(ours.server(identity)).await;
-        let here = Here::with(ours.client(Some(ours.of("here"))), &there);
-        let error = here.asks().await.unwrap_err();
+    for (code, shown) in cases {
+        let there = There::with(&ours.server_with(shown)).await;
+        let network = network(client([ours.of("here")]), &there);
+        let error = asks(&network, "here").await.unwrap_err();
         assert_eq!(error.code(), code, "{error:?}");
         assert_eq!(
             (error.kind(), error.retry()),
@@ -185,26 +200,34 @@ async fn a_service_that_can_not_prove_its_name_is_sent_nothing() {
 
 #[tokio::test]
 async fn a_client_that_can_not_prove_its_name_is_let_in_nowhere() {
-    let (ours, theirs) = (Authority::new(), Authority::new());
-    let there = There::with(ours.server(ours.of("there"))).await;
-    let expired = |params: &mut CertificateParams| params.not_after = date_time_ymd(2020, 1, 1);
-    let identities = [
-        None,
-        Some(theirs.of("here")),
-        Some(ours.signs(&["spiffe://shop/here"], expired)),
+    let (ours, theirs) = (Ca::new(), Ca::new());
+    let there = There::with(&ours.of("there").server_config(&[]).unwrap()).await;
+    let here = ["spiffe://shop/here"];
+    let shown: [Arc<dyn ResolvesClientCert>; 5] = [
+        Arc::new(Nothing),
+        Arc::new(theirs.signs(&here, |_| {})),
+        Arc::new(ours.signs(&here, expired)),
+        Arc::new(ours.signs(&["spiffe://mall/here"], |_| {})),
+        Arc::new(ours.signs(&[], |_| {})),
     ];
-    for identity in identities {
-        let here = Here::with(ours.client(identity), &there);
-        let error = here.asks().await.unwrap_err();
+    for (at, shown) in shown.into_iter().enumerate() {
+        let network = network(ours.client_with(shown), &there);
+        let error = asks(&network, "here").await.unwrap_err();
         assert_eq!(error.code(), "certificate_refused", "{error:?}");
         assert_eq!(error.retry(), Retry::Permanent);
+        let refused = there.refused.lock().clone();
+        assert_eq!(refused.len(), at + 1, "{refused:?}");
     }
+    assert_eq!(
+        there.refused.lock()[0],
+        rustls::Error::NoCertificatesPresented
+    );
 }
 
 #[tokio::test]
 async fn plain_and_secure_do_not_meet() {
-    let authority = Authority::new();
-    let there = There::with(authority.server(authority.of("there"))).await;
+    let ca = Ca::new();
+    let there = There::with(&ca.of("there").server_config(&[]).unwrap()).await;
     let env = Env::system();
     let network = Network::new(Telemetry::new(env.clone()), env.clone());
     let client = Client::new(network.channel("here", "there"), Context::root(&env));
@@ -220,21 +243,55 @@ async fn plain_and_secure_do_not_meet() {
 }
 
 #[tokio::test]
+async fn a_secured_network_sends_nothing_in_the_clear() {
+    let (mut plain, ca) = (JoinSet::new(), Ca::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    plain.spawn(crate::server::serve(
+        listener,
+        Router::new().fallback(|| async { "\"heard\"" }),
+        std::future::pending(),
+    ));
+    let env = Env::system();
+    let network = Network::new(Telemetry::new(env.clone()), env.clone());
+    network.set_tls(client([ca.of("here")]));
+    network.remote("there", &url, Responses::Plain).unwrap();
+    let error = asks(&network, "here").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    // What is outside has no certificate of ours.
+    network.outside("theirs", &url).unwrap();
+    let theirs = Client::new(network.channel("here", "theirs"), Context::root(&env));
+    assert_eq!(theirs.get("/a").send::<String>().await.unwrap(), "heard");
+}
+
+#[tokio::test]
 async fn what_is_reloaded_counts_for_the_next_connection_and_drops_none() {
-    let (old, new) = (Authority::new(), Authority::new());
-    let there = There::with(old.server(old.of("there"))).await;
-    let here = Here::with(old.client(Some(old.of("here"))), &there);
-    here.asks().await.unwrap();
-    there.config.store(Arc::new(new.server(new.of("there"))));
-    // The connection that is open goes on.
-    here.asks().await.unwrap();
-    let stranger = Here::with(old.client(Some(old.of("here"))), &there);
-    assert_eq!(
-        stranger.asks().await.unwrap_err().code(),
-        "certificate_untrusted"
+    let mut ca = Ca::new();
+    let (server, mine) = (ca.of("there"), ca.of("here"));
+    let stranger = network(
+        client([ca.of("late")]),
+        &There::with(&server.server_config(&[]).unwrap()).await,
     );
+    let there = There::with(&server.server_config(&[]).unwrap()).await;
+    let here = network(client([mine.clone()]), &there);
+    asks(&here, "here").await.unwrap();
+    for step in [RotateStep::Begin, RotateStep::Switch, RotateStep::Finish] {
+        ca.authority.rotate(step).unwrap();
+        server.reload().unwrap();
+        mine.reload().unwrap();
+        // The connection that is open goes on.
+        asks(&here, "here").await.unwrap();
+    }
+    // Who has not noticed is trusted no longer, and does not trust.
     stranger
-        .config
-        .store(Arc::new(new.client(Some(new.of("here")))));
-    stranger.asks().await.unwrap();
+        .remote(
+            "there",
+            &format!("https://{}", there.address),
+            Responses::Plain,
+        )
+        .unwrap();
+    let error = asks(&stranger, "late").await.unwrap_err();
+    assert_eq!(error.code(), "certificate_untrusted");
+    let renewed = network(client([mine]), &there);
+    asks(&renewed, "here").await.unwrap();
 }

@@ -110,7 +110,7 @@ impl Identity for Badge {
 }
 
 #[tokio::test]
-async fn an_identity_is_proven_within_the_platform_and_not_outside() {
+async fn an_identity_is_proven_to_other_processes_and_not_outside() {
     let (network, ours) = network();
     network.set_identity(Arc::new(Badge));
     let heard = any(|headers: HeaderMap| async move {
@@ -118,15 +118,18 @@ async fn an_identity_is_proven_within_the_platform_and_not_outside() {
         axum::Json(badge.unwrap_or("none").to_owned())
     });
     let router = Router::new().fallback(heard);
+    // In one process it is told without a proof.
     network.mount("there", router.clone(), Responses::Plain);
-    assert_eq!(
-        ours.get("/a").send::<String>().await.unwrap(),
-        "here to there /a"
-    );
+    assert_eq!(ours.get("/a").send::<String>().await.unwrap(), "none");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut server = JoinSet::new();
     server.spawn(serve(listener, router, std::future::pending()));
+    network.remote("there", &url, Responses::Plain).unwrap();
+    assert_eq!(
+        ours.get("/a").send::<String>().await.unwrap(),
+        "here to there /a"
+    );
     network.outside("theirs", &url).unwrap();
     let env = Env::system();
     let theirs = Client::new(network.channel("here", "theirs"), Context::root(&env));

@@ -296,6 +296,73 @@ async fn a_call_that_was_not_declared_is_refused_and_says_what_to_declare() {
     }
 }
 
+#[test]
+fn who_is_known_by_name_alone_is_held_to_what_it_declares() {
+    let known = permissions().caller("cart-service");
+    let place = place_with(|guard| guard.permissions(known));
+    let may = |caller: &str, operation: &str| {
+        let checked = place.guard.check_named(caller, operation, Some("flow-8"));
+        checked.map_err(|error| error.code().to_owned())
+    };
+    may("order-service", OPERATION).unwrap();
+    may("a program", "anything").unwrap();
+    let denied = Err("call_not_permitted".to_owned());
+    assert_eq!(may("order-service", "DELETE /stock/{sku}"), denied);
+    assert_eq!(may("cart-service", OPERATION), denied);
+    let noted = place.audit.take_waiting();
+    let noted: Vec<_> = noted
+        .iter()
+        .map(|entry| {
+            (
+                &*entry.actor,
+                &*entry.object,
+                entry.correlation_id.as_deref(),
+            )
+        })
+        .collect();
+    let object = "inventory-service DELETE /stock/{sku}";
+    let other = "inventory-service POST /reservations";
+    assert_eq!(
+        noted,
+        [
+            ("order-service", object, Some("flow-8")),
+            ("cart-service", other, Some("flow-8"))
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_signature_is_checked_again_after_a_minute() {
+    let place = place();
+    let token = place.tokens.token("inventory-service").unwrap();
+    assert_eq!(place.code(&token).await, "passed");
+    // Its key is replaced by another's: what was checked a moment ago is believed until the next look.
+    fs::remove_dir_all(place.folder.path()).unwrap();
+    fs::create_dir(place.folder.path()).unwrap();
+    TokenKeys::open(
+        place.folder.path(),
+        TokenKeysPolicy::default(),
+        place.env.clone(),
+    )
+    .unwrap();
+    place.keys.tend().unwrap();
+    place.clock.advance(Duration::from_secs(59));
+    assert_eq!(place.code(&token).await, "passed");
+    place.clock.advance(Duration::from_secs(1));
+    assert_eq!(place.code(&token).await, "token_forged");
+}
+
+#[tokio::test]
+async fn what_is_remembered_of_tokens_is_bounded() {
+    let place = place();
+    for _ in 0..1_030 {
+        let token = place.tokens.once("inventory-service").unwrap();
+        assert_eq!(place.code(&token).await, "passed");
+    }
+    let count = place.guard.0.verified.count();
+    assert!((1..=1_024).contains(&count), "{count}");
+}
+
 #[tokio::test]
 async fn certificate_and_token_name_one_service() {
     let place = place_with(Guard::needs_certificate);

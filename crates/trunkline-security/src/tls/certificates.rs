@@ -14,7 +14,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
-use trunkline_core::{ByteString, Env, Error, Result, Timestamp, report};
+use trunkline_core::{ByteString, Env, Error, ErrorKind, Result, Timestamp, report};
 
 use super::identity::Identity;
 use super::material::{Files, Material, unix_time};
@@ -71,13 +71,15 @@ pub enum Reloaded {
 /// A peer is known by the URI in its certificate (`spiffe://<trust domain>/<service>`), not by its DNS name.
 /// Revocation lists are not read: leaves are short-lived instead.
 #[derive(Clone)]
-pub struct Certificates(Arc<Inner>);
+pub struct Certificates {
+    inner: Arc<Inner>,
+    audit: Option<Audit>,
+}
 
 struct Inner {
     config: CertificatesConfig,
     provider: Arc<CryptoProvider>,
     env: Env,
-    audit: Option<Audit>,
     live: Arc<ArcSwap<Material>>,
     /// What was read last, good or not.
     seen: Mutex<Files>,
@@ -95,25 +97,47 @@ impl Certificates {
         let provider = Arc::new(ring::default_provider());
         let files = Files::read(&config)?;
         let material = files.parse(&config, &provider, &env)?;
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             config,
             provider,
             env,
-            audit,
             live: Arc::new(ArcSwap::from_pointee(material)),
             seen: Mutex::new(files),
             broken: Mutex::new(None),
-        })))
+        });
+        Ok(Self { inner, audit })
+    }
+
+    /// The same, for configurations that are made from now on with refused peers noted in `audit`.
+    #[must_use]
+    pub fn noted_in(self, audit: Audit) -> Self {
+        Self {
+            audit: Some(audit),
+            ..self
+        }
     }
 
     /// Who this process is.
     pub fn identity(&self) -> Identity {
-        self.0.live.load().identity.clone()
+        self.inner.live.load().identity.clone()
+    }
+
+    /// Notes a client with which no connection came about because it has shown no certificate. Of one that it has shown
+    /// the verifier has noted more already.
+    pub fn note_failure(&self, why: &rustls::Error) {
+        if let (rustls::Error::NoCertificatesPresented, Some(audit)) = (why, &self.audit) {
+            let error = Error::new(
+                ErrorKind::Unauthenticated,
+                "certificate_missing",
+                "a client has shown no certificate",
+            );
+            audit.refused("unknown", "tls.accept", self.identity().service(), &error);
+        }
     }
 
     /// When the certificate ends.
     pub fn expires_at(&self) -> Timestamp {
-        self.0.live.load().expires_at
+        self.inner.live.load().expires_at
     }
 
     /// Looks at the files, and takes what they hold if it is new and good.
@@ -121,7 +145,7 @@ impl Certificates {
     /// # Errors
     /// As [`Certificates::load`]: what was in use stays in use.
     pub fn reload(&self) -> Result<Reloaded> {
-        let inner = &*self.0;
+        let inner = &*self.inner;
         let mut seen = inner.seen.lock();
         let files = Files::read(&inner.config)?;
         if files == *seen {
@@ -142,7 +166,7 @@ impl Certificates {
             tokio::select! {
                 biased;
                 () = &mut stop => return,
-                () = tokio::time::sleep(self.0.config.poll_every) => {}
+                () = tokio::time::sleep(self.inner.config.poll_every) => {}
             }
             let said = match self.reload() {
                 Ok(Reloaded::Unchanged) => continue,
@@ -168,11 +192,11 @@ impl Certificates {
     /// `Unavailable` when the certificate in use has ended, or the files hold something that can't be used.
     pub fn check(&self) -> Result<()> {
         let ended = self.expires_at();
-        if ended <= self.0.env.now() {
+        if ended <= self.inner.env.now() {
             let text = "the certificate has ended";
             return Err(Error::unavailable("certificate_expired", text).with("at", ended));
         }
-        match &*self.0.broken.lock() {
+        match &*self.inner.broken.lock() {
             Some(why) => Err(Error::unavailable(
                 "certificate_broken",
                 "the new certificates can't be used; the old ones still are",
@@ -189,11 +213,12 @@ impl Certificates {
     /// `Internal` where the crypto provider can't do TLS 1.3.
     pub fn server_config(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>> {
         let peers = self.peers(None);
-        let mut config = ServerConfig::builder_with_details(self.0.provider.clone(), self.clock())
-            .with_protocol_versions(&[&TLS13])
-            .map_err(no_tls)?
-            .with_client_cert_verifier(peers.clone())
-            .with_cert_resolver(peers);
+        let mut config =
+            ServerConfig::builder_with_details(self.inner.provider.clone(), self.clock())
+                .with_protocol_versions(&[&TLS13])
+                .map_err(no_tls)?
+                .with_client_cert_verifier(peers.clone())
+                .with_cert_resolver(peers);
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -206,13 +231,14 @@ impl Certificates {
     /// As [`Certificates::server_config`].
     pub fn client_config(&self, target: &str, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>> {
         let peers = self.peers(Some(target.into()));
-        let mut config = ClientConfig::builder_with_details(self.0.provider.clone(), self.clock())
-            .with_protocol_versions(&[&TLS13])
-            .map_err(no_tls)?
-            // Not less checked, but by another name: see `Peers`.
-            .dangerous()
-            .with_custom_certificate_verifier(peers.clone())
-            .with_client_cert_resolver(peers);
+        let mut config =
+            ClientConfig::builder_with_details(self.inner.provider.clone(), self.clock())
+                .with_protocol_versions(&[&TLS13])
+                .map_err(no_tls)?
+                // Not less checked, but by another name: see `Peers`.
+                .dangerous()
+                .with_custom_certificate_verifier(peers.clone())
+                .with_client_cert_resolver(peers);
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
@@ -220,16 +246,16 @@ impl Certificates {
 
     fn peers(&self, expected: Option<ByteString>) -> Arc<Peers> {
         Arc::new(Peers {
-            live: self.0.live.clone(),
-            provider: self.0.provider.clone(),
-            trust_domain: self.0.config.trust_domain.clone(),
+            live: self.inner.live.clone(),
+            provider: self.inner.provider.clone(),
+            trust_domain: self.inner.config.trust_domain.clone(),
             expected,
-            audit: self.0.audit.clone(),
+            audit: self.audit.clone(),
         })
     }
 
     fn clock(&self) -> Arc<dyn TimeProvider> {
-        Arc::new(EnvClock(self.0.env.clone()))
+        Arc::new(EnvClock(self.inner.env.clone()))
     }
 }
 

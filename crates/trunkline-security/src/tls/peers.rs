@@ -12,13 +12,22 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error as TlsError, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error as TlsError, OtherError,
+    SignatureScheme,
 };
 use trunkline_core::{ByteString, Error, ErrorKind};
 
 use super::identity::Identity;
 use super::material::Material;
 use crate::Audit;
+
+/// A certificate that the roots vouch for, of somebody else.
+#[derive(Debug, thiserror::Error)]
+#[error("expected the name {expected}, found {found}")]
+struct AnotherName {
+    expected: String,
+    found: String,
+}
 
 /// Shows what is loaded, and holds peers to it.
 pub(super) struct Peers {
@@ -33,15 +42,21 @@ pub(super) struct Peers {
 impl Peers {
     /// Whether a certificate that the roots vouch for is of whom it should be.
     fn named(&self, certificate: &CertificateDer<'_>) -> Result<(), TlsError> {
-        let refused = CertificateError::ApplicationVerificationFailure;
-        let name = Identity::of(certificate).map_err(|_| refused.clone())?;
-        let expected = self.expected.as_ref();
-        if name.trust_domain() != &self.trust_domain
-            || expected.is_some_and(|expected| name.service() != expected)
-        {
-            return Err(CertificateError::NotValidForName.into());
+        let found = Identity::of(certificate).ok();
+        let is_expected = |name: &Identity| {
+            let expected = self.expected.as_ref();
+            name.trust_domain() == &self.trust_domain
+                && expected.is_none_or(|expected| name.service() == expected)
+        };
+        if found.as_ref().is_some_and(is_expected) {
+            return Ok(());
         }
-        Ok(())
+        let service = self.expected.as_deref().unwrap_or("<any service>");
+        let another = AnotherName {
+            expected: format!("spiffe://{}/{service}", self.trust_domain),
+            found: found.map_or_else(|| "no name of ours".to_owned(), |name| name.to_string()),
+        };
+        Err(CertificateError::Other(OtherError(Arc::new(another))).into())
     }
 
     /// Notes a refusal. What a refused certificate calls itself is a claim, and is noted as one.

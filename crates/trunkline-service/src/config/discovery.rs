@@ -56,10 +56,13 @@ impl Config {
         if let Some(url) = self.url_of(service)? {
             return Ok(url.to_owned());
         }
+        let scheme = self.scheme();
         match &self.discovery.host {
-            Some(host) if host.contains(':') => Ok(format!("http://[{host}]:{}", listens.port())),
-            Some(host) => Ok(format!("http://{host}:{}", listens.port())),
-            None if !listens.ip().is_unspecified() => Ok(format!("http://{listens}")),
+            Some(host) if host.contains(':') => {
+                Ok(format!("{scheme}://[{host}]:{}", listens.port()))
+            }
+            Some(host) => Ok(format!("{scheme}://{host}:{}", listens.port())),
+            None if !listens.ip().is_unspecified() => Ok(format!("{scheme}://{listens}")),
             None => {
                 let text = "expected `advertise`, or `host` in [discovery]: nobody is reached at the address that it \
                             listens on";
@@ -100,6 +103,8 @@ mod tests {
         assert_eq!(of(host, anywhere).unwrap(), "http://10.0.0.7:7001");
         let host = "[discovery]\nhost = \"fd00::7\"\n";
         assert_eq!(of(host, anywhere).unwrap(), "http://[fd00::7]:7001");
+        let secured = "[tls]\n[discovery]\nhost = \"10.0.0.7\"\n";
+        assert_eq!(of(secured, anywhere).unwrap(), "https://10.0.0.7:7001");
         let own = "[service.a]\nadvertise = \"http://a.shop:80\"\n";
         assert_eq!(of(own, anywhere).unwrap(), "http://a.shop:80");
     }

@@ -10,10 +10,13 @@ use super::{Config, ExternalAddress};
 /// What `run` calls the gateway, with the trail and the console.
 pub(crate) const GATEWAY: &str = "gateway";
 
+/// The name under which the console, which runs beside the gateway, looks into other processes.
+pub(crate) const CONSOLE: &str = "console";
+
 /// Keys of a service's section that say where it is: one of them at most.
 const PLACES: [&str; 3] = ["url", "urls", "discover"];
 /// Keys of a service's section that are the platform's business.
-pub(super) const KEYS: [&str; 6] = ["url", "urls", "discover", "affinity", "listen", "advertise"];
+pub(crate) const KEYS: [&str; 6] = ["url", "urls", "discover", "affinity", "listen", "advertise"];
 
 /// Where a service is that does not run in this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +154,11 @@ impl Config {
             // A name is of the network around this machine: whoever comes by it comes to some address of ours.
             host => host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         };
-        Ok(Some(SocketAddr::new(ip, uri.port_u16().unwrap_or(80))))
+        let port = match uri.scheme_str() {
+            Some("https") => 443,
+            _ => 80,
+        };
+        Ok(Some(SocketAddr::new(ip, uri.port_u16().unwrap_or(port))))
     }
 
     pub(super) fn text_of(&self, service: &str, key: &str) -> Result<Option<&str>> {

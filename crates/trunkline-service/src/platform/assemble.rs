@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts};
-use trunkline_call::Network;
+use trunkline_call::{Network, Responses};
 use trunkline_console::{AdminToken, Parts, Peer};
 use trunkline_core::{ByteString, Env, Error, EventDecl, Result};
 use trunkline_gateway::Gateway;
@@ -16,13 +16,15 @@ use trunkline_saga::Flow;
 use trunkline_store::{Store, Trail};
 use trunkline_telemetry::{Otlp, SpanSink, Telemetry, prometheus};
 
+use super::development::Development;
 use super::discovery::{Announcements, Finder};
 use super::health::PlatformHealth;
 use super::running::{Running, Up};
+use super::secure::Secure;
 use super::unit::{Shared, Unit};
 use super::{PLATFORM, Platform, engine, events_of, folder, topics};
 use crate::alerts::Alerts;
-use crate::config::place::GATEWAY;
+use crate::config::place::{CONSOLE, GATEWAY};
 use crate::trail::{GROUP, Keep, Recorder};
 use crate::{Config, Service, reload, sealing, topology, trail};
 
@@ -34,11 +36,12 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let token = admin_token(&config)?;
     let sealer = sealing::open(&config, &platform.services, &platform.env)?;
     let lock = folder::claim(&config.data, &config.run)?;
+    let config = Arc::new(config);
+    let (secure, development) = Secure::open(&config, &platform)?;
     // The addresses first: one that is in use is found before anything is touched.
     let gateway = platform.gateway.filter(|_| config.runs(GATEWAY));
     let (gateway_at, admin_at) = front_doors(&config, gateway.is_some()).await?;
     let (service_doors, announcements) = service_doors(&config, &platform.services).await?;
-    let config = Arc::new(config);
     let (telemetry, otlp) = telemetry_of(&platform.sinks, &platform.env, &config)?;
     let transport = engine::open(&config, &platform.env).await?;
     let events = events_of(&platform.services);
@@ -55,15 +58,14 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         telemetry,
         alerts,
         sealer,
+        secure,
         env: platform.env.clone(),
         config,
     };
     let mut up = Up::new(shared.clone(), otlp, lock);
-    if let Some(sender) = sender {
-        up.jobs
-            .spawn(sender.run(platform.env.clone(), up.stop.clone()));
-    }
-    follow_reloads(&mut up)?;
+    let send = sender.map(|sender| sender.run(platform.env.clone(), up.stop.clone()));
+    send.map(|send| up.jobs.spawn(send));
+    attend(&mut up, development)?;
     let flows: Arc<[Flow]> = platform.flows.into();
     let raised = raise(&mut up, platform.services, &flows, &events).await;
     let made = raised.and_then(|raised| Ok((raised, make_gateway(gateway, &shared)?)));
@@ -96,8 +98,8 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         token,
         env: platform.env,
     };
-    let services = up.service_doors(service_doors, &parts, &health);
-    let running = up.serve(gateway.zip(gateway_at), services, (parts, admin_at), health)?;
+    let admin = (parts, admin_at);
+    let running = up.serve(gateway.zip(gateway_at), service_doors, admin, health)?;
     Ok(running.announce(announcements).await)
 }
 
@@ -110,11 +112,18 @@ async fn front_doors(config: &Config, leads: bool) -> Result<(Option<TcpListener
     Ok((gateway, listen(config.admin.address, "admin").await?))
 }
 
-/// Reads again at SIGHUP how services are called.
-fn follow_reloads(up: &mut Up) -> Result<()> {
+/// Looks after certificates and keys, and reads again at SIGHUP how services are called.
+fn attend(up: &mut Up, development: Option<Development>) -> Result<()> {
     let Shared {
-        config, network, ..
+        config,
+        network,
+        secure,
+        ..
     } = up.shared.clone();
+    secure.wire(&network, &mut up.jobs, &up.stop);
+    if let Some(development) = development {
+        up.jobs.spawn(development.keep(up.stop.clone()));
+    }
     let work = reload::follow(reload::hangups()?, config, network, up.stop.clone());
     up.jobs.spawn(work);
     Ok(())
@@ -126,6 +135,13 @@ async fn service_doors(
     services: &[Service],
 ) -> Result<(Vec<(ByteString, TcpListener)>, Announcements)> {
     let mut doors = Vec::new();
+    if config.signs()
+        && config.runs(GATEWAY)
+        && let Some(address) = config.listen_of(GATEWAY)?
+    {
+        let listener = listen(address, "gateway's keys").await?;
+        doors.push((ByteString::from_static(GATEWAY), listener));
+    }
     for service in services.iter().filter(|service| config.runs(&service.name)) {
         if let Some(address) = config.listen_of(&service.name)? {
             doors.push((service.name.clone(), listen(address, "service").await?));
@@ -183,9 +199,9 @@ async fn raise(
         if shared.config.runs(&name) {
             up.units
                 .push(Box::pin(Unit::raise(service, &shared)).await?);
-        } else if finder.put(&service, &shared.config, &shared.network)? {
+        } else if finder.put((&name, service.responses), &shared.config, &shared.network)? {
             // Whoever looks wants to know how it is now.
-            let channel = shared.network.channel("console", name.clone()).bare();
+            let channel = shared.network.channel(CONSOLE, name.clone()).bare();
             peers.push(Peer {
                 service: name,
                 channel,
@@ -194,6 +210,11 @@ async fn raise(
     }
     if !keeps_trail {
         peers.clear();
+        if shared.config.signs() {
+            // Those who are called here fetch its keys there.
+            let gateway = (&ByteString::from_static(GATEWAY), Responses::Plain);
+            finder.put(gateway, &shared.config, &shared.network)?;
+        }
     }
     // The trail first, so that it misses nothing of what a watcher wants to see.
     let trail = match keeps_trail {
@@ -275,7 +296,7 @@ fn make_gateway(
         return Ok(None);
     };
     let network = shared.network.clone();
-    let channel_of = move |service: &str| network.channel("gateway", service);
+    let channel_of = move |service: &str| network.channel(GATEWAY, service);
     let telemetry = shared.telemetry.clone();
     Gateway::new(config, channel_of, verifier, telemetry, shared.env.clone()).map(Some)
 }

@@ -9,15 +9,15 @@ use futures::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use trunkline_call::Network;
 use trunkline_call::balance::Balance;
 use trunkline_call::discovery::{Consul, Discovery, Fixed, Instance, Registration, Registry};
+use trunkline_call::{Network, Responses};
 use trunkline_core::{ByteString, Env, Error, ErrorKind, Result};
 use trunkline_telemetry::Health;
 
 use super::health::can_answer;
+use crate::Config;
 use crate::config::place::Whereabouts;
-use crate::{Config, Service};
 
 /// So often a registered service is looked at, whether it can answer calls.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -32,11 +32,10 @@ impl Finder {
     /// Whether the service has a place; if so, it is on the network now.
     pub(super) fn put(
         &mut self,
-        service: &Service,
+        (name, responses): (&ByteString, Responses),
         config: &Config,
         network: &Network,
     ) -> Result<bool> {
-        let name = &service.name;
         let named = |error: Error| error.with("section", format!("service.{name}"));
         let Some(place) = config.place_of(name)? else {
             return Ok(false);
@@ -47,7 +46,7 @@ impl Finder {
         }
         let discovery: Arc<dyn Discovery> = match place {
             Whereabouts::Url(url) => {
-                let put = network.remote(name.clone(), &url, service.responses);
+                let put = network.remote(name.clone(), &url, responses);
                 return put.map(|()| true).map_err(named);
             }
             Whereabouts::Urls(urls) => Arc::new(Fixed::urls(urls).map_err(named)?),
@@ -64,7 +63,7 @@ impl Finder {
                 }
             },
         };
-        network.discover(name.clone(), discovery, balance, service.responses);
+        network.discover(name.clone(), discovery, balance, responses);
         Ok(true)
     }
 }

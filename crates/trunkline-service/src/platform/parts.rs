@@ -28,13 +28,15 @@ pub(super) fn of<'a>(
     let mut held = Vec::with_capacity(here.len());
     let begin = std::process::id().wrapping_mul(STRIDE) % u32::from(SPREAD);
     let mut place = FIRST + u16::try_from(begin).unwrap_or_default();
-    for name in &here {
+    // The gateway has an address of its own for others where they fetch its keys.
+    let gateway = config.signs().then_some(GATEWAY);
+    for name in here.iter().copied().chain(gateway) {
         let listener = free(&mut place)?;
         let port = listener.local_addr().map_err(no_port)?.port();
         let variable = name.to_ascii_uppercase().replace('-', "_");
         places.push((
             format!("TRUNKLINE__SERVICE__{variable}__URL"),
-            format!("http://{}:{port}", Ipv4Addr::LOCALHOST),
+            format!("{}://{}:{port}", config.scheme(), Ipv4Addr::LOCALHOST),
         ));
         held.push(listener);
     }

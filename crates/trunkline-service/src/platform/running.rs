@@ -19,6 +19,7 @@ use trunkline_call::{Network, server};
 use trunkline_console::{PEER_PATH, Parts};
 use trunkline_core::{ByteString, Envelope, Error, Result, report};
 use trunkline_gateway::Gateway;
+use trunkline_security::Certificates;
 use trunkline_store::{Relay, Store};
 use trunkline_telemetry::Otlp;
 
@@ -26,6 +27,7 @@ use super::assemble::feed;
 use super::discovery::{Announced, Announcements};
 use super::folder::Claim;
 use super::health::PlatformHealth;
+use super::secure;
 use super::unit::{Shared, Unit};
 use crate::stop_requested;
 use crate::trail::GROUP;
@@ -73,47 +75,72 @@ impl Up {
     }
 
     /// What each service answers at its own address: its routes, and what the console of another process asks of it.
-    pub(super) fn service_doors(
+    fn service_doors(
         &self,
         listeners: Vec<(ByteString, TcpListener)>,
         parts: &Parts,
         health: &Arc<PlatformHealth>,
-    ) -> Vec<Door> {
-        let doors = listeners.into_iter().filter_map(|(name, listener)| {
-            let unit = self.units.iter().find(|unit| unit.runtime.name == name)?;
-            let parts = Parts {
-                health: Arc::new(health.of(unit.health.clone())),
-                trail: None,
-                consumers: unit.consumers.clone().into(),
-                relays: [(name.clone(), unit.relay.clone())].into(),
-                peers: Arc::default(),
-                ..parts.clone()
+    ) -> Result<Vec<Door>> {
+        let secure = &self.shared.secure;
+        let mut doors = Vec::new();
+        for (name, listener) in listeners {
+            let tls = secure.tls(&name)?;
+            let unit = self.units.iter().find(|unit| unit.runtime.name == name);
+            let router = match unit {
+                Some(unit) => self.answers(unit, &listener, (parts, health)),
+                // The gateway's own: nothing but its keys.
+                None => secure::publish(Router::new(), secure.keys(&name)),
             };
-            // Beyond loopback nobody may steer it without a token.
-            let is_guarded = parts.token.is_some()
-                || listener.local_addr().is_ok_and(|at| at.ip().is_loopback());
-            let mut router = Router::new().fallback_service(unit.router.clone());
-            if is_guarded {
-                router = router.nest(PEER_PATH, trunkline_console::router(parts));
-            } else {
-                tracing::warn!(
-                    service = %name, "without `admin.token` the console of another process can't look into it"
-                );
-            }
-            Some(Door {
+            doors.push(Door {
                 name,
                 listener,
                 router,
-            })
-        });
-        doors.collect()
+                tls,
+            });
+        }
+        Ok(doors)
+    }
+
+    fn answers(
+        &self,
+        unit: &Unit,
+        listener: &TcpListener,
+        (parts, health): (&Parts, &Arc<PlatformHealth>),
+    ) -> Router {
+        let name = &unit.runtime.name;
+        let parts = Parts {
+            health: Arc::new(health.of(unit.health.clone())),
+            trail: None,
+            consumers: unit.consumers.clone().into(),
+            relays: [(name.clone(), unit.relay.clone())].into(),
+            peers: Arc::default(),
+            ..parts.clone()
+        };
+        // Beyond loopback nobody may steer it without a token, or a certificate: a service's token can be overheard there.
+        let secure = &self.shared.secure;
+        let is_guarded = secure.is_secured()
+            || parts.token.is_some()
+            || listener.local_addr().is_ok_and(|at| at.ip().is_loopback());
+        let mut router = Router::new().fallback_service(unit.router.clone());
+        if is_guarded {
+            let mut admin = trunkline_console::router(parts);
+            if secure.signs() {
+                admin = secure::for_console(admin, unit.gate.clone());
+            }
+            router = router.nest(PEER_PATH, admin);
+        } else {
+            tracing::warn!(
+                service = %name, "without `admin.token` the console of another process can't look into it"
+            );
+        }
+        router
     }
 
     /// Opens the doors.
     pub(super) fn serve(
         self,
         gateway: Option<(Gateway, TcpListener)>,
-        services: Vec<Door>,
+        services: Vec<(ByteString, TcpListener)>,
         (parts, admin): (Parts, TcpListener),
         health: Arc<PlatformHealth>,
     ) -> Result<Running> {
@@ -132,11 +159,15 @@ impl Up {
             doors.spawn(async move { gateway.serve(listener, stop.cancelled_owned()).await });
         }
         let mut service_addresses = BTreeMap::new();
-        for door in services {
+        for door in self.service_doors(services, &parts, &health)? {
             service_addresses.insert(door.name, address(&door.listener)?);
             let stop = gateway_stop.clone();
             doors.spawn(async move {
-                server::serve(door.listener, door.router, stop.cancelled_owned()).await;
+                let (listener, router, stop) = (door.listener, door.router, stop.cancelled_owned());
+                match door.tls {
+                    Some(tls) => server::serve_tls(listener, router, tls, stop).await,
+                    None => server::serve(listener, router, stop).await,
+                }
             });
         }
         let mut admin_door = JoinSet::new();
@@ -193,6 +224,7 @@ pub(super) struct Door {
     name: ByteString,
     listener: TcpListener,
     router: Router,
+    tls: Option<server::TlsServer>,
 }
 
 async fn drain(consumers: Vec<Consumer>, limit: Duration) {
@@ -252,6 +284,11 @@ impl Running {
     /// Where a service listens for other processes, if it does.
     pub fn service_address(&self, service: &str) -> Option<SocketAddr> {
         self.service_addresses.get(service).copied()
+    }
+
+    /// The certificate that a service, `gateway` or `console` of this process shows others; none without `[tls]`.
+    pub fn certificates(&self, name: &str) -> Option<Certificates> {
+        self.up.shared.secure.certificates(name)
     }
 
     /// The network that its services are on.

@@ -16,6 +16,7 @@ use trunkline_store::{AuditLog, Relay, Store};
 use trunkline_telemetry::{Health, Scope, SpanKind, Telemetry};
 
 use super::auditing::Auditing;
+use super::secure::{self, Gate, Secure};
 use super::{health, topics};
 use crate::alerts::Alerts;
 use crate::events::{Reaction, Reactions};
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub(super) telemetry: Telemetry,
     pub(super) alerts: Alerts,
     pub(super) sealer: Option<EventSealer>,
+    pub(super) secure: Secure,
     pub(super) env: Env,
 }
 
@@ -44,6 +46,8 @@ pub(super) struct Unit {
     pub(super) consumers: Vec<Consumer>,
     /// What it answers with, for whoever calls it from another process.
     pub(super) router: Router,
+    /// Who stands at its door.
+    pub(super) gate: Gate,
     reactions: Vec<Reaction>,
     jobs: Vec<jobs::JobDecl>,
     starts: Vec<crate::service::StartHandler>,
@@ -78,6 +82,8 @@ impl Unit {
         let audit_log = AuditLog::open(store.clone(), None).await;
         let audit_log = audit_log.map_err(|error| error.with("service", &name))?;
         let (auditing, audit) = Auditing::start(audit_log.clone(), &shared.env);
+        let secure = &shared.secure;
+        let gate = secure.gate(&name, &audit, &shared.network)?;
         place_outside(&service, shared)?;
         let external = service
             .external
@@ -114,7 +120,8 @@ impl Unit {
             shared.env.clone(),
         );
         let health = health::of_service(&service, &runtime, &relay);
-        let router = routes(&service, &runtime, health.clone(), shared)?;
+        secure.watch_over(&name, &health);
+        let router = routes((&service, &gate), &runtime, health.clone(), shared)?;
         let network = shared.network.clone();
         network.mount(name.clone(), router.clone(), service.responses);
         Ok(Self {
@@ -124,6 +131,7 @@ impl Unit {
             health,
             consumers: Vec::new(),
             router,
+            gate,
             reactions: service.reactions,
             jobs: service.jobs,
             starts: service.starts,
@@ -281,7 +289,7 @@ async fn open_store(service: &Service, shared: &Shared) -> Result<Store> {
 }
 
 fn routes(
-    service: &Service,
+    (service, gate): (&Service, &Gate),
     runtime: &Arc<Runtime>,
     health: Health,
     shared: &Shared,
@@ -294,7 +302,11 @@ fn routes(
     let live = health.clone();
     #[cfg(feature = "grpc")]
     let checks = health.clone();
-    let router = router(runtime, &service.routes)?
+    let router = secure::publish(
+        router(runtime, &service.routes)?,
+        shared.secure.keys(&service.name),
+    );
+    let router = router
         .route(
             "/openapi.json",
             get(move || async move { Json((*document).clone()) }),
@@ -307,10 +319,11 @@ fn routes(
         .route("/health/ready", get(move || health::answer(live.clone())));
     #[cfg(feature = "grpc")]
     let router = crate::grpc::mount(router, service, runtime, checks)?;
-    Ok(server::layer(
+    Ok(server::guarded_layer(
         router,
         service.name.clone(),
         shared.telemetry.clone(),
         limits,
+        Arc::new(gate.clone()),
     ))
 }

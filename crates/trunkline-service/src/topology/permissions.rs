@@ -5,15 +5,22 @@ use trunkline_security::{EVERY_OPERATION, Permissions};
 
 use super::bad;
 use crate::Service;
-use crate::config::place::GATEWAY;
+use crate::config::place::{CONSOLE, GATEWAY};
 
-/// What each service declares to use, and the gateway's way to those that it leads to.
+/// What the console may do with each service: look into it and steer it.
+pub(crate) const ADMIN: &str = "trunkline/admin";
+
+/// What each service declares to use, the gateway's way to those that it leads to, and the console's to all.
 pub(crate) fn permissions(
     services: &[Service],
     gateway: Option<&trunkline_gateway::Config>,
 ) -> Permissions {
-    let mut permissions = Permissions::new();
+    let mut permissions = Permissions::new().caller(GATEWAY);
     for service in services {
+        let name = service.name.clone();
+        permissions = permissions
+            .caller(name.clone())
+            .allow_operation(CONSOLE, name, ADMIN);
         for (target, operations) in &service.calls_operations {
             for operation in operations {
                 permissions = permissions.allow_operation(
@@ -94,6 +101,9 @@ mod tests {
         let other = may("orders", "stock", "DELETE /stock/{sku}").unwrap_err();
         assert!(other.to_string().contains(".calls_operation("), "{other}");
         assert!(may("stock", "orders", "*").is_err());
+        may("console", "stock", ADMIN).unwrap();
+        assert!(may("console", "stock", "GET /stock/{sku}").is_err());
+        assert!(may("carts", "stock", ADMIN).is_err());
     }
 
     #[test]

@@ -8,7 +8,13 @@ use super::bad;
 use crate::Service;
 
 /// What every service answers by itself.
-const RESERVED: [&str; 4] = ["/openapi.json", "/health", "/health/live", "/health/ready"];
+const RESERVED: [&str; 5] = [
+    "/openapi.json",
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/.well-known/jwks.json",
+];
 
 /// Checks the form of every path, and that each request has one handler.
 pub(super) fn check(service: &Service) -> Result<()> {

@@ -1,7 +1,7 @@
 //! gRPC services on a platform: their work commits or not, once for each key, and others find out about them.
 
 mod python;
-mod room;
+pub(crate) mod room;
 
 use futures::StreamExt;
 use serde_json::json;

@@ -31,5 +31,6 @@ mod roles;
 mod sample;
 mod scopes;
 mod sealed;
+mod secure;
 mod start;
 mod traces;

@@ -21,5 +21,8 @@ mod sagas;
 mod selling;
 mod shops;
 mod stock;
+#[cfg(feature = "redis")]
+mod strangers;
+mod together;
 mod vending;
 mod wire;

@@ -24,7 +24,7 @@ const TABLES: &[Migration] = &[Migration {
     sql: "CREATE TABLE lines (sku TEXT NOT NULL, quantity BIGINT NOT NULL)",
 }];
 
-pub(super) fn line(sku: &str, quantity: i64) -> Line {
+pub(crate) fn line(sku: &str, quantity: i64) -> Line {
     Line {
         sku: sku.to_owned(),
         quantity,
@@ -32,7 +32,7 @@ pub(super) fn line(sku: &str, quantity: i64) -> Line {
     }
 }
 
-pub(super) fn platform() -> Platform {
+pub(crate) fn platform() -> Platform {
     let room = Service::new("room")
         .migrations(TABLES)
         .publishes::<OrderPlaced>()
