@@ -5,6 +5,7 @@
 //! the other end before anything is sent.
 
 mod line;
+mod pool;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 
@@ -16,9 +17,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Version};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use trunkline_core::{ByteString, Error, Result, Retry};
@@ -26,6 +24,7 @@ use trunkline_core::{ByteString, Error, Result, Retry};
 use crate::Body;
 use crate::server::HEADERS_WITHIN;
 use line::Bundle;
+use pool::Pool;
 
 /// A connection that nobody uses is kept for so long.
 const IDLE_MAX: Duration = Duration::from_secs(5);
@@ -38,7 +37,7 @@ const _: () = assert!(IDLE_MAX.as_secs() < HEADERS_WITHIN.as_secs());
 
 /// Every connection out of this process.
 pub(crate) struct Wires {
-    http1: Client<HttpConnector, Body>,
+    pools: ArcSwap<HashMap<Authority, Arc<Pool>>>,
     bundles: ArcSwap<HashMap<Goal, Arc<Bundle>>>,
     #[cfg(feature = "tls")]
     tls: arc_swap::ArcSwapOption<tls::TlsClient>,
@@ -57,15 +56,8 @@ struct Goal {
 
 impl Wires {
     pub(crate) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_WITHIN));
-        let http1 = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .build(connector);
         Self {
-            http1,
+            pools: ArcSwap::default(),
             bundles: ArcSwap::default(),
             #[cfg(feature = "tls")]
             tls: arc_swap::ArcSwapOption::empty(),
@@ -101,11 +93,9 @@ impl Wires {
             return Err(Error::internal("a request on its way out has an address"));
         };
         if *scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
+            let authority = authority.clone();
             *request.version_mut() = Version::HTTP_11;
-            let sent = self.http1.request(request).await;
-            return sent
-                .map(|response| response.map(Body::new))
-                .map_err(|error| unreached(error.is_connect(), error));
+            return self.pool(authority)?.send(request).await;
         }
         let goal = Goal {
             scheme: scheme.clone(),
@@ -118,6 +108,27 @@ impl Wires {
         };
         *request.version_mut() = Version::HTTP_2;
         self.bundle(goal).send(self, request).await
+    }
+
+    fn pool(&self, authority: Authority) -> Result<Arc<Pool>> {
+        if let Some(pool) = self.pools.load().get(&authority) {
+            return Ok(pool.clone());
+        }
+        let made = Arc::new(Pool::new(authority.clone())?);
+        self.pools.rcu(|pools| {
+            // What leads to instances that are gone goes with them.
+            let mut pools: HashMap<_, _> = pools
+                .iter()
+                .filter(|(_, pool)| pool.is_used())
+                .map(|(authority, pool)| (authority.clone(), pool.clone()))
+                .collect();
+            pools
+                .entry(authority.clone())
+                .or_insert_with(|| made.clone());
+            pools
+        });
+        let known = self.pools.load().get(&authority).cloned();
+        Ok(known.unwrap_or(made))
     }
 
     fn bundle(&self, goal: Goal) -> Arc<Bundle> {
