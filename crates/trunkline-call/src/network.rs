@@ -34,7 +34,7 @@ pub enum Responses {
 pub struct Network(Arc<Inner>);
 
 struct Inner {
-    table: ArcSwap<HashMap<ByteString, Target>>,
+    table: ArcSwap<HashMap<ByteString, Arc<Target>>>,
     wires: Wires,
     telemetry: Telemetry,
     env: Env,
@@ -197,7 +197,7 @@ impl Network {
         Channel::new(self.clone(), line)
     }
 
-    pub(crate) fn find(&self, service: &ByteString) -> Option<Target> {
+    pub(crate) fn find(&self, service: &ByteString) -> Option<Arc<Target>> {
         self.0.table.load().get(service).cloned()
     }
 
@@ -238,6 +238,7 @@ impl Network {
     }
 
     fn put(&self, service: ByteString, target: Option<Target>) {
+        let target = target.map(Arc::new);
         self.0.table.rcu(|table| {
             let mut table = HashMap::clone(table);
             match &target {

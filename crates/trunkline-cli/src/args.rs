@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// Events that wait to be sent, and those that can't be.
     #[command(subcommand)]
     Outbox(Outbox),
+    /// Who did what and what was refused, and whether the logs of that are what was written.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Whether all is well; exit code 1 where it is not.
     Health,
     /// Certificates of a development CA: each service gets one that names it, for TLS at both ends.
@@ -63,6 +66,36 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<Topology>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Lists the newest entries, the newest last.
+    List {
+        /// Of this service's log.
+        #[arg(long)]
+        service: Option<String>,
+        /// Of this actor: a service, user:ID, or unknown.
+        #[arg(long)]
+        actor: Option<String>,
+        /// Of this action, such as call.
+        #[arg(long)]
+        action: Option<String>,
+        /// That ended so: done, refused or failed.
+        #[arg(long)]
+        outcome: Option<String>,
+        /// Of this flow.
+        #[arg(long, value_name = "ID")]
+        correlation_id: Option<String>,
+        /// From this time on, such as 2026-01-31T12:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// At most so many: 1 to 1000, 100 by default.
+        #[arg(long)]
+        limit: Option<u32>,
+    },
+    /// Reads every log from its beginning; exit code 1 where one is not what was written.
+    Check,
 }
 
 #[derive(Debug, Subcommand)]

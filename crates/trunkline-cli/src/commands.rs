@@ -1,6 +1,7 @@
 //! What each command asks, and how its answer is shown.
 
 mod apply;
+mod audit;
 mod certs;
 mod dead_letters;
 mod events;
@@ -32,6 +33,8 @@ pub(crate) enum Failure {
     },
     /// The platform is not well.
     Unhealthy,
+    /// An audit log is not what was written.
+    Tampered,
     /// Something on our side.
     Broken(anyhow::Error),
 }
@@ -39,7 +42,7 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused { .. } | Self::Unhealthy | Self::Broken(_) => 1,
+            Self::Refused { .. } | Self::Unhealthy | Self::Tampered | Self::Broken(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreachable { .. } => 3,
         }
@@ -68,6 +71,7 @@ impl fmt::Display for Failure {
                 write!(f, "answered {status}: is this a platform's admin address?")
             }
             Self::Unhealthy => f.write_str("the platform is not healthy"),
+            Self::Tampered => f.write_str("an audit log is not what was written"),
             Self::Broken(error) => write!(f, "{error:#}"),
         }
     }
@@ -96,6 +100,7 @@ pub(crate) async fn run(client: &Client, command: Command, as_json: bool) -> Don
         Command::Subscriptions(command) => subscriptions(client, command, as_json).await,
         Command::Outbox(command) => outbox(client, command, as_json).await,
         Command::Gateway(Gateway::Check { file }) => gateway::check(&file, as_json),
+        Command::Audit(command) => audit::run(client, command, as_json).await,
         Command::Health => health(client, as_json).await,
         // It needs no platform, and no runtime around it.
         Command::Conform(_) => Ok(()),

@@ -1,9 +1,10 @@
-//! The admin API: health, metrics, topology, the trail of events, flows, dead letters, subscriptions and
-//! outboxes of a running platform.
+//! The admin API: health, metrics, topology, the trail of events, flows, dead letters, subscriptions, outboxes and
+//! audit logs of a running platform.
 //!
 //! It only shows and steers what the other crates do. [`router`] makes it from [`Parts`]; whoever serves it
 //! binds it to loopback, or gives it a token.
 
+mod audit;
 mod auth;
 mod dead_letters;
 mod events;
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_bus::Consumer;
 use trunkline_core::{Env, Error, Result};
 use trunkline_saga::Flow;
-use trunkline_store::{Relay, Trail};
+use trunkline_store::{AuditLog, Relay, Trail};
 
 pub use auth::AdminToken;
 pub use peers::{PEER_PATH, Peer};
@@ -58,6 +59,8 @@ pub struct Parts {
     pub consumers: Arc<[Consumer]>,
     /// The relays that run here, each with its service.
     pub relays: Arc<[(ByteString, Relay)]>,
+    /// The audit logs that are kept here, each with its service.
+    pub audits: Arc<[(ByteString, AuditLog)]>,
     /// The services that run in other processes.
     pub peers: Arc<[Peer]>,
     /// Who may ask, and what the peers are asked with; anybody who can connect, without.
@@ -129,6 +132,8 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/v1/outbox", get(outbox::list))
         .route("/api/v1/outbox/{event_id}/retry", post(outbox::retry))
         .route("/api/v1/outbox/{event_id}/discard", post(outbox::discard))
+        .route("/api/v1/audit", get(audit::list))
+        .route("/api/v1/audit/check", get(audit::check))
         .route("/openapi.json", get(openapi::document))
         .layer(Extension(follow::Followers::default()))
         .layer(axum::middleware::from_fn_with_state(

@@ -65,6 +65,29 @@ const LETTER_FILTER: &[Field] = &[
     LIMIT,
 ];
 
+const AUDIT_FILTER: &[Field] = &[
+    ("service", "string", "Entries of this service's log."),
+    (
+        "actor",
+        "string",
+        "Entries of this actor: a service, `user:<id>`, or `unknown`.",
+    ),
+    (
+        "action",
+        "string",
+        "Entries of this action, such as `call`.",
+    ),
+    (
+        "outcome",
+        "string",
+        "Entries that ended so: done, refused or failed.",
+    ),
+    ("correlation_id", "string", "Entries of this flow."),
+    ("since", "string", "Entries from this time on (RFC 3339)."),
+    ("until", "string", "Entries before this time (RFC 3339)."),
+    LIMIT,
+];
+
 const REPLAY: &[Field] = &[
     ("group", "string", "Only of this group."),
     ("key", "string", "Only this key."),
@@ -188,6 +211,19 @@ const OPERATIONS: &[Operation] = &[
         "post",
         "/api/v1/subscriptions/{group}/resume",
         "Takes up work again.",
+    ),
+    Operation {
+        query: AUDIT_FILTER,
+        ..op(
+            "get",
+            "/api/v1/audit",
+            "The newest entries of the services' audit logs, the newest last.",
+        )
+    },
+    op(
+        "get",
+        "/api/v1/audit/check",
+        "Whether each audit log is what was written, and the first place where one is not.",
     ),
     op(
         "get",

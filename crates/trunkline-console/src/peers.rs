@@ -61,6 +61,8 @@ fn merge_of(method: &Method, path: &str) -> Option<Merge> {
         "/health" => Some(Merge::Health),
         "/api/v1/subscriptions" => Some(Merge::List("subscriptions", "group")),
         "/api/v1/outbox" => Some(Merge::List("outboxes", "service")),
+        "/api/v1/audit" => Some(Merge::List("entries", "at")),
+        "/api/v1/audit/check" => Some(Merge::List("logs", "service")),
         "/api/v1/dead-letters" if get => Some(Merge::List("dead_letters", "id")),
         "/api/v1/dead-letters/replay" => Some(Merge::List("groups", "group")),
         "/api/v1/dead-letters/discard" => Some(Merge::Sum("discarded")),
@@ -282,6 +284,11 @@ fn finish(
     {
         let member = |value: &Value| Some(value.get(by)?.as_str()?.to_owned());
         all.sort_by_key(member);
+        if name == "entries" {
+            // The newest are wanted, the newest last.
+            let limit = limit.unwrap_or(events::LIMIT);
+            all.drain(..all.len().saturating_sub(limit));
+        }
         if name == "dead_letters" {
             let limit = limit.unwrap_or(events::LIMIT);
             let full = all.len() >= limit;
@@ -393,6 +400,16 @@ mod tests {
         let theirs = reply(200, json!({"discarded": 3}));
         let (_, body) = whole(discarded, ours, vec![Ok(theirs), Ok(unknown())]).await;
         assert_eq!(body, json!({"discarded": 5}));
+    }
+
+    #[tokio::test]
+    async fn of_audit_entries_the_newest_are_kept_the_newest_last() {
+        let at = |seconds: u32| json!({"at": format!("2026-01-01T00:00:{seconds:02}Z")});
+        let ours = reply(200, json!({"entries": [at(1), at(4)]}));
+        let theirs = reply(200, json!({"entries": [at(2), at(3)]}));
+        let merge = merge_of(&Method::GET, "/api/v1/audit").unwrap();
+        let (_, body) = whole(merge, ours, vec![Ok(theirs)]).await;
+        assert_eq!(body["entries"], json!([at(3), at(4)]));
     }
 
     #[test]

@@ -29,6 +29,8 @@ mod text;
 mod trail;
 mod tx;
 
+pub use trunkline_security::AuditOutcome;
+
 pub use audit::{AuditBreak, AuditCheck, AuditHead, AuditLog, AuditQuery, AuditRecord};
 pub use config::StoreConfig;
 pub use error::{is_away, sql_error};

@@ -235,3 +235,33 @@ async fn outboxes_are_listed_and_stuck_events_named() {
     admin.run(&["outbox", "retry", "E1"]).await;
     assert_eq!(admin.asked()[1], "POST /api/v1/outbox/E1/retry {}");
 }
+
+#[tokio::test]
+async fn audit_logs_are_listed_and_a_broken_one_is_told() {
+    let answer = json!({ "entries": [{ "service": "stock-service", "position": 7, "id": "A1",
+        "at": "2026-01-01T00:00:00Z", "actor": "cart-service", "action": "call", "object": "stock-service POST /holds",
+        "outcome": "refused", "reason": "call_not_permitted", "correlation_id": null }] });
+    let admin = Admin::start(200, answer).await;
+    let ran = admin
+        .run(&["audit", "list", "--outcome", "refused", "--limit", "5"])
+        .await;
+    for word in ["cart-service", "POST /holds", "call_not_permitted"] {
+        assert!(ran.out.contains(word), "{word}\n{}", ran.out);
+    }
+    assert_eq!(admin.asked(), ["GET /api/v1/audit?outcome=refused&limit=5"]);
+
+    let log = |broken| json!({ "logs": [{ "service": "stock-service", "entries": 7, "broken": broken }] });
+    let sound = Admin::start(200, log(json!(null))).await;
+    let ran = sound.run(&["audit", "check"]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("as it was written"), "{}", ran.out);
+    let broken = json!({ "position": 3, "what": "the entry was changed" });
+    let broken = Admin::start(200, log(broken)).await;
+    let ran = broken.run(&["audit", "check"]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.out.contains("broken at 3: the entry was changed"),
+        "{}",
+        ran.out
+    );
+}

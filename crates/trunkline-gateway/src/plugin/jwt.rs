@@ -226,7 +226,7 @@ impl Jwt {
             return Err(Error::new(
                 ErrorKind::Unauthenticated,
                 "token_expired",
-                "the token is not valid now",
+                "the token is not valid at this time",
             ));
         }
         let longest = now.saturating_add(self.lifetime_max);
@@ -241,13 +241,13 @@ fn missing() -> Error {
     Error::new(
         ErrorKind::Unauthenticated,
         "token_missing",
-        "expected a bearer token",
+        "expected `Authorization: Bearer <token>` with a JWT",
     )
 }
 
 #[cold]
 fn forged(why: &'static str) -> Error {
-    let text = "the token can't be believed";
+    let text = "the token was not issued for this place";
     Error::new(ErrorKind::Unauthenticated, "token_forged", text)
         .with_source(std::io::Error::other(why))
 }

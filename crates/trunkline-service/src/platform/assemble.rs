@@ -76,15 +76,10 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
             return Err(error);
         }
     };
-    let health = Arc::new(PlatformHealth {
-        name: platform.name.clone(),
-        version: platform.version,
-        services: up.units.iter().map(|unit| unit.health.clone()).collect(),
-        ready: AtomicBool::new(false),
-        env: platform.env.clone(),
-    });
+    let (name, env) = (platform.name, platform.env);
+    let health = Arc::new(health_of(&up, &name, platform.version, &env));
     let parts = Parts {
-        platform: platform.name,
+        platform: name,
         health: health.clone(),
         metrics: Arc::new(move || metrics.render()),
         topology: Arc::new(topology),
@@ -94,13 +89,24 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         flows,
         consumers: up.consumers.clone().into(),
         relays: up.relays(),
+        audits: up.audits(),
         peers,
         token,
-        env: platform.env,
+        env,
     };
-    let admin = (parts, admin_at);
-    let running = up.serve(gateway.zip(gateway_at), service_doors, admin, health)?;
+    let (gateway, admin) = (gateway.zip(gateway_at), (parts, admin_at));
+    let running = up.serve(gateway, service_doors, admin, health)?;
     Ok(running.announce(announcements).await)
+}
+
+fn health_of(up: &Up, name: &ByteString, version: ByteString, env: &Env) -> PlatformHealth {
+    PlatformHealth {
+        name: name.clone(),
+        version,
+        services: up.units.iter().map(|unit| unit.health.clone()).collect(),
+        ready: AtomicBool::new(false),
+        env: env.clone(),
+    }
 }
 
 /// A place to listen for the gateway, if it runs here, and one for the admin API.

@@ -20,7 +20,7 @@ use trunkline_console::{PEER_PATH, Parts};
 use trunkline_core::{ByteString, Envelope, Error, Result, report};
 use trunkline_gateway::Gateway;
 use trunkline_security::Certificates;
-use trunkline_store::{Relay, Store};
+use trunkline_store::{AuditLog, Relay, Store};
 use trunkline_telemetry::Otlp;
 
 use super::assemble::feed;
@@ -74,6 +74,14 @@ impl Up {
             .collect()
     }
 
+    /// The audit logs of its services.
+    pub(super) fn audits(&self) -> Arc<[(ByteString, AuditLog)]> {
+        let units = self.units.iter();
+        units
+            .map(|unit| (unit.runtime.name.clone(), unit.runtime.audit_log.clone()))
+            .collect()
+    }
+
     /// What each service answers at its own address: its routes, and what the console of another process asks of it.
     fn service_doors(
         &self,
@@ -113,6 +121,7 @@ impl Up {
             trail: None,
             consumers: unit.consumers.clone().into(),
             relays: [(name.clone(), unit.relay.clone())].into(),
+            audits: [(name.clone(), unit.runtime.audit_log.clone())].into(),
             peers: Arc::default(),
             ..parts.clone()
         };

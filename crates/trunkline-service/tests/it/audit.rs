@@ -1,13 +1,15 @@
 //! What the audit log of a service says.
 
 use axum::Json;
+use serde_json::json;
 use trunkline_core::{Env, Error, Result};
 use trunkline_security::AuditOutcome;
 use trunkline_service::{Cx, Platform, Service};
 use trunkline_store::{AuditLog, AuditQuery, Store};
+use trunkline_testkit::eventually;
 
 use crate::ask::Ask;
-use crate::sample::config;
+use crate::sample::{SOON, config};
 
 async fn cancel(cx: Cx) -> Result<Json<()>> {
     cx.audit("order.cancel", "order-7")?;
@@ -56,6 +58,38 @@ async fn changes_are_noted_with_their_work_and_refusals_always() {
         let answer = ask().post(path, serde_json::json!(null)).await;
         assert_eq!(answer.status, status, "{answer:?}");
     }
+    let admin = || Ask::at(running.admin_address());
+    let refused = "/api/v1/audit?outcome=refused&actor=user:ada";
+    // Refusals go through a buffer.
+    eventually(SOON, async || {
+        let listed = admin().get(refused).await.body;
+        listed["entries"]
+            .as_array()
+            .is_some_and(|entries| entries.len() == 2)
+    })
+    .await;
+    let listed = admin()
+        .get("/api/v1/audit?service=orders&action=call&limit=1")
+        .await
+        .body;
+    let entry = &listed["entries"][0];
+    assert_eq!(
+        (&entry["service"], &entry["object"]),
+        (&json!("orders"), &json!("elsewhere"))
+    );
+    assert_eq!(entry["correlation_id"], "flow-1");
+    assert!(
+        entry["reason"].is_string() && entry["at"].is_string(),
+        "{entry}"
+    );
+    let nobodys = admin().get("/api/v1/audit?service=stock").await.body;
+    assert_eq!(nobodys["entries"], json!([]));
+    assert_eq!(admin().get("/api/v1/audit?outcome=odd").await.status, 422);
+    let checked = admin().get("/api/v1/audit/check").await.body;
+    assert_eq!(
+        checked["logs"],
+        json!([{ "service": "orders", "entries": 3, "broken": null }])
+    );
     running.shutdown().await;
 
     let url = format!("sqlite:{}", folder.path().join("data/orders.db").display());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use metrics::{HistogramFn, Key, Label, SharedString};
 
@@ -125,13 +125,34 @@ impl Family {
     }
 }
 
+/// Threads count in so many places, so that cores don't wait for each other's.
+const SHARDS: usize = 4;
+
 /// A histogram: how many values lie at or below each bound.
 pub(super) struct Buckets {
     bounds: &'static [f64],
+    shards: [Shard; SHARDS],
+}
+
+/// What some of the threads counted. It shares no line of the cache with another.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard {
     /// One for each bound, and one for what lies beyond the last.
-    counts: Box<[AtomicU64]>,
+    counts: [AtomicU64; SECONDS.len() + 1],
     /// The bits of the sum.
     sum: AtomicU64,
+}
+
+impl Shard {
+    /// That of this thread.
+    fn of_thread(shards: &[Self; SHARDS]) -> Option<&Self> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        }
+        shards.get(MINE.with(|mine| *mine))
+    }
 }
 
 impl Buckets {
@@ -143,16 +164,18 @@ impl Buckets {
         };
         Self {
             bounds,
-            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
-            sum: AtomicU64::new(0),
+            shards: std::array::from_fn(|_| Shard::default()),
         }
     }
 
     fn render(&self, name: &str, labels: &str, text: &mut String) {
         let comma = if labels.is_empty() { "" } else { "," };
         let mut count = 0;
-        for (at, bucket) in self.counts.iter().enumerate() {
-            count += bucket.load(Ordering::Relaxed);
+        for at in 0..=self.bounds.len() {
+            let counted = self.shards.iter().filter_map(|shard| shard.counts.get(at));
+            count += counted
+                .map(|bucket| bucket.load(Ordering::Relaxed))
+                .sum::<u64>();
             let bound = self
                 .bounds
                 .get(at)
@@ -163,7 +186,10 @@ impl Buckets {
             );
         }
         let labels = braces(labels);
-        let sum = f64::from_bits(self.sum.load(Ordering::Relaxed));
+        let sums = self.shards.iter().map(|shard| &shard.sum);
+        let sum: f64 = sums
+            .map(|sum| f64::from_bits(sum.load(Ordering::Relaxed)))
+            .sum();
         line(text, format_args!("{name}_sum{labels} {sum}"));
         line(text, format_args!("{name}_count{labels} {count}"));
     }
@@ -172,12 +198,15 @@ impl Buckets {
 impl HistogramFn for Buckets {
     fn record(&self, value: f64) {
         let at = self.bounds.partition_point(|bound| *bound < value);
-        if let Some(bucket) = self.counts.get(at) {
+        let Some(shard) = Shard::of_thread(&self.shards) else {
+            return;
+        };
+        if let Some(bucket) = shard.counts.get(at) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         let add = |sum| Some((f64::from_bits(sum) + value).to_bits());
         // It always gives a new value, so it always succeeds.
-        let _previous = self
+        let _previous = shard
             .sum
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
