@@ -45,7 +45,8 @@ struct Idle {
 /// A connection and the handle that requests are given to.
 struct Line {
     sender: SendRequest<Body>,
-    connection: Connection<TokioIo<TcpStream>, Body>,
+    /// None once it has ended: a request that waits in it is given back when it is dropped, and not before.
+    connection: Option<Connection<TokioIo<TcpStream>, Body>>,
 }
 
 impl Pool {
@@ -91,10 +92,8 @@ impl Pool {
                 Some(line) => line,
                 None => self.connect().await?,
             };
-            let (answer, is_open) = line.exchange(request).await;
-            match answer {
+            match line.exchange(request).await {
                 Ok(response) => {
-                    let line = is_open.then_some(line);
                     return Ok(response.map(|body| Answer::wrap(body, line, self)));
                 }
                 Err(mut error) => match error.take_message() {
@@ -124,7 +123,10 @@ impl Pool {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unreached(true, error))?;
-        Ok(Box::new(Line { sender, connection }))
+        Ok(Box::new(Line {
+            sender,
+            connection: Some(connection),
+        }))
     }
 
     fn put(self: &Arc<Self>, line: Box<Line>) {
@@ -172,20 +174,26 @@ type Sent =
     std::result::Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<Body>>>;
 
 impl Line {
-    /// Sends a request and waits for the head of its answer. Says besides whether the connection is open then.
-    async fn exchange(&mut self, request: Request<Body>) -> (Sent, bool) {
+    /// Sends a request and waits for the head of its answer.
+    async fn exchange(&mut self, request: Request<Body>) -> Sent {
         let mut answer = pin!(self.sender.try_send_request(request));
         let connection = &mut self.connection;
-        let mut is_open = true;
-        let answer = std::future::poll_fn(|cx| {
+        std::future::poll_fn(|cx| {
             // The connection first: what it reads is what the answer waits for.
-            if is_open && Pin::new(&mut *connection).poll(cx).is_ready() {
-                is_open = false;
-            }
+            drive(connection, cx);
             answer.as_mut().poll(cx)
         })
-        .await;
-        (answer, is_open)
+        .await
+    }
+}
+
+/// Lets a connection read and write what it can; one that has ended goes.
+fn drive(connection: &mut Option<Connection<TokioIo<TcpStream>, Body>>, cx: &mut Context<'_>) {
+    let ended = connection
+        .as_mut()
+        .map(|connection| Pin::new(connection).poll(cx));
+    if ended.is_some_and(|polled| polled.is_ready()) {
+        *connection = None;
     }
 }
 
@@ -197,10 +205,10 @@ struct Answer {
 }
 
 impl Answer {
-    fn wrap(body: Incoming, line: Option<Box<Line>>, pool: &Arc<Pool>) -> Body {
+    fn wrap(body: Incoming, line: Box<Line>, pool: &Arc<Pool>) -> Body {
         let mut answer = Self {
             body,
-            line,
+            line: line.connection.is_some().then_some(line),
             pool: pool.clone(),
         };
         if answer.body.is_end_stream() {
@@ -214,9 +222,10 @@ impl Answer {
         let Some(mut line) = self.line.take() else {
             return;
         };
-        let is_ready = line.sender.is_ready()
-            || (Pin::new(&mut line.connection).poll(cx).is_pending() && line.sender.is_ready());
-        if is_ready {
+        if !line.sender.is_ready() {
+            drive(&mut line.connection, cx);
+        }
+        if line.connection.is_some() && line.sender.is_ready() {
             self.pool.put(line);
         }
     }
@@ -235,7 +244,8 @@ impl HttpBody for Answer {
         if frame.is_pending()
             && let Some(line) = &mut this.line
         {
-            if Pin::new(&mut line.connection).poll(cx).is_ready() {
+            drive(&mut line.connection, cx);
+            if line.connection.is_none() {
                 this.line = None;
             }
             frame = Pin::new(&mut this.body).poll_frame(cx);

@@ -4,6 +4,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use trunkline_core::ErrorKind;
 
 use super::*;
@@ -14,6 +15,8 @@ struct Server {
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
     heads: Arc<Mutex<Vec<String>>>,
+    /// Says when each connection was closed.
+    ends: Arc<Mutex<Vec<oneshot::Receiver<()>>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -22,6 +25,8 @@ async fn server(answers_max: usize, answer: &'static str) -> Server {
     let at = listener.local_addr().unwrap().to_string();
     let (connections, requests) = (Arc::default(), Arc::default());
     let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+    let ends: Arc<Mutex<Vec<oneshot::Receiver<()>>>> = Arc::default();
+    let ended = ends.clone();
     let (counts, told) = (
         (Arc::clone(&connections), Arc::clone(&requests)),
         heads.clone(),
@@ -33,6 +38,8 @@ async fn server(answers_max: usize, answer: &'static str) -> Server {
             let (connections, requests): &(Arc<AtomicUsize>, Arc<AtomicUsize>) = &counts;
             connections.fetch_add(1, Relaxed);
             let (requests, told) = (requests.clone(), told.clone());
+            let (end, closed) = oneshot::channel();
+            ended.lock().push(closed);
             open.spawn(async move {
                 for _ in 0..answers_max {
                     let mut head = Vec::new();
@@ -48,6 +55,8 @@ async fn server(answers_max: usize, answer: &'static str) -> Server {
                         return;
                     }
                 }
+                drop(stream);
+                end.send(()).unwrap_or_default();
             });
         }
     });
@@ -56,6 +65,7 @@ async fn server(answers_max: usize, answer: &'static str) -> Server {
         connections,
         requests,
         heads,
+        ends,
         _tasks: tasks,
     }
 }
@@ -111,18 +121,10 @@ async fn what_was_closed_while_it_was_idle_costs_no_request() {
     for asked in 1..=40 {
         assert_eq!(server.text().await, "ok", "{asked}");
         if asked % 2 == 0 {
-            // The end of it is there before the next request is.
-            tokio::time::timeout(Duration::from_secs(20), async {
-                let stale = || server.pool.idle.lock().pop_back();
-                if let Some(mut idle) = stale() {
-                    let closed =
-                        std::future::poll_fn(|cx| Pin::new(&mut idle.line.connection).poll(cx));
-                    drop(closed.await);
-                    server.pool.idle.lock().push_back(idle);
-                }
-            })
-            .await
-            .unwrap();
+            // Its end is here before the next request is, and nobody has read it.
+            let stream = server.ends.lock().pop().unwrap();
+            let ended = tokio::time::timeout(Duration::from_secs(20), stream);
+            ended.await.unwrap().unwrap();
         }
     }
     assert_eq!(server.requests.load(Relaxed), 40);
