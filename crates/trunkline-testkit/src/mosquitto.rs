@@ -86,6 +86,20 @@ impl Server {
         self.folder.path()
     }
 
+    /// Stops it where it stands (`SIGSTOP`); [`kill`](Self::kill) ends it.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pause(&self) {
+        let id = self.id().expect("it runs").to_string();
+        let mut kill = Command::new("kill");
+        let stopped = kill.args(["-STOP", &id]).status();
+        assert!(
+            stopped.is_ok_and(|status| status.success()),
+            "it is stopped"
+        );
+    }
+
     /// Kills it (`SIGKILL`).
     pub fn kill(&self) {
         drop(self.child.lock().take());

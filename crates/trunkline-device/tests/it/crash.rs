@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use trunkline_testkit::mosquitto::Server;
-use trunkline_testkit::{Child, eventually, python};
+use trunkline_testkit::{Child, eventually, eventually_or, python};
 
 use crate::machine::Machine;
 use crate::sample::{SOON, Sample, broker, config, platform};
@@ -17,7 +17,10 @@ const CHILD: [&str; 2] = ["TRUNKLINE_DEVICE_FOLDER", "TRUNKLINE_DEVICE_BROKER"];
 const NAME: &str = "crash::nothing_is_lost_or_done_twice_when_the_gateway_is_killed";
 
 /// Sells in three rounds, with `between` each two of them, until all is acknowledged to the machines.
-async fn sell(machines: &mut [Machine], mut between: impl AsyncFnMut()) -> BTreeSet<String> {
+async fn sell(
+    machines: &mut [Machine],
+    mut between: impl AsyncFnMut(&[Machine]),
+) -> BTreeSet<String> {
     let mut sold = BTreeSet::new();
     for round in 0..3 {
         for machine in machines.iter_mut() {
@@ -27,7 +30,7 @@ async fn sell(machines: &mut [Machine], mut between: impl AsyncFnMut()) -> BTree
                 sold.insert(sale);
             }
         }
-        between().await;
+        between(machines).await;
     }
     for machine in machines.iter() {
         // The birth is one more each time it connects.
@@ -38,7 +41,17 @@ async fn sell(machines: &mut [Machine], mut between: impl AsyncFnMut()) -> BTree
 }
 
 async fn all_once(sample: &Sample, sold: &BTreeSet<String>) {
-    eventually(SOON, async || sample.sales().await.len() >= sold.len()).await;
+    let kept = Mutex::new(BTreeSet::<String>::new());
+    let all = async || {
+        let sales = sample.sales().await;
+        *kept.lock().unwrap() = sales.into_iter().map(|(id, _)| id).collect();
+        kept.lock().unwrap().len() >= sold.len()
+    };
+    let missing = || {
+        let kept = kept.lock().unwrap();
+        format!("missing: {:?}", sold.difference(&kept).collect::<Vec<_>>())
+    };
+    eventually_or(SOON, all, missing).await;
     let sales = sample.sales().await;
     let twice: Vec<_> = sales.iter().filter(|(_, times)| *times != 1).collect();
     assert!(twice.is_empty(), "done twice: {twice:?}");
@@ -61,7 +74,17 @@ async fn nothing_is_lost_or_done_twice_when_the_broker_is_killed() {
     for machine in &machines {
         machine.connected().await;
     }
-    let sold = sell(&mut machines, async || {
+    let sold = sell(&mut machines, async |machines| {
+        // mosquitto acknowledges what it has handed to the gateway, and writes it down a moment later. Killed in between, it
+        // forgets it; so the gateway is given the moment to read.
+        broker.pause();
+        let acked = |machine: &Machine| {
+            let connected = machine.said("connected");
+            let births = connected.iter().filter(|it| it["ok"] == true).count();
+            machine.said("acked").len().saturating_sub(births)
+        };
+        let read = async || sample.sales().await.len() >= machines.iter().map(acked).sum();
+        eventually(SOON, read).await;
         broker.kill();
         broker.restart();
     })
@@ -115,7 +138,7 @@ async fn nothing_is_lost_or_done_twice_when_the_gateway_is_killed() {
     let mut machines =
         [("m1", 3), ("m2", 5)].map(|(name, v)| Machine::start(&broker, name, v, "ack"));
     let mut child = Some(gateway(folder.path(), &broker));
-    let sold = sell(&mut machines, async || {
+    let sold = sell(&mut machines, async |_| {
         // In the middle: it has handled something, and not all.
         let more = handled(folder.path());
         eventually(SOON, async || handled(folder.path()) > more).await;
