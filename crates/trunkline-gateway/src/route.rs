@@ -269,16 +269,18 @@ impl PathRule {
             .build()
             .map_err(|error| match error {
                 regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
-                // The last of its lines says what is wrong; those before it draw the expression.
-                error => {
-                    let text = error.to_string();
-                    let why = text.lines().last().unwrap_or_default();
-                    why.trim_start_matches("error: ").to_owned()
-                }
+                error => why(&error),
             })?;
         let literal = literal_of(pattern);
         Ok(Self::Matches { regex, literal })
     }
+}
+
+/// What is wrong with an expression: the last of the error's lines says it, those before draw the expression.
+pub(crate) fn why(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let why = text.lines().last().unwrap_or_default();
+    why.trim_start_matches("error: ").to_owned()
 }
 
 /// What every path begins with that an expression matches, as far as that is plain to see.

@@ -9,6 +9,7 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind};
 
 use super::{Exchange, Making, Mistake, Plugin, Verdict, mistake, settings};
+use crate::route::why;
 
 /// What is kept out by itself, by the names that crawlers give.
 const KNOWN: [&str; 12] = [
@@ -44,11 +45,8 @@ struct BotDetection {
 pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mistake> {
     let settings: Settings = settings(config)?;
     let set = |name: &str, patterns: Vec<String>| {
-        RegexSet::new(patterns).map_err(|error| {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default().to_owned();
-            mistake(name, format!("expected expressions: {why}"))
-        })
+        RegexSet::new(patterns)
+            .map_err(|error| mistake(name, format!("expected expressions: {}", why(&error))))
     };
     let mut deny = settings.deny;
     deny.extend(KNOWN.map(str::to_owned));

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use trunkline_core::Error;
 
-use super::transform::{Lists, Template, names, pairs};
+use super::transform::{Changes, KINDS, Lists, Template, changeable};
 use super::{Exchange, Making, Mistake, Plugin, Verdict, mistake, settings};
 use crate::path::normalise;
 
@@ -31,26 +31,18 @@ struct RequestTransformer {
     parameters: Changes<String>,
 }
 
-/// What is changed, in this order.
-#[derive(Debug)]
-struct Changes<N> {
-    remove: Vec<N>,
-    rename: Vec<(N, N)>,
-    replace: Vec<(N, Template)>,
-    add: Vec<(N, Template)>,
-    append: Vec<(N, Template)>,
-}
-
 pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mistake> {
     let settings: Settings = settings(config)?;
-    let lists = [
-        ("remove", &settings.remove),
-        ("rename", &settings.rename),
-        ("replace", &settings.replace),
-        ("add", &settings.add),
-        ("append", &settings.append),
-    ];
-    for (name, lists) in lists {
+    let Settings {
+        remove,
+        rename,
+        replace,
+        add,
+        append,
+        http_method,
+    } = &settings;
+    let all = [remove, rename, replace, add, append];
+    for (name, lists) in KINDS.into_iter().zip(all) {
         lists.check(name)?;
         if name != "replace" && lists.uri.is_some() {
             return Err(mistake(
@@ -59,7 +51,7 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
             ));
         }
     }
-    let method = settings.http_method.as_deref().map(|name| {
+    let method = http_method.as_deref().map(|name| {
         let method = Method::from_bytes(name.as_bytes()).ok();
         method
             .filter(|method| {
@@ -72,66 +64,19 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
                 )
             })
     });
-    let path = settings.replace.uri.as_deref();
+    let path = replace.uri.as_deref();
     Ok(Arc::new(RequestTransformer {
         method: method.transpose()?,
         path: path
             .map(|path| Template::parse("replace.uri", path))
             .transpose()?,
-        headers: changes("headers", &settings, |lists| &lists.headers, header)?,
-        parameters: changes(
-            "querystring",
-            &settings,
-            |lists| &lists.querystring,
-            parameter,
-        )?,
+        headers: Changes::of("headers", all, |lists| &lists.headers, changeable)?,
+        parameters: Changes::of("querystring", all, |lists| &lists.querystring, parameter)?,
     }))
-}
-
-/// A header that may be changed: not one that only the gateway may say, and not one of framing.
-pub(super) fn header(name: &str) -> Option<HeaderName> {
-    let name = HeaderName::try_from(name.trim()).ok()?;
-    (!crate::headers::is_ours(&name)).then_some(name)
 }
 
 fn parameter(name: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
-}
-
-fn changes<N>(
-    kind: &str,
-    settings: &Settings,
-    list: impl Fn(&Lists) -> &Vec<String>,
-    name: impl Fn(&str) -> Option<N>,
-) -> Result<Changes<N>, Mistake> {
-    let rename = list(&settings.rename)
-        .iter()
-        .enumerate()
-        .map(|(index, text)| {
-            let both = text.split_once(':');
-            let both = both.and_then(|(old, new)| Some((name(old)?, name(new)?)));
-            both.ok_or_else(|| {
-                let at = format!("rename.{kind}[{index}]");
-                mistake(&at, format!("expected `old:new`, found `{text}`"))
-            })
-        });
-    Ok(Changes {
-        remove: names(&format!("remove.{kind}"), list(&settings.remove), &name)?,
-        rename: rename.collect::<Result<_, _>>()?,
-        replace: pairs(&format!("replace.{kind}"), list(&settings.replace), &name)?,
-        add: pairs(&format!("add.{kind}"), list(&settings.add), &name)?,
-        append: pairs(&format!("append.{kind}"), list(&settings.append), &name)?,
-    })
-}
-
-impl<N> Changes<N> {
-    fn is_empty(&self) -> bool {
-        self.remove.is_empty()
-            && self.rename.is_empty()
-            && [&self.replace, &self.add, &self.append]
-                .iter()
-                .all(|list| list.is_empty())
-    }
 }
 
 impl RequestTransformer {

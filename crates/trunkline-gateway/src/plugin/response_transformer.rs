@@ -7,8 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use trunkline_call::Body;
 
-use super::request_transformer::header;
-use super::transform::{Lists, Template, names, pairs};
+use super::transform::{Changes, KINDS, Lists, Template, changeable};
 use super::{Exchange, Making, Mistake, Plugin, mistake, settings};
 
 #[derive(Debug, Default, Deserialize)]
@@ -22,24 +21,19 @@ struct Settings {
 }
 
 #[derive(Debug)]
-struct ResponseTransformer {
-    remove: Vec<HeaderName>,
-    rename: Vec<(HeaderName, HeaderName)>,
-    replace: Vec<(HeaderName, Template)>,
-    add: Vec<(HeaderName, Template)>,
-    append: Vec<(HeaderName, Template)>,
-}
+struct ResponseTransformer(Changes<HeaderName>);
 
 pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mistake> {
     let settings: Settings = settings(config)?;
-    let lists = [
-        ("remove", &settings.remove),
-        ("rename", &settings.rename),
-        ("replace", &settings.replace),
-        ("add", &settings.add),
-        ("append", &settings.append),
-    ];
-    for (name, lists) in lists {
+    let Settings {
+        remove,
+        rename,
+        replace,
+        add,
+        append,
+    } = &settings;
+    let all = [remove, rename, replace, add, append];
+    for (name, lists) in KINDS.into_iter().zip(all) {
         lists.check(name)?;
         if lists.uri.is_some() || !lists.querystring.is_empty() {
             return Err(mistake(
@@ -48,55 +42,37 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
             ));
         }
     }
-    let rename = settings
-        .rename
-        .headers
-        .iter()
-        .enumerate()
-        .map(|(index, text)| {
-            let both = text.split_once(':');
-            let both = both.and_then(|(old, new)| Some((header(old)?, header(new)?)));
-            both.ok_or_else(|| {
-                let at = format!("rename.headers[{index}]");
-                mistake(&at, format!("expected `old:new`, found `{text}`"))
-            })
-        });
-    Ok(Arc::new(ResponseTransformer {
-        remove: names("remove.headers", &settings.remove.headers, header)?,
-        rename: rename.collect::<Result<_, _>>()?,
-        replace: pairs("replace.headers", &settings.replace.headers, header)?,
-        add: pairs("add.headers", &settings.add.headers, header)?,
-        append: pairs("append.headers", &settings.append.headers, header)?,
-    }))
+    let changes = Changes::of("headers", all, |lists| &lists.headers, changeable)?;
+    Ok(Arc::new(ResponseTransformer(changes)))
 }
 
 impl Plugin for ResponseTransformer {
     fn answer(&self, exchange: &Exchange, response: &mut Response<Body>) {
-        let headers = response.headers_mut();
-        for name in &self.remove {
+        let (changes, headers) = (&self.0, response.headers_mut());
+        for name in &changes.remove {
             headers.remove(name);
         }
-        for (old, new) in &self.rename {
+        for (old, new) in &changes.rename {
             if let Some(value) = headers.remove(old) {
                 headers.insert(new.clone(), value);
             }
         }
         let value = |template: &Template| HeaderValue::try_from(template.fill(exchange)?).ok();
-        for (name, template) in &self.replace {
+        for (name, template) in &changes.replace {
             if headers.contains_key(name)
                 && let Some(value) = value(template)
             {
                 headers.insert(name.clone(), value);
             }
         }
-        for (name, template) in &self.add {
+        for (name, template) in &changes.add {
             if !headers.contains_key(name)
                 && let Some(value) = value(template)
             {
                 headers.insert(name.clone(), value);
             }
         }
-        for (name, template) in &self.append {
+        for (name, template) in &changes.append {
             if let Some(value) = value(template) {
                 headers.append(name.clone(), value);
             }

@@ -1,6 +1,6 @@
 //! What `request-transformer` and `response-transformer` share: lists of `name:value`, and texts with places in them.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use trunkline_core::ByteString;
 
@@ -36,8 +36,62 @@ impl Lists {
     }
 }
 
+/// What is done with names, in this order.
+pub(super) const KINDS: [&str; 5] = ["remove", "rename", "replace", "add", "append"];
+
+/// What is changed, in the order of [`KINDS`].
+#[derive(Debug)]
+pub(super) struct Changes<N> {
+    pub(super) remove: Vec<N>,
+    pub(super) rename: Vec<(N, N)>,
+    pub(super) replace: Vec<(N, Template)>,
+    pub(super) add: Vec<(N, Template)>,
+    pub(super) append: Vec<(N, Template)>,
+}
+
+impl<N> Changes<N> {
+    /// Reads the lists of one kind of names, as `list` picks them.
+    pub(super) fn of(
+        kind: &str,
+        all: [&Lists; 5],
+        list: impl Fn(&Lists) -> &Vec<String>,
+        name: impl Fn(&str) -> Option<N>,
+    ) -> Result<Self, Mistake> {
+        let [remove, rename, replace, add, append] = all.map(list);
+        let rename = rename.iter().enumerate().map(|(index, text)| {
+            let both = text.split_once(':');
+            let both = both.and_then(|(old, new)| Some((name(old)?, name(new)?)));
+            both.ok_or_else(|| {
+                let at = format!("rename.{kind}[{index}]");
+                mistake(&at, format!("expected `old:new`, found `{text}`"))
+            })
+        });
+        Ok(Self {
+            remove: names(&format!("remove.{kind}"), remove, &name)?,
+            rename: rename.collect::<Result<_, _>>()?,
+            replace: pairs(&format!("replace.{kind}"), replace, &name)?,
+            add: pairs(&format!("add.{kind}"), add, &name)?,
+            append: pairs(&format!("append.{kind}"), append, &name)?,
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.remove.is_empty()
+            && self.rename.is_empty()
+            && [&self.replace, &self.add, &self.append]
+                .iter()
+                .all(|list| list.is_empty())
+    }
+}
+
+/// A header that may be changed: not one that only the gateway may say, and not one of framing.
+pub(super) fn changeable(name: &str) -> Option<HeaderName> {
+    let name = HeaderName::try_from(name.trim()).ok()?;
+    (!crate::headers::is_ours(&name)).then_some(name)
+}
+
 /// `name:value` of a list, each with the name checked by `name`.
-pub(super) fn pairs<N>(
+fn pairs<N>(
     at: &str,
     list: &[String],
     name: impl Fn(&str) -> Option<N>,
@@ -54,7 +108,7 @@ pub(super) fn pairs<N>(
     list.iter().enumerate().map(pair).collect()
 }
 
-pub(super) fn names<N>(
+fn names<N>(
     at: &str,
     list: &[String],
     name: impl Fn(&str) -> Option<N>,
