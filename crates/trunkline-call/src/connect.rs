@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::uri::{Authority, Scheme};
-use http::{Request, Response, Version};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Uri, Version};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use trunkline_core::{ByteString, Error, Result, Retry};
@@ -41,6 +41,14 @@ pub(crate) struct Wires {
     bundles: ArcSwap<HashMap<Goal, Arc<Bundle>>>,
     #[cfg(feature = "tls")]
     tls: arc_swap::ArcSwapOption<tls::TlsClient>,
+}
+
+/// What a request goes by.
+pub(crate) enum Route {
+    /// A connection for itself.
+    Alone(Arc<Pool>),
+    /// One that it shares.
+    Shared(Arc<Bundle>),
 }
 
 /// What shared connections lead to, and whose they are. Two services at one address share none: each is asked for its
@@ -78,36 +86,33 @@ impl Wires {
         return false;
     }
 
-    /// Sends a request with an absolute address from one service to another.
+    /// What a request from one service to another goes by, whose address is written on it where it has to be. What it is
+    /// sent with gives these errors:
     ///
     /// # Errors
     /// `Unavailable`: `Transient` where nothing was sent, `Unknown` where the connection broke, `Permanent` where one
     /// side does not trust the other.
-    pub(crate) async fn send(
+    pub(crate) fn route(
         &self,
         (caller, service): (&ByteString, &ByteString),
-        mut request: Request<Body>,
-    ) -> Result<Response<Body>> {
-        let uri = request.uri();
-        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return Err(Error::internal("a request on its way out has an address"));
-        };
-        if *scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
-            let authority = authority.clone();
+        (scheme, authority): (Scheme, Authority),
+        request: &mut Request<Body>,
+    ) -> Result<Route> {
+        if scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
             *request.version_mut() = Version::HTTP_11;
-            return self.pool(authority)?.send(request).await;
+            return Ok(Route::Alone(self.pool(authority)?));
         }
-        let goal = Goal {
-            scheme: scheme.clone(),
-            authority: authority.clone(),
+        *request.uri_mut() = absolute(request.uri(), scheme.clone(), authority.clone())?;
+        *request.version_mut() = Version::HTTP_2;
+        Ok(Route::Shared(self.bundle(Goal {
             service: service.clone(),
-            caller: match *scheme == Scheme::HTTPS {
+            caller: match scheme == Scheme::HTTPS {
                 true => caller.clone(),
                 false => ByteString::new(),
             },
-        };
-        *request.version_mut() = Version::HTTP_2;
-        self.bundle(goal).send(self, request).await
+            scheme,
+            authority,
+        })))
     }
 
     fn pool(&self, authority: Authority) -> Result<Arc<Pool>> {
@@ -148,6 +153,21 @@ impl Wires {
         });
         self.bundles.load().get(&goal).cloned().unwrap_or(made)
     }
+}
+
+fn absolute(uri: &Uri, scheme: Scheme, authority: Authority) -> Result<Uri> {
+    let path = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or(PathAndQuery::from_static("/"));
+    Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query(path)
+        .build()
+        .map_err(|error| {
+            Error::invalid("path_invalid", "expected a path for the call").with_source(error)
+        })
 }
 
 async fn tcp(authority: &Authority, port: u16) -> Result<TcpStream> {

@@ -44,7 +44,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 
 /// The connections to one goal.
-pub(super) struct Bundle {
+pub(crate) struct Bundle {
     goal: Goal,
     lines: ArcSwap<Vec<Arc<Line>>>,
     /// Who makes a connection holds it.
@@ -74,7 +74,7 @@ impl Bundle {
         !self.lines.load().is_empty() || Arc::strong_count(self) > 1
     }
 
-    pub(super) async fn send(
+    pub(crate) async fn send(
         self: &Arc<Self>,
         wires: &Wires,
         mut request: Request<Body>,

@@ -3,11 +3,14 @@
 //! A connection has no task of its own: the request that uses it drives it, and so does whoever reads the answer's body.
 
 use std::collections::VecDeque;
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, ready};
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Request, Response, Uri};
@@ -16,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -23,12 +27,16 @@ use trunkline_core::{Error, Result};
 
 use super::{IDLE_MAX, tcp, unreached};
 use crate::Body;
+use crate::layer::held::AtHand;
 
 /// More connections that nobody uses are not kept.
 const IDLE_COUNT_MAX: usize = 256;
 
+/// An answer that is no longer, and is there with its head, gives its connection back at once.
+const AT_HAND_BYTES_MAX: u64 = 64 * 1024;
+
 /// The connections to one address.
-pub(super) struct Pool {
+pub(crate) struct Pool {
     authority: Authority,
     /// What requests say that they are for, if they say nothing else.
     host: HeaderValue,
@@ -76,33 +84,58 @@ impl Pool {
     /// Sends a request on a connection that is kept, or on a new one.
     ///
     /// # Errors
-    /// As [`super::Wires::send`].
-    pub(super) async fn send(
-        self: &Arc<Self>,
+    /// As [`super::Wires::route`] says.
+    pub(crate) fn send(
+        self: Arc<Self>,
         mut request: Request<Body>,
-    ) -> Result<Response<Body>> {
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+    ) -> impl Future<Output = Result<Response<Body>>> + Send + 'static {
+        let uri = request.uri();
+        // The path alone, without an address and never nothing (RFC 9112, 3.2.1).
+        if uri.scheme().is_some() || uri.authority().is_some() || uri.path().is_empty() {
+            let path = uri.path_and_query().cloned();
+            *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+        }
         let headers = request.headers_mut();
         headers.entry(HOST).or_insert_with(|| self.host.clone());
-        loop {
-            let kept = self.take();
-            let is_kept = kept.is_some();
-            let mut line = match kept {
-                Some(line) => line,
-                None => self.connect().await?,
-            };
-            match line.exchange(request).await {
-                Ok(response) => {
-                    return Ok(response.map(|body| Answer::wrap(body, line, self)));
+        let Some(line) = self.take() else {
+            return Either::Left(self.anew(request));
+        };
+        // The request is in the connection's hands at once, so that there is no room for it here.
+        Either::Right(line.exchange(request).then(|(sent, line)| match sent {
+            Ok(response) => Either::Right(ready(Ok(Answer::take(response, line, self)))),
+            Err(mut error) => match error.take_message() {
+                // It was closed while nobody used it, and nothing was sent.
+                Some(unsent) => Either::Left(self.anew(unsent)),
+                None => Either::Right(ready(Err(unreached(false, error.into_error())))),
+            },
+        }))
+    }
+
+    /// Sends a request on a new connection, or on one that is kept meanwhile: each of those gives the request back once.
+    fn anew(
+        self: Arc<Self>,
+        mut request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Response<Body>>> {
+        Box::pin(async move {
+            loop {
+                let kept = self.take();
+                let is_kept = kept.is_some();
+                let line = match kept {
+                    Some(line) => line,
+                    None => self.connect().await?,
+                };
+                let (sent, line) = line.exchange(request).await;
+                match sent {
+                    Ok(response) => {
+                        return Ok(Answer::take(response, line, self));
+                    }
+                    Err(mut error) => match error.take_message() {
+                        Some(unsent) if is_kept => request = unsent,
+                        unsent => return Err(unreached(unsent.is_some(), error.into_error())),
+                    },
                 }
-                Err(mut error) => match error.take_message() {
-                    // It was closed while nobody used it, and nothing was sent: each of them gives the request back once.
-                    Some(unsent) if is_kept => request = unsent,
-                    unsent => return Err(unreached(unsent.is_some(), error.into_error())),
-                },
             }
-        }
+        })
     }
 
     /// The connection that was used last: the longer others are idle, the sooner they are closed.
@@ -175,15 +208,41 @@ type Sent =
 
 impl Line {
     /// Sends a request and waits for the head of its answer.
-    async fn exchange(&mut self, request: Request<Body>) -> Sent {
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let connection = &mut self.connection;
-        std::future::poll_fn(|cx| {
-            // The connection first: what it reads is what the answer waits for.
-            drive(connection, cx);
-            answer.as_mut().poll(cx)
-        })
-        .await
+    fn exchange(
+        mut self: Box<Self>,
+        request: Request<Body>,
+    ) -> Exchange<impl Future<Output = Sent> + Send + use<>> {
+        Exchange {
+            answer: self.sender.try_send_request(request),
+            line: Some(self),
+        }
+    }
+}
+
+pin_project! {
+    /// A request under way, which drives its connection, and gives it back with what it comes to.
+    struct Exchange<F> {
+        #[pin]
+        answer: F,
+        line: Option<Box<Line>>,
+    }
+}
+
+impl<F: Future<Output = Sent>> Future for Exchange<F> {
+    type Output = (Sent, Box<Line>);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Sent, Box<Line>)> {
+        let this = self.project();
+        // The connection first: what it reads is what the answer waits for.
+        if let Some(line) = this.line {
+            drive(&mut line.connection, cx);
+        }
+        let sent = std::task::ready!(this.answer.poll(cx));
+        match this.line.take() {
+            Some(line) => Poll::Ready((sent, line)),
+            // It has ended, and gives nothing any more.
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -200,21 +259,55 @@ fn drive(connection: &mut Option<Connection<TokioIo<TcpStream>, Body>>, cx: &mut
 /// The body of an answer, whose reader drives the connection.
 struct Answer {
     body: Incoming,
+    /// What was there with the head, if that was not all.
+    first: Option<std::result::Result<Frame<Bytes>, hyper::Error>>,
     line: Option<Box<Line>>,
     pool: Arc<Pool>,
 }
 
 impl Answer {
-    fn wrap(body: Incoming, line: Box<Line>, pool: &Arc<Pool>) -> Body {
+    /// The answer with its body: as it comes, or in memory if all of it came with the head.
+    fn take(response: Response<Incoming>, line: Box<Line>, pool: Arc<Pool>) -> Response<Body> {
+        let (parts, body) = response.into_parts();
         let mut answer = Self {
             body,
+            first: None,
             line: line.connection.is_some().then_some(line),
-            pool: pool.clone(),
+            pool,
         };
-        if answer.body.is_end_stream() {
-            answer.give_back(&mut Context::from_waker(Waker::noop()));
+        let Some(data) = answer.at_hand() else {
+            return Response::from_parts(parts, Body::new(answer));
+        };
+        let mut response = Response::from_parts(parts, Body::from(data));
+        response.extensions_mut().insert(AtHand);
+        response
+    }
+
+    fn at_hand(&mut self) -> Option<Bytes> {
+        // Whoever polls next is woken, and nobody is before.
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.body.is_end_stream() {
+            self.give_back(&mut cx);
+            return None;
         }
-        Body::new(answer)
+        let bytes = self.body.size_hint().exact();
+        bytes.filter(|bytes| *bytes <= AT_HAND_BYTES_MAX)?;
+        let Poll::Ready(Some(first)) = Pin::new(&mut self.body).poll_frame(&mut cx) else {
+            return None;
+        };
+        match first.map(Frame::into_data) {
+            Ok(Ok(data)) if self.body.is_end_stream() => {
+                self.give_back(&mut cx);
+                return Some(data);
+            }
+            Ok(Ok(data)) => self.first = Some(Ok(Frame::data(data))),
+            Ok(Err(frame)) => self.first = Some(Ok(frame)),
+            Err(error) => {
+                self.line = None;
+                self.first = Some(Err(error));
+            }
+        }
+        None
     }
 
     /// The answer has ended: its connection is kept, if it takes another request.
@@ -240,6 +333,9 @@ impl HttpBody for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(first));
+        }
         let mut frame = Pin::new(&mut this.body).poll_frame(cx);
         if frame.is_pending()
             && let Some(line) = &mut this.line
@@ -260,11 +356,17 @@ impl HttpBody for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.first.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let hint = self.body.size_hint();
+        let first = self.first.as_ref().and_then(|first| first.as_ref().ok());
+        let first = first.and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
+        match hint.exact() {
+            Some(rest) => SizeHint::with_exact(first.saturating_add(rest)),
+            None => hint,
+        }
     }
 }
 

@@ -77,7 +77,7 @@ impl Server {
         let request = Request::post("http://elsewhere/a?b=c")
             .body(Body::empty())
             .unwrap();
-        self.pool.send(request).await
+        self.pool.clone().send(request).await
     }
 
     async fn text(&self) -> String {
@@ -174,4 +174,46 @@ async fn what_nobody_uses_is_closed_in_time() {
     tokio::time::resume();
     assert_eq!(server.text().await, "ok");
     assert_eq!(server.counts(), (2, 2, 1));
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_with_its_head_gives_its_connection_back_at_once() {
+    let short = server(usize::MAX, SHORT).await;
+    let answer = short.ask().await.unwrap();
+    assert!(AtHand::is(&answer));
+    assert_eq!(short.counts(), (1, 1, 1), "before anybody has read it");
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
+    assert_eq!(short.counts(), (1, 1, 1));
+
+    // A longer one is read from its connection, also what of it came with the head.
+    let bytes = usize::try_from(AT_HAND_BYTES_MAX).unwrap() + 1;
+    let long = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n{}",
+        "x".repeat(bytes)
+    );
+    let long = server(usize::MAX, long.leak()).await;
+    let answer = long.ask().await.unwrap();
+    assert!(!AtHand::is(&answer));
+    assert_eq!(long.counts(), (1, 1, 0));
+    assert_eq!(answer.body().size_hint().exact(), Some(bytes as u64));
+    assert_eq!(
+        answer.into_body().collect().await.unwrap().to_bytes().len(),
+        bytes
+    );
+    assert_eq!(long.counts(), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_part_that_comes_with_the_head_is_the_first_that_is_read() {
+    let server = server(
+        usize::MAX,
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+    )
+    .await;
+    let mut answer = server.ask().await.unwrap();
+    assert!(!AtHand::is(&answer));
+    assert_eq!(answer.body().size_hint().exact(), Some(9));
+    let first = answer.body_mut().frame().await.unwrap().unwrap();
+    assert_eq!(first.into_data().unwrap(), "half");
+    assert_eq!(answer.body().size_hint().exact(), Some(5));
 }
