@@ -8,8 +8,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::file::Source;
+pub use certificate::{CaCertificate, Certificate};
 pub use upstream::{Active, Algorithm, Checks, HashOn, Health, Passive, Target, Upstream};
 
+mod certificate;
 mod upstream;
 
 /// The path of something in the file that it was read from; empty for what no file says.
@@ -24,6 +26,10 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Services of several targets, by the name that a service has as its host.
     pub upstreams: Vec<Upstream>,
+    /// Certificates that the gateway shows.
+    pub certificates: Vec<Certificate>,
+    /// Authorities that services' certificates are trusted by.
+    pub ca_certificates: Vec<CaCertificate>,
     /// Who may use it.
     pub consumers: Vec<Consumer>,
     /// Plugins for every route.
@@ -34,7 +40,7 @@ pub struct Config {
 }
 
 /// One service behind the gateway.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Service {
     /// Its name, for which the gateway asks for a channel.
@@ -49,6 +55,14 @@ pub struct Service {
     pub write_timeout: Option<u32>,
     /// How long an answer may take, in milliseconds; the channel's own 5 s without.
     pub read_timeout: Option<u32>,
+    /// The certificate that the gateway shows it, by its id.
+    pub client_certificate: Option<String>,
+    /// Whether its certificate has to be trusted and to have its name: true.
+    pub tls_verify: bool,
+    /// How many authorities may stand between its certificate and a root.
+    pub tls_verify_depth: Option<u8>,
+    /// The authorities that its certificate is trusted by, by their ids; the system's without.
+    pub ca_certificates: Vec<String>,
     /// The routes that lead to it.
     pub routes: Vec<Route>,
     /// Plugins for all its routes.
@@ -216,6 +230,27 @@ impl Config {
     pub fn plugin(mut self, name: impl Into<String>, config: Value) -> Self {
         self.plugins.push(PluginConfig::new(name, config));
         self
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            url: None,
+            retries: None,
+            connect_timeout: None,
+            write_timeout: None,
+            read_timeout: None,
+            client_certificate: None,
+            tls_verify: true,
+            tls_verify_depth: None,
+            ca_certificates: Vec::new(),
+            routes: Vec::new(),
+            plugins: Vec::new(),
+            tags: Vec::new(),
+            at: At::default(),
+        }
     }
 }
 

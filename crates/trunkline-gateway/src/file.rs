@@ -3,6 +3,7 @@
 //! Everything in it is read, with every mistake told at once, each with its line. A name that is not known is a
 //! mistake, and so is one that is known and not supported; neither is read over.
 
+mod certificates;
 mod consumers;
 mod node;
 mod read;
@@ -144,6 +145,8 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
             services::service(node, path, &mut names, problems)
         }),
         upstreams: fields.list("upstreams", problems, upstreams::upstream),
+        certificates: fields.list("certificates", problems, certificates::certificate),
+        ca_certificates: fields.list("ca_certificates", problems, certificates::authority),
         consumers: fields.list("consumers", problems, |node, path, problems| {
             consumers::consumer(node, path, &mut names, problems)
         }),
@@ -152,6 +155,7 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
     let routes = fields.list("routes", problems, |node, path, problems| {
         services::route_of(node, path, &mut names, problems)
     });
+    let snis = fields.list("snis", problems, certificates::sni_of);
     let targets = fields.list("targets", problems, upstreams::target_of);
     let credentials = consumers::credentials(&mut fields, problems);
     let plugins = fields.list("plugins", problems, services::plugin_of);
@@ -159,6 +163,7 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
     fields.end(problems);
     give(&mut config, &names, routes, problems);
     give_targets(&mut config, targets, problems);
+    certificates::give(&mut config.certificates, snis, problems);
     consumers::give(&mut config.consumers, &names, credentials, problems);
     give_plugins(&mut config, &names, plugins, problems);
     Some(config)
@@ -187,14 +192,10 @@ fn version(fields: &mut Fields<'_>, problems: &mut Problems) {
 fn unsupported(fields: &mut Fields<'_>, problems: &mut Problems) {
     let enterprise = "it is of Kong's commercial edition";
     let none = "there is no such credential here; key-auth and jwt are";
-    let certificates = "certificates are files of the gateway's own `tls` settings";
     fields.unsupported(
         &[
             ("consumer_groups", enterprise),
             ("vaults", "secrets come from the environment"),
-            ("certificates", certificates),
-            ("ca_certificates", certificates),
-            ("snis", certificates),
             ("basicauth_credentials", none),
             ("hmacauth_credentials", none),
             ("oauth2_credentials", none),

@@ -21,8 +21,9 @@ mod route;
 mod server;
 
 pub use config::{
-    Active, Algorithm, Checks, Config, Consumer, HashOn, Health, JwtSecret, KeyCredential, Passive,
-    PluginConfig, Protocol, Route, Schemes, Service, Target, Upstream, Url,
+    Active, Algorithm, CaCertificate, Certificate, Checks, Config, Consumer, HashOn, Health,
+    JwtSecret, KeyCredential, Passive, PluginConfig, Protocol, Route, Schemes, Service, Target,
+    Upstream, Url,
 };
 pub use consumers::Member;
 pub use path::normalise;

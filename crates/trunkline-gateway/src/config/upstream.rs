@@ -16,6 +16,8 @@ pub struct Upstream {
     pub hash_on: [HashOn; 2],
     /// The host that targets are told, if it is not the request's.
     pub host_header: Option<String>,
+    /// The certificate that targets are shown, by its id, if the service names none.
+    pub client_certificate: Option<String>,
     /// How sick targets are found.
     pub healthchecks: Health,
     /// Its targets.
@@ -188,6 +190,7 @@ impl Upstream {
             algorithm: Algorithm::default(),
             hash_on: [HashOn::None, HashOn::None],
             host_header: None,
+            client_certificate: None,
             healthchecks: Health::default(),
             targets: Vec::new(),
             tags: Vec::new(),

@@ -47,6 +47,7 @@ pub(super) fn upstream(node: &Node, path: String, problems: &mut Problems) -> Op
         problems.add(fields.place, &fields.path, expected);
     }
     upstream.host_header = fields.text("host_header", problems);
+    upstream.client_certificate = reference(&mut fields, "client_certificate", problems);
     if let Some(inside) = fields.inside("healthchecks", problems) {
         upstream.healthchecks = health(inside, problems);
     }
@@ -56,10 +57,6 @@ pub(super) fn upstream(node: &Node, path: String, problems: &mut Problems) -> Op
     fields.ignored(&["id", "slots"]);
     fields.unsupported(
         &[
-            (
-                "client_certificate",
-                "TLS to services is the gateway's own `tls` settings'",
-            ),
             ("use_srv_name", "write `host_header`"),
             (
                 "hash_on_uri_capture",
