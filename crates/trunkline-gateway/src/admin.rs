@@ -15,6 +15,8 @@ use axum::middleware::{Next, from_fn};
 use http::header::AUTHORIZATION;
 use trunkline_security::AdminToken;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use document::Document;
 pub use keeper::Keeper;
 
 use crate::problem;

@@ -374,7 +374,7 @@ impl Compiler<'_> {
     }
 }
 
-fn host_rule(host: &str) -> Option<HostRule> {
+pub(crate) fn host_rule(host: &str) -> Option<HostRule> {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
             (name, Some(port.parse().ok()?))

@@ -20,6 +20,8 @@ use trunkline_telemetry::Telemetry;
 
 pub(crate) use self::node::Node;
 use self::node::What;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::read::PROBLEMS_MAX;
 pub(crate) use self::read::Problems;
 use self::read::{Fields, text_of};
 use crate::compile::{Ports, compile};

@@ -13,6 +13,9 @@ mod config;
 mod consumers;
 mod entry;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod meters;
 mod path;
