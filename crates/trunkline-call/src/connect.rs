@@ -30,6 +30,7 @@ use crate::server::HEADERS_WITHIN;
 use dial::{Dial, Dialled};
 use line::Bundle;
 use pool::Pool;
+use wire::Stage;
 
 /// A connection that nobody uses is kept for so long.
 const IDLE_MAX: Duration = Duration::from_secs(5);
@@ -103,7 +104,8 @@ impl Wires {
         if *scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
             let authority = authority.clone();
             *request.version_mut() = Version::HTTP_11;
-            let answer = self.pool(authority)?.send(request).await;
+            let pool = self.pool(authority)?;
+            let answer = pool.send(request, &Stage::default()).await;
             let answer = answer.map_err(|unanswered| unanswered.error)?;
             return Ok(answer.map(Body::new));
         }
@@ -117,7 +119,7 @@ impl Wires {
             },
         };
         *request.version_mut() = Version::HTTP_2;
-        let answer = self.bundle(goal).send(request).await;
+        let answer = self.bundle(goal).send(request, &Stage::default()).await;
         let answer = answer.map_err(|unanswered| unanswered.error)?;
         Ok(answer.map(Body::new))
     }

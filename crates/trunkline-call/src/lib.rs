@@ -36,7 +36,7 @@ pub use client::{Answer, Client, RequestBuilder};
 pub use connect::tls::TlsClient;
 #[cfg(feature = "tls")]
 pub use connect::wire::WireTls;
-pub use connect::wire::{Speaks, Unanswered, Wire, WireBody, WireConfig};
+pub use connect::wire::{Speaks, Stage, Unanswered, Wire, WireBody, WireConfig};
 pub use layer::CallOptions;
 pub use line::CallEvent;
 pub use network::{Network, Remote, Responses};

@@ -11,6 +11,7 @@ mod config;
 mod consumers;
 mod entry;
 mod file;
+mod forward;
 mod headers;
 mod meters;
 mod path;
@@ -19,6 +20,7 @@ mod problem;
 mod proxy;
 mod route;
 mod server;
+mod upstream;
 
 pub use config::{
     Active, Algorithm, CaCertificate, Certificate, Checks, Config, Consumer, HashOn, Health,
@@ -30,3 +32,4 @@ pub use path::normalise;
 pub use plugin::{Exchange, Plugin, Verdict};
 pub use proxy::Gateway;
 pub use server::Limits;
+pub use upstream::{TargetState, UpstreamState};

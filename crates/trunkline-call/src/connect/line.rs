@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use trunkline_core::{Error, Result, Retry, report};
 
 use super::dial::{Asks, Dial, Dialled};
-use super::wire::Unanswered;
+use super::wire::{Stage, Unanswered};
 use super::{CONNECT_WITHIN, IDLE_MAX, unreached};
 use crate::load::{Load, Place};
 use crate::{Body, Stall};
@@ -85,13 +85,16 @@ impl Bundle {
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Body>,
+        stage: &Stage,
     ) -> Result<Response<Carried>, Unanswered> {
         // Each connection that was closed a moment ago gives the request back once.
         for _ in 0..=CROWDED_LINES_MAX {
+            stage.set(false);
             let line = match self.line().await {
                 Ok(line) => line,
                 Err(error) => return Err(Unanswered::unsent(error, request)),
             };
+            stage.set(true);
             let place = line.load.enter();
             let sent = line.sender.clone().try_send_request(request).await;
             match sent {

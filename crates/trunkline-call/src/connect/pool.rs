@@ -25,7 +25,7 @@ use trunkline_core::{Error, Result};
 
 use super::dial::{Asks, Dial, Dialled};
 use super::line::Verdict;
-use super::wire::Unanswered;
+use super::wire::{Stage, Unanswered};
 use super::{IDLE_COUNT_MAX, IDLE_MAX, unreached};
 use crate::Body;
 
@@ -104,6 +104,7 @@ impl Pool {
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Body>,
+        stage: &Stage,
     ) -> Result<Response<Answer>, Unanswered> {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
@@ -114,11 +115,15 @@ impl Pool {
             let is_kept = kept.is_some();
             let mut line = match kept {
                 Some(line) => line,
-                None => match Box::pin(self.connect()).await {
-                    Ok(line) => line,
-                    Err(error) => return Err(Unanswered::unsent(error, request)),
-                },
+                None => {
+                    stage.set(false);
+                    match Box::pin(self.connect()).await {
+                        Ok(line) => line,
+                        Err(error) => return Err(Unanswered::unsent(error, request)),
+                    }
+                }
             };
+            stage.set(true);
             match line.exchange(request).await {
                 Ok(response) => {
                     return Ok(response.map(|body| Answer::new(body, line, self)));

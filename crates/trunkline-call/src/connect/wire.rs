@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -110,6 +110,21 @@ const OPEN: u8 = 0;
 const HTTP_1: u8 = 1;
 const HTTP_2: u8 = 2;
 
+/// How far a request has come, for whoever gives it a time for each step.
+#[derive(Debug, Default)]
+pub struct Stage(AtomicBool);
+
+impl Stage {
+    /// Whether it has a connection, and is sent or answered on it.
+    pub fn is_connected(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, connected: bool) {
+        self.0.store(connected, Ordering::Relaxed);
+    }
+}
+
 /// Why a request has no answer; and the request again, if nothing of it was sent.
 #[derive(Debug)]
 pub struct Unanswered {
@@ -202,7 +217,11 @@ impl Wire {
     /// # Errors
     /// [`Unanswered`]: `Unavailable`, with `name_unknown`, `service_unreachable`, `protocol_refused` or what has to do
     /// with certificates.
-    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<WireBody>, Unanswered> {
+    pub async fn send(
+        &self,
+        mut request: Request<Body>,
+        stage: &Stage,
+    ) -> Result<Response<WireBody>, Unanswered> {
         let by_h2 = match self.speaks {
             Speaks::Http1 => false,
             Speaks::Http2 => true,
@@ -218,7 +237,7 @@ impl Wire {
         };
         if !by_h2 {
             *request.version_mut() = Version::HTTP_11;
-            let answer = self.pool.send(request).await;
+            let answer = self.pool.send(request, stage).await;
             return match answer {
                 Ok(answer) => Ok(answer.map(|body| WireBody(Carrier::Http1(body)))),
                 Err(error) => Err(self.disagreed(error)),
@@ -226,7 +245,7 @@ impl Wire {
         }
         *request.version_mut() = Version::HTTP_2;
         self.address(&mut request);
-        match self.bundle.send(request).await {
+        match self.bundle.send(request, stage).await {
             Ok(answer) => Ok(answer.map(|body| WireBody(Carrier::Http2(body)))),
             Err(error) => Err(self.disagreed(error)),
         }
