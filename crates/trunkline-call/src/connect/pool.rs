@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
@@ -136,9 +137,15 @@ impl Pool {
                         return Err(Unanswered::unsent(error, unsent));
                     }
                     None => {
+                        let error = error.into_error();
+                        let was_kept =
+                            is_kept && (error.is_incomplete_message() || is_reset(&error));
                         let refusal = line.verdict.refusal();
-                        let broken = || unreached(false, error.into_error());
-                        return Err(refusal.unwrap_or_else(broken).into());
+                        let error = refusal.unwrap_or_else(|| unreached(false, error));
+                        return Err(Unanswered {
+                            was_kept,
+                            ..Unanswered::from(error)
+                        });
                     }
                 },
             }
@@ -219,6 +226,14 @@ impl Pool {
         idle.retain(|line| line.since.elapsed() < idle_max && pool.dial.leads_to(line.line.peer));
         idle.front().map(|first| first.since + idle_max)
     }
+}
+
+/// Whether the other end had closed the connection.
+fn is_reset(error: &hyper::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+    io.is_some_and(|io| matches!(io.kind(), ConnectionReset | BrokenPipe | NotConnected))
 }
 
 type Sent =

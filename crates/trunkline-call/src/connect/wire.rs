@@ -133,6 +133,8 @@ pub struct Unanswered {
     pub error: Error,
     /// The request, as it was given.
     pub unsent: Option<Box<Request<Body>>>,
+    /// Whether the connection had been kept and broke without a word: it was perhaps being closed when the request came.
+    pub was_kept: bool,
 }
 
 impl From<Error> for Unanswered {
@@ -140,6 +142,7 @@ impl From<Error> for Unanswered {
         Self {
             error,
             unsent: None,
+            was_kept: false,
         }
     }
 }
@@ -149,6 +152,7 @@ impl Unanswered {
         Self {
             error,
             unsent: Some(Box::new(request)),
+            was_kept: false,
         }
     }
 }

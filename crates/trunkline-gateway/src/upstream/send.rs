@@ -22,6 +22,9 @@ use super::pick::Tried;
 use crate::body::Progress;
 use crate::problem;
 
+/// So many connections may break that were being closed when a request came, before that speaks for a fault.
+const STALE_MAX: usize = 8;
+
 /// What a service is reached by.
 #[derive(Debug)]
 pub(crate) struct Backend {
@@ -52,11 +55,12 @@ struct Failed {
     error: Error,
     said: Said,
     unsent: Option<Request<Body>>,
+    was_kept: bool,
 }
 
 impl Backend {
     /// Sends a request to a target; where that fails, to another one, if it was never sent or does no harm twice and has
-    /// no body.
+    /// no body. A kept connection that was being closed when the request came counts for nothing.
     ///
     /// # Errors
     /// `upstream_unhealthy` (503), `upstream_unreachable` (502), `upstream_timeout` (504), or what is wrong with the
@@ -75,6 +79,7 @@ impl Backend {
         let repeats = progress.is_none() && is_idempotent(&head.method);
         let mut request = Request::from_parts(head.clone(), body);
         let (mut tried, mut left) = (Tried::default(), self.retries);
+        let mut stale_left = STALE_MAX;
         loop {
             let Some(index) = self.group.picker.pick(key, &tried) else {
                 return Err(problem::upstream_unhealthy());
@@ -91,6 +96,11 @@ impl Backend {
                 }
                 Err(failed) => failed,
             };
+            if failed.was_kept && repeats && stale_left > 0 {
+                stale_left -= 1;
+                request = Request::from_parts(head.clone(), Body::empty());
+                continue;
+            }
             self.group.said(index, failed.said);
             request = match failed.unsent {
                 _ if left == 0 => return Err(failed.error),
@@ -154,6 +164,7 @@ impl Backend {
                     error,
                     said: Said::Late,
                     unsent: None,
+                    was_kept: false,
                 })
             }
         }
@@ -206,7 +217,11 @@ impl Backend {
 
 impl Failed {
     fn of(unanswered: Unanswered, said: Said) -> Self {
-        let Unanswered { error, unsent } = unanswered;
+        let Unanswered {
+            error,
+            unsent,
+            was_kept,
+        } = unanswered;
         let told = match said {
             Said::Late => problem::upstream_timeout(),
             _ if error.code() == "name_unknown" => problem::upstream_unresolved(),
@@ -216,6 +231,7 @@ impl Failed {
             error: told.with_source(error),
             said,
             unsent: unsent.map(|request| *request),
+            was_kept,
         }
     }
 }

@@ -58,11 +58,14 @@ fn verifier(
     key: &TlsKey,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, String> {
-    if !key.is_verified {
-        return Ok(Arc::new(Anybody(provider.clone())));
-    }
+    let mut trust = Trust {
+        is_verified: key.is_verified,
+        depth: key.depth.map_or(usize::MAX, usize::from),
+        verifier: None,
+        provider: provider.clone(),
+    };
     let roots = match key.authorities.is_empty() {
-        true => system().ok_or("expected authorities: the system has none")?,
+        true => system(),
         false => {
             let mut roots = RootCertStore::empty();
             for pem in &key.authorities {
@@ -74,35 +77,40 @@ fn verifier(
             Arc::new(roots)
         }
     };
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
-        .build()
-        .map_err(|error| error.to_string())?;
-    Ok(match key.depth {
-        None => verifier,
-        Some(depth) => Arc::new(Shallow { verifier, depth }),
-    })
+    if key.is_verified && !roots.is_empty() {
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
+        trust.verifier = Some(verifier.build().map_err(|error| error.to_string())?);
+    }
+    Ok(Arc::new(trust))
 }
 
 /// The authorities of the machine, which are read once.
-fn system() -> Option<Arc<RootCertStore>> {
-    static KNOWN: OnceLock<Option<Arc<RootCertStore>>> = OnceLock::new();
+fn system() -> Arc<RootCertStore> {
+    static KNOWN: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let known = KNOWN.get_or_init(|| {
+        let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
-        let (count, _) =
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        (count > 0).then(|| Arc::new(roots))
+        let (count, _) = roots.add_parsable_certificates(found.certs);
+        if count == 0 {
+            tracing::warn!(service = "gateway", errors = ?found.errors, "the system trusts no authorities");
+        }
+        Arc::new(roots)
     });
     known.clone()
 }
 
-/// Trusts a chain that is not too long.
+/// Whom connections are trusted with: whoever an authority vouches for by a chain that is not too long, or, as
+/// `tls_verify: false` says, whoever is there. That the other end has its certificate's key is asked in either case.
 #[derive(Debug)]
-struct Shallow {
-    verifier: Arc<WebPkiServerVerifier>,
-    depth: u8,
+struct Trust {
+    is_verified: bool,
+    depth: usize,
+    /// Nothing where there is no authority, and so nobody to be trusted.
+    verifier: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Shallow {
+impl ServerCertVerifier for Trust {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -111,11 +119,19 @@ impl ServerCertVerifier for Shallow {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if intermediates.len() > usize::from(self.depth) {
-            return Err(CertificateError::UnknownIssuer.into());
+        if !self.is_verified {
+            return Ok(ServerCertVerified::assertion());
         }
-        self.verifier
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        match &self.verifier {
+            Some(verifier) if intermediates.len() <= self.depth => verifier.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
+            _ => Err(CertificateError::UnknownIssuer.into()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -124,46 +140,7 @@ impl ServerCertVerifier for Shallow {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
-}
-
-/// Trusts whoever is there, as `tls_verify: false` says. That the other end has its certificate's key is still asked.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.0.signature_verification_algorithms;
+        let known = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, cert, dss, known)
     }
 
@@ -173,11 +150,13 @@ impl ServerCertVerifier for Anybody {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.0.signature_verification_algorithms;
+        let known = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, cert, dss, known)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
