@@ -32,6 +32,8 @@ pub(crate) struct Ports {
     pub(crate) channel_of: Box<dyn Fn(&str) -> Channel + Send + Sync>,
     pub(crate) verifier: Option<Verifier>,
     pub(crate) env: Env,
+    /// Whether services may run in this process; otherwise each has to say where it is.
+    pub(crate) has_services: bool,
 }
 
 /// A configuration, ready to be used.
@@ -67,6 +69,7 @@ pub(crate) fn compile(
         problems: Problems::default(),
         names: HashSet::new(),
         source: config.source.as_deref(),
+        has_services: ports.has_services,
     };
     let known = before.map(|before| &before.upstreams);
     let mut links = Links::new(config, known, env, &mut wrong);
@@ -180,6 +183,7 @@ struct Compiler<'a> {
     /// Names that are taken: services and routes have one space each.
     names: HashSet<String>,
     source: Option<&'a Source>,
+    has_services: bool,
 }
 
 impl Compiler<'_> {
@@ -213,6 +217,12 @@ impl Compiler<'_> {
             self.wrong(
                 format!("{at}.read_timeout"),
                 "expected milliseconds above 0",
+            );
+        }
+        if !self.has_services && service.url.is_none() {
+            self.wrong(
+                at,
+                "expected `url` or `host`: no service runs in this process",
             );
         }
         if service.routes.is_empty() {

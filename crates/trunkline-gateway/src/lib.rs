@@ -4,6 +4,8 @@
 //! `Channel` to its service, which may run in this process or elsewhere. [`Config`] has the names of Kong's
 //! declarative file. Everything that the gateway itself refuses is a problem (RFC 9457) with a `request_id`.
 
+mod admin;
+mod alone;
 mod arrival;
 mod body;
 mod compile;
@@ -22,6 +24,8 @@ mod route;
 mod server;
 mod upstream;
 
+pub use admin::Keeper;
+pub use alone::{Alone, AloneRunning};
 pub use config::{
     Active, Algorithm, CaCertificate, Certificate, Checks, Config, Consumer, HashOn, Health,
     JwtSecret, KeyCredential, Passive, PluginConfig, Protocol, Route, Schemes, Service, Target,

@@ -15,7 +15,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use trunkline_call::headers::{CORRELATION_ID, REQUEST_ID, TRACEPARENT};
-use trunkline_call::{Body, Channel};
+use trunkline_call::{Body, Channel, Network};
 use trunkline_core::{ByteString, Env, Error, Result, report};
 use trunkline_security::Verifier;
 use trunkline_telemetry::{Check, Telemetry};
@@ -73,8 +73,28 @@ impl Gateway {
             channel_of: Box::new(channel_of),
             verifier: verifier.into(),
             env: env.clone(),
+            has_services: true,
         };
-        let compiled = compile(&config, &ports, None)
+        Self::of(&config, ports, telemetry, env)
+    }
+
+    /// A gateway in whose process no service runs: each says by its `url` where it is.
+    ///
+    /// # Errors
+    /// As [`Gateway::new`].
+    pub fn alone(config: &Config, telemetry: Telemetry, env: Env) -> Result<Self> {
+        let network = Network::new(telemetry.clone(), env.clone());
+        let ports = Ports {
+            channel_of: Box::new(move |service| network.channel("gateway", service)),
+            verifier: None,
+            env: env.clone(),
+            has_services: false,
+        };
+        Self::of(config, ports, telemetry, env)
+    }
+
+    fn of(config: &Config, ports: Ports, telemetry: Telemetry, env: Env) -> Result<Self> {
+        let compiled = compile(config, &ports, None)
             .map_err(|problems| problems.refusal(config.source.as_deref()))?;
         let inner = Inner {
             compiled: ArcSwap::from_pointee(compiled),

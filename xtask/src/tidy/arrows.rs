@@ -50,12 +50,17 @@ const MAP: &[(&str, &[&[&str]])] = &[
     ),
     ("testkit", &[CORE, &["bus", "store"]]),
     ("testproto", &[]),
-    // To a platform it speaks HTTP, and knows nothing of what answers; files of topics it applies to engines.
+    // To a platform it speaks HTTP, and knows nothing of what answers; files of topics it applies to engines, and it runs a
+    // gateway alone.
     (
         "cli",
-        &[&[
-            "bus", "core", "gateway", "kafka", "nats", "rabbitmq", "redis", "security", "testkit",
-        ]],
+        &[
+            CORE,
+            &[
+                "bus", "call", "gateway", "kafka", "nats", "rabbitmq", "redis", "security",
+                "testkit",
+            ],
+        ],
     ),
 ];
 

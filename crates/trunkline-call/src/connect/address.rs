@@ -164,6 +164,12 @@ mod tests {
 
     use super::*;
 
+    impl Address {
+        pub(crate) fn moves_to(&self, address: SocketAddr) {
+            at(self, &[address]);
+        }
+    }
+
     fn at(address: &Address, addresses: &[SocketAddr]) {
         let known = Known::of(addresses.to_vec(), Duration::from_secs(3_600));
         address.known.store(Arc::new(known));

@@ -118,27 +118,35 @@ impl Bundle {
         Err(Unanswered::unsent(unreached(true, closed), request))
     }
 
-    /// The connection with the least to do; another one if all have enough and there may be more.
+    /// The connection with the least to do; another one if all have enough and there may be more. Who finds all of them
+    /// crowded waits for the other one, and so does who finds none.
     async fn line(self: &Arc<Self>) -> Result<Arc<Line>> {
-        let found = self.least();
-        match &found {
+        let (making, enough) = match self.least() {
+            None => (self.making.lock().await, CROWDED_BY),
+            Some((_, under_way, count)) if under_way >= CROWDED_BY && count < CROWDED_LINES_MAX => {
+                (self.making.lock().await, CROWDED_BY)
+            }
             Some((line, under_way, count)) => {
-                let may_grow = (*under_way >= SHARED_BY && *count < LINES_MAX)
-                    || (*under_way >= CROWDED_BY && *count < CROWDED_LINES_MAX);
-                let making = may_grow.then(|| self.making.try_lock().ok()).flatten();
-                if making.is_none() {
-                    return Ok(line.clone());
+                let may_grow = under_way >= SHARED_BY && count < LINES_MAX;
+                match may_grow.then(|| self.making.try_lock().ok()).flatten() {
+                    Some(making) => (making, SHARED_BY),
+                    None => return Ok(line),
                 }
-                // Where no more can be had, what there is has to do.
-                Ok(Box::pin(self.make()).await.unwrap_or_else(|_| line.clone()))
             }
-            None => {
-                let _making = self.making.lock().await;
-                if let Some((line, ..)) = self.least() {
-                    return Ok(line);
-                }
-                Box::pin(self.make()).await
-            }
+        };
+        // Somebody may have made one meanwhile.
+        let found = self.least();
+        if let Some((line, under_way, count)) = &found
+            && (*under_way < enough || *count >= CROWDED_LINES_MAX)
+        {
+            return Ok(line.clone());
+        }
+        let made = Box::pin(self.make()).await;
+        drop(making);
+        match (made, found) {
+            // Where no more can be had, what there is has to do.
+            (Err(_), Some((line, ..))) => Ok(line),
+            (made, _) => made,
         }
     }
 

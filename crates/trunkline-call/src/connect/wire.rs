@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::{HOST, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::runtime;
 use tokio::time::Instant;
 use trunkline_core::{Error, Result};
 
@@ -91,7 +93,7 @@ impl WireConfig {
 /// A name's addresses are looked up again when they are older than 10 s; a connection to an address that the name no
 /// longer has is given no more requests. Each new connection goes to the next of its addresses, and to those after it
 /// where that fails. A request of HTTP/1.1 has a connection for itself, which is driven by who waits for its answer and
-/// reads it; those of HTTP/2 share a few, and more where many wait.
+/// reads it; those of HTTP/2 share a few, and more where many wait. Each runtime has connections of its own.
 pub struct Wire {
     /// What requests say that they are for, if they say nothing else.
     authority: Authority,
@@ -101,9 +103,19 @@ pub struct Wire {
     agreed: AtomicU8,
     /// Who asks holds it.
     asking: tokio::sync::Mutex<()>,
+    shards: ArcSwap<Vec<(runtime::Id, Arc<Shard>)>>,
+    host: HeaderValue,
+    bounds: pool::Bounds,
+    dial: Arc<To>,
+}
+
+/// More runtimes than this begin anew with their connections now and then.
+const SHARDS_MAX: usize = 256;
+
+/// The connections of one runtime: their events come there, and would wake the threads of another late.
+struct Shard {
     pool: Arc<Pool>,
     bundle: Arc<Bundle>,
-    dial: Arc<To>,
 }
 
 const OPEN: u8 = 0;
@@ -202,8 +214,9 @@ impl Wire {
         };
         Ok(Self {
             authority,
-            pool: Arc::new(Pool::to(named, dial.clone(), bounds)),
-            bundle: Arc::new(Bundle::to(text, dial.clone())),
+            shards: ArcSwap::default(),
+            host: named,
+            bounds,
             dial,
             speaks: match scheme == Scheme::HTTPS || config.speaks != Speaks::Either {
                 true => config.speaks,
@@ -221,11 +234,15 @@ impl Wire {
     /// # Errors
     /// [`Unanswered`]: `Unavailable`, with `name_unknown`, `service_unreachable`, `protocol_refused` or what has to do
     /// with certificates.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub async fn send(
         &self,
         mut request: Request<Body>,
         stage: &Stage,
     ) -> Result<Response<WireBody>, Unanswered> {
+        let shard = self.shard();
         let by_h2 = match self.speaks {
             Speaks::Http1 => false,
             Speaks::Http2 => true,
@@ -233,7 +250,7 @@ impl Wire {
             Speaks::Either => match self.agreed.load(Ordering::Relaxed) {
                 HTTP_1 => false,
                 HTTP_2 => true,
-                _ => match Box::pin(self.agree()).await {
+                _ => match Box::pin(self.agree(&shard)).await {
                     Ok(is_h2) => is_h2,
                     Err(error) => return Err(Unanswered::unsent(error, request)),
                 },
@@ -241,7 +258,7 @@ impl Wire {
         };
         if !by_h2 {
             *request.version_mut() = Version::HTTP_11;
-            let answer = self.pool.send(request, stage).await;
+            let answer = shard.pool.send(request, stage).await;
             return match answer {
                 Ok(answer) => Ok(answer.map(|body| WireBody(Carrier::Http1(body)))),
                 Err(error) => Err(self.disagreed(error)),
@@ -249,14 +266,42 @@ impl Wire {
         }
         *request.version_mut() = Version::HTTP_2;
         self.address(&mut request);
-        match self.bundle.send(request, stage).await {
+        match shard.bundle.send(request, stage).await {
             Ok(answer) => Ok(answer.map(|body| WireBody(Carrier::Http2(body)))),
             Err(error) => Err(self.disagreed(error)),
         }
     }
 
+    /// The connections of the runtime that asks.
+    fn shard(&self) -> Arc<Shard> {
+        let runtime = runtime::Handle::current().id();
+        let of = |shards: &[(runtime::Id, Arc<Shard>)]| {
+            let mut known = shards.iter();
+            let known = known.find(|(known, _)| *known == runtime);
+            known.map(|(_, shard)| shard.clone())
+        };
+        if let Some(shard) = of(&self.shards.load()) {
+            return shard;
+        }
+        let made = Arc::new(Shard {
+            pool: Arc::new(Pool::to(self.host.clone(), self.dial.clone(), self.bounds)),
+            bundle: Arc::new(Bundle::to(self.authority.to_string(), self.dial.clone())),
+        });
+        self.shards.rcu(|shards| {
+            let mut shards = Vec::clone(shards);
+            if shards.len() >= SHARDS_MAX {
+                shards.clear();
+            }
+            if of(&shards).is_none() {
+                shards.push((runtime, made.clone()));
+            }
+            shards
+        });
+        of(&self.shards.load()).unwrap_or(made)
+    }
+
     /// Makes a connection to see what the place speaks, and keeps it.
-    async fn agree(&self) -> Result<bool> {
+    async fn agree(&self, shard: &Shard) -> Result<bool> {
         let _asking = self.asking.lock().await;
         match self.agreed.load(Ordering::Relaxed) {
             HTTP_1 => return Ok(false),
@@ -266,9 +311,9 @@ impl Wire {
         let dialled = self.dial.dial(Asks::Either).await?;
         let is_h2 = dialled.is_h2;
         if is_h2 {
-            self.bundle.begin(dialled).await?;
+            shard.bundle.begin(dialled).await?;
         } else {
-            self.pool.begin(dialled).await?;
+            shard.pool.begin(dialled).await?;
         }
         let agreed = if is_h2 { HTTP_2 } else { HTTP_1 };
         self.agreed.store(agreed, Ordering::Relaxed);
@@ -391,3 +436,6 @@ impl fmt::Debug for WireBody {
         f.debug_struct("WireBody").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

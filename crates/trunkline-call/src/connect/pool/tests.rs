@@ -78,7 +78,7 @@ impl Server {
             .body(Body::empty())
             .unwrap();
         self.pool
-            .send(request)
+            .send(request, &Stage::default())
             .await
             .map_err(|unanswered| unanswered.error)
     }
