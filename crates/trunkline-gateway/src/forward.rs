@@ -45,24 +45,11 @@ impl Gateway {
         body: Incoming,
         arrival: &mut Arrival,
     ) -> Result<Response<Body>> {
-        let mut head = exchange.request.clone();
-        if let Some(claims) = &exchange.claims {
-            headers::put(&mut head.headers, USER_ID, &claims.sub);
-            write_roles(&mut head.headers, &claims.roles);
-        }
-        if let Some(member) = &exchange.consumer {
-            headers::tell_consumer(&mut head.headers, member, exchange.is_anonymous);
-        }
-        if target.preserve_host
-            && let Some(host) = head.headers.get(FORWARDED_HOST)
-        {
-            let host = host.clone();
-            head.headers.insert(HOST, host);
-        }
+        let head = || onward_head(target, exchange);
         let (body, progress) = self.client_body(exchange, body, arrival);
         let answer = match &target.onward {
             Onward::Channel(channel, timeout) => {
-                let call = call(channel, *timeout, (head, body), progress.as_deref());
+                let call = call(channel, *timeout, (head(), body), progress.as_deref());
                 // In a box of its own: it is long, and a request that goes elsewhere has no room for it.
                 Box::pin(call).await
             }
@@ -107,13 +94,14 @@ impl Gateway {
         &self,
         backend: &Backend,
         exchange: &Exchange,
-        (head, body, bytes_max): (&Parts, Option<(Body, &Progress)>, Option<u64>),
+        (head, body, bytes_max): (&Head<'_>, Option<(Body, &Progress)>, Option<u64>),
     ) -> Result<Response<Body>> {
         let hashed = backend.group.hash_on();
         let mut key = hashed.and_then(|by| key::of(by, exchange, &self.inner.env));
         let cookie = key.as_mut().and_then(|key| key.cookie.take());
         let sending = Sending {
-            head,
+            head: head(),
+            again: head,
             body,
             bytes_max,
             key: key.as_ref().map(|key| &*key.bytes),
@@ -122,6 +110,27 @@ impl Gateway {
         key::tell(cookie, response.headers_mut());
         Ok(response)
     }
+}
+
+/// The head of a request as it goes on, each time anew.
+type Head<'a> = dyn Fn() -> Parts + Sync + 'a;
+
+fn onward_head(target: &Target, exchange: &Exchange) -> Parts {
+    let mut head = exchange.request.clone();
+    if let Some(claims) = &exchange.claims {
+        headers::put(&mut head.headers, USER_ID, &claims.sub);
+        write_roles(&mut head.headers, &claims.roles);
+    }
+    if let Some(member) = &exchange.consumer {
+        headers::tell_consumer(&mut head.headers, member, exchange.is_anonymous);
+    }
+    if target.preserve_host
+        && let Some(host) = head.headers.get(FORWARDED_HOST)
+    {
+        let host = host.clone();
+        head.headers.insert(HOST, host);
+    }
+    head
 }
 
 /// Sends a request through a channel.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Request, Response};
 use metrics::counter;
 use tokio::time::{Instant, Sleep, sleep_until};
 use trunkline_call::{Body, Stage, Unanswered, Wire, WireBody};
@@ -41,8 +41,10 @@ pub(crate) struct Backend {
 
 /// A request on its way to a target.
 pub(crate) struct Sending<'a> {
-    /// As it goes on, but for its body and perhaps its `Host`.
-    pub(crate) head: &'a Parts,
+    /// As it goes on, but for its body and perhaps its `Host`,
+    pub(crate) head: Parts,
+    /// and once more.
+    pub(crate) again: &'a (dyn Fn() -> Parts + Sync),
     /// The client's body, and how it fares; nothing where it has none.
     pub(crate) body: Option<(Body, &'a Progress)>,
     /// More of it is refused.
@@ -68,6 +70,7 @@ impl Backend {
     pub(crate) async fn send(&self, sending: Sending<'_>) -> Result<Response<Body>> {
         let Sending {
             head,
+            again,
             body,
             bytes_max,
             key,
@@ -76,8 +79,8 @@ impl Backend {
             Some((body, progress)) => (body, Some(progress)),
             None => (Body::empty(), None),
         };
-        let repeats = progress.is_none() && is_idempotent(&head.method);
-        let mut request = Request::from_parts(head.clone(), body);
+        let repeats = progress.is_none() && head.method.is_idempotent();
+        let mut request = Request::from_parts(head, body);
         let (mut tried, mut left) = (Tried::default(), self.retries);
         let mut stale_left = STALE_MAX;
         loop {
@@ -96,16 +99,19 @@ impl Backend {
                 }
                 Err(failed) => failed,
             };
-            if failed.was_kept && repeats && stale_left > 0 {
+            let is_stale = failed.was_kept && stale_left > 0;
+            if is_stale && repeats {
                 stale_left -= 1;
-                request = Request::from_parts(head.clone(), Body::empty());
+                request = Request::from_parts(again(), Body::empty());
                 continue;
             }
-            self.group.said(index, failed.said);
+            if !is_stale {
+                self.group.said(index, failed.said);
+            }
             request = match failed.unsent {
                 _ if left == 0 => return Err(failed.error),
                 Some(unsent) => unsent,
-                None if repeats => Request::from_parts(head.clone(), Body::empty()),
+                None if repeats => Request::from_parts(again(), Body::empty()),
                 None => return Err(failed.error),
             };
             left -= 1;
@@ -196,7 +202,11 @@ impl Backend {
                         Some(progress) if !progress.is_whole() => self.write_within,
                         _ => self.read_within,
                     };
-                    timer.set(Some(sleep_until(Instant::now() + within)));
+                    let until = Instant::now() + within;
+                    match timer.as_mut().as_pin_mut() {
+                        Some(waits) => waits.reset(until),
+                        None => timer.set(Some(sleep_until(until))),
+                    }
                 }
                 let Some(waits) = timer.as_mut().as_pin_mut() else {
                     return Poll::Pending;
@@ -234,11 +244,6 @@ impl Failed {
             was_kept,
         }
     }
-}
-
-/// Whether it does no harm twice (RFC 9110, 9.2.2).
-fn is_idempotent(method: &Method) -> bool {
-    method.is_idempotent()
 }
 
 /// Whether it took too long.
