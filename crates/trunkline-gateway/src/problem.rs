@@ -106,9 +106,9 @@ pub(crate) fn upstream_timeout() -> Error {
 }
 
 pub(crate) fn upstream_unhealthy() -> Error {
-    Error::unavailable("upstream_unhealthy", "nobody who could answer is healthy")
+    Error::unavailable("upstream_unhealthy", "the service is not available now")
 }
 
 pub(crate) fn upstream_unresolved() -> Error {
-    Error::unavailable("upstream_unresolved", "the service is not found")
+    Error::unavailable("upstream_unresolved", "the service is not available now")
 }

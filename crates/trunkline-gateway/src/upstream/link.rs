@@ -22,6 +22,8 @@ const IDLE_MAX: Duration = Duration::from_secs(4);
 const IDLE_COUNT_MAX: usize = 512;
 /// What Kong has where the file says nothing.
 const RETRIES: u16 = 5;
+/// A request is not sent again more often, whatever the file says.
+const RETRIES_MAX: u16 = 100;
 const TIMEOUT_MILLIS: u32 = 60_000;
 
 /// Everything that services are reached by, by what it was made of.
@@ -209,7 +211,7 @@ impl<'a> Links<'a> {
         Some(Backend {
             group,
             ends: ends.into_boxed_slice(),
-            retries: service.retries.unwrap_or(RETRIES),
+            retries: service.retries.unwrap_or(RETRIES).min(RETRIES_MAX),
             write_within: millis(service.write_timeout),
             read_within: millis(service.read_timeout),
         })

@@ -90,7 +90,8 @@ impl Group {
         let within = seconds(active.timeout).unwrap_or(INTERVAL_MIN);
         let asked = timeout(within, async {
             if active.tcp_only {
-                let connected = TcpStream::connect((&*member.host, member.port)).await;
+                let host = member.host.trim_matches(['[', ']']);
+                let connected = TcpStream::connect((host, member.port)).await;
                 return connected.map(|_| Said::Well).map_err(|error| {
                     Error::unavailable("target_unreachable", "no connection").with_source(error)
                 });

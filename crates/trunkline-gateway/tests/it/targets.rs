@@ -16,6 +16,8 @@ use trunkline_gateway::Config;
 pub(crate) enum Does {
     /// Answers with this status and its own name.
     Answers(u16),
+    /// Answers the first request of a connection, and closes it at the second.
+    AnswersOnce,
     /// Nothing, for ever.
     Hangs,
     /// Closes the connection.
@@ -59,6 +61,14 @@ impl Target {
 
     pub(crate) async fn start_with(name: &'static str, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serving(name, listener, tls)
+    }
+
+    pub(crate) fn serving(
+        name: &'static str,
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
         let mut target = Self {
             name,
             at: listener.local_addr().unwrap(),
@@ -145,13 +155,18 @@ struct One {
 impl One {
     async fn serve(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         self.log.open.fetch_add(1, Relaxed);
-        for left in (0..self.answers_max.load(Relaxed)).rev() {
+        let answers_max = self.answers_max.load(Relaxed);
+        for left in (0..answers_max).rev() {
             let Some(head) = read_request(&mut stream).await else {
                 break;
             };
             self.log.requests.fetch_add(1, Relaxed);
             self.log.heads.lock().push(head);
-            let does = *self.does.lock();
+            let does = match *self.does.lock() {
+                Does::AnswersOnce if left + 1 < answers_max => Does::Closes,
+                Does::AnswersOnce => Does::Answers(200),
+                does => does,
+            };
             let closes = left == 0 && self.tells.load(Relaxed);
             if self.answer(&mut stream, does, closes).await.is_none() {
                 break;
@@ -177,7 +192,7 @@ impl One {
                 );
                 stream.write_all(text.as_bytes()).await.ok()
             }
-            Does::Hangs => std::future::pending().await,
+            Does::Hangs | Does::AnswersOnce => std::future::pending().await,
             Does::Closes => None,
             Does::Says(text) => {
                 drop(stream.write_all(text.as_bytes()).await);

@@ -100,7 +100,7 @@ async fn what_the_target_is_told() {
     let head = target.last_head();
     assert!(head.starts_with("GET /base/x?y=1 HTTP/1.1\r\n"), "{head}");
     assert!(
-        head.contains(&format!("host: 127.0.0.1:{port}\r\n")),
+        head.contains(&format!("\r\nhost: 127.0.0.1:{port}\r\n")),
         "{head}"
     );
     assert!(head.contains("x-forwarded-host: shop\r\n"), "{head}");
@@ -117,11 +117,11 @@ async fn what_the_target_is_told() {
     assert_eq!(kit.get("/r").await.body, "t-a");
     let head = target.last_head();
     assert!(head.starts_with("GET /base/r HTTP/1.1\r\n"), "{head}");
-    assert!(head.contains("host: shop\r\n"), "{head}");
+    assert!(head.contains("\r\nhost: shop\r\n"), "{head}");
     let named = upstream(&[(&target, 1)], "  host_header: inside.example\n");
     kit.gateway.reload(&file("http://u", "", &named)).unwrap();
     kit.get("/r").await;
-    assert!(target.last_head().contains("host: inside.example\r\n"));
+    assert!(target.last_head().contains("\r\nhost: inside.example\r\n"));
 }
 
 #[tokio::test]
@@ -308,6 +308,11 @@ async fn who_is_gone_is_asked_no_more() {
     let (a, b) = (Target::start("t-a").await, Target::start("t-b").await);
     let kit = start(file("http://u", "", &upstream(&[(&a, 1)], CHECKED))).await;
     eventually(SOON, async || a.requests() > 2).await;
+    // Somebody still reads an answer that it gave.
+    a.does(Does::Pauses);
+    let mut reader = kit.connect().await;
+    reader.write_all(GET.as_bytes()).await.unwrap();
+    read_until(&mut reader, "half").await;
     kit.gateway
         .reload(&file("http://u", "", &upstream(&[(&b, 1)], CHECKED)))
         .unwrap();
@@ -380,4 +385,48 @@ async fn connections_that_are_closed_every_twenty_requests_lose_nothing() {
         load.end().await;
     }
     assert!(a.connections() >= 40, "{}", a.connections());
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_being_closed_is_nobodys_fault() {
+    let a = Target::start("t-a").await;
+    let health = "  healthchecks: {passive: {unhealthy: {tcp_failures: 1}}}\n";
+    let one = upstream(&[(&a, 1)], health);
+    let kit = start(file("http://u", "  retries: 0\n", &one)).await;
+    a.does(Does::AnswersOnce);
+    for _ in 0..5 {
+        assert_eq!(kit.get("/r").await.body, "t-a");
+    }
+    assert_eq!((a.connections(), a.requests()), (5, 9));
+    // What may have been done is not sent again.
+    kit.send("POST /r", "", "body")
+        .await
+        .is_problem(502, "upstream_unreachable");
+    assert_eq!(a.requests(), 10);
+    assert_eq!(kit.healthy(), [true]);
+}
+
+#[tokio::test]
+async fn an_address_of_version_6_is_an_address() {
+    let Ok(listener) = tokio::net::TcpListener::bind("[::1]:0").await else {
+        // A machine without it.
+        return;
+    };
+    let at = listener.local_addr().unwrap();
+    let target = Target::serving("t-a", listener, None);
+    let health = "  healthchecks: {active: {type: tcp, healthy: {interval: 0.02, successes: 1}, unhealthy: {interval: 0.02, tcp_failures: 1}}}\n";
+    let kit = start(file("http://u", "", &upstream(&[(&target, 1)], health))).await;
+    assert_eq!(kit.get("/r").await.body, "t-a");
+    assert!(
+        target
+            .last_head()
+            .contains(&format!("\r\nhost: [::1]:{}\r\n", at.port()))
+    );
+    // It was asked, and it is well.
+    eventually(SOON, async || target.connections() > 3).await;
+    assert_eq!(kit.healthy(), [true]);
+    kit.gateway
+        .reload(&file(&format!("http://[::1]:{}", at.port()), "", ""))
+        .unwrap();
+    assert_eq!(kit.get("/r").await.body, "t-a");
 }
