@@ -4,10 +4,13 @@
 //! sends them, shares one of a few connections; to an `https://` address every request does, and TLS names the service at
 //! the other end before anything is sent.
 
+mod address;
+mod dial;
 mod line;
 mod pool;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::io;
@@ -15,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::future::BoxFuture;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Version};
 use tokio::net::TcpStream;
@@ -23,11 +27,16 @@ use trunkline_core::{ByteString, Error, Result, Retry};
 
 use crate::Body;
 use crate::server::HEADERS_WITHIN;
+use dial::{Dial, Dialled};
 use line::Bundle;
 use pool::Pool;
+use wire::Stage;
 
 /// A connection that nobody uses is kept for so long.
 const IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// More connections that nobody uses are not kept.
+const IDLE_COUNT_MAX: usize = 256;
 
 /// A connection has to be there within this time, with everything that is agreed on first.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -40,7 +49,7 @@ pub(crate) struct Wires {
     pools: ArcSwap<HashMap<Authority, Arc<Pool>>>,
     bundles: ArcSwap<HashMap<Goal, Arc<Bundle>>>,
     #[cfg(feature = "tls")]
-    tls: arc_swap::ArcSwapOption<tls::TlsClient>,
+    tls: Arc<arc_swap::ArcSwapOption<tls::TlsClient>>,
 }
 
 /// What shared connections lead to, and whose they are. Two services at one address share none: each is asked for its
@@ -60,7 +69,7 @@ impl Wires {
             pools: ArcSwap::default(),
             bundles: ArcSwap::default(),
             #[cfg(feature = "tls")]
-            tls: arc_swap::ArcSwapOption::empty(),
+            tls: Arc::default(),
         }
     }
 
@@ -95,7 +104,10 @@ impl Wires {
         if *scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
             let authority = authority.clone();
             *request.version_mut() = Version::HTTP_11;
-            return self.pool(authority)?.send(request).await;
+            let pool = self.pool(authority)?;
+            let answer = pool.send(request, &Stage::default()).await;
+            let answer = answer.map_err(|unanswered| unanswered.error)?;
+            return Ok(answer.map(Body::new));
         }
         let goal = Goal {
             scheme: scheme.clone(),
@@ -107,7 +119,9 @@ impl Wires {
             },
         };
         *request.version_mut() = Version::HTTP_2;
-        self.bundle(goal).send(self, request).await
+        let answer = self.bundle(goal).send(request, &Stage::default()).await;
+        let answer = answer.map_err(|unanswered| unanswered.error)?;
+        Ok(answer.map(Body::new))
     }
 
     fn pool(&self, authority: Authority) -> Result<Arc<Pool>> {
@@ -135,7 +149,8 @@ impl Wires {
         if let Some(bundle) = self.bundles.load().get(&goal) {
             return bundle.clone();
         }
-        let made = Arc::new(Bundle::new(goal.clone()));
+        let to = goal.authority.to_string();
+        let made = Arc::new(Bundle::to(to, self.dial(goal.clone())));
         self.bundles.rcu(|bundles| {
             // What leads to instances that are gone goes with them.
             let mut bundles: HashMap<_, _> = bundles
@@ -147,6 +162,29 @@ impl Wires {
             bundles
         });
         self.bundles.load().get(&goal).cloned().unwrap_or(made)
+    }
+}
+
+impl Wires {
+    fn dial(&self, goal: Goal) -> Arc<dyn Dial> {
+        if goal.scheme != Scheme::HTTPS {
+            return Arc::new(goal.authority);
+        }
+        #[cfg(feature = "tls")]
+        return Arc::new(tls::ToService::new(goal, self.tls.clone()));
+        #[cfg(not(feature = "tls"))]
+        Arc::new(Nowhere)
+    }
+}
+
+/// An address that can't be reached as it says.
+struct Nowhere;
+
+impl Dial for Nowhere {
+    fn dial(&self, _: dial::Asks) -> BoxFuture<'_, Result<Dialled>> {
+        let text = "an https address needs the feature `tls`, and certificates for the network";
+        let error = Error::unavailable("tls_missing", text).with_retry(Retry::Permanent);
+        Box::pin(std::future::ready(Err(error)))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::path::normalise;
 use crate::plugin::preflight;
 use crate::problem::{malformed, route_unknown, wrong_method};
 use crate::route::{Asked, Found, Table, Target};
+use crate::upstream::path::join;
 
 /// Where a request leads.
 pub(crate) enum Entry {
@@ -91,9 +92,11 @@ pub(crate) fn enter(request: &mut Parts, table: &Table<Arc<Target>>) -> Result<E
     }
     let strips = target.strip_path && prefix > 0;
     let (prefix, rest) = path.split_at_checked(prefix).unwrap_or(("", &path));
-    let onward = if strips { rest } else { &path };
     let query = request.uri.query();
-    request.uri = onward_uri(onward, query)?;
+    request.uri = match &target.base {
+        None => onward_uri(if strips { rest } else { &path }, query)?,
+        Some(base) => onward_uri(&join(base, &path, strips.then_some(rest)), query)?,
+    };
     Ok(Entry::Target(Way {
         target,
         prefix: strips.then(|| prefix.trim_end_matches('/').to_owned()),

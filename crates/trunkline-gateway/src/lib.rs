@@ -16,6 +16,7 @@ mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod forward;
 mod headers;
 mod meters;
 mod path;
@@ -24,6 +25,7 @@ mod problem;
 mod proxy;
 mod route;
 mod server;
+mod upstream;
 
 pub use admin::Keeper;
 pub use alone::{Alone, AloneRunning};
@@ -37,3 +39,4 @@ pub use path::normalise;
 pub use plugin::{Exchange, Plugin, Verdict};
 pub use proxy::Gateway;
 pub use server::Limits;
+pub use upstream::{TargetState, UpstreamState};

@@ -13,10 +13,14 @@ pub(crate) const BODY_SLOW: &str = "request_body_slow";
 /// What is wrong with the request itself (400).
 pub(crate) const MALFORMED: &str = "request_malformed";
 
+/// No connection to the service, or it broke (502).
+const UNREACHABLE: &str = "upstream_unreachable";
+
 fn status_of(error: &Error) -> StatusCode {
     match error.code() {
         LENGTH_REQUIRED => StatusCode::LENGTH_REQUIRED,
         BODY_SLOW => StatusCode::REQUEST_TIMEOUT,
+        UNREACHABLE => StatusCode::BAD_GATEWAY,
         _ => status(error),
     }
 }
@@ -90,4 +94,21 @@ pub(crate) fn body_slow() -> Error {
         BODY_SLOW,
         "the request's body did not come in time",
     )
+}
+
+pub(crate) fn upstream_unreachable() -> Error {
+    Error::unavailable(UNREACHABLE, "the service gives no valid answer")
+}
+
+pub(crate) fn upstream_timeout() -> Error {
+    let text = "the service does not answer in time";
+    Error::new(ErrorKind::DeadlineExceeded, "upstream_timeout", text)
+}
+
+pub(crate) fn upstream_unhealthy() -> Error {
+    Error::unavailable("upstream_unhealthy", "the service is not available now")
+}
+
+pub(crate) fn upstream_unresolved() -> Error {
+    Error::unavailable("upstream_unresolved", "the service is not available now")
 }

@@ -70,6 +70,9 @@ impl Gateway {
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         self.inner.is_serving.store(true, Ordering::Release);
+        self.inner
+            .watch
+            .begin(&self.inner.compiled.load().upstreams);
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -97,6 +100,7 @@ impl Gateway {
             tracing::warn!("requests were still under way at the limit and were cut off");
         }
         connections.shutdown().await;
+        self.inner.watch.end(&self.inner.compiled.load().upstreams);
     }
 
     async fn connection(self, accepted: Accepted, mut closing: watch::Receiver<bool>) {

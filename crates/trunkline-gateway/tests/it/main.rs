@@ -21,3 +21,7 @@ mod reload;
 mod routing;
 mod shutdown;
 mod streaming;
+mod targets;
+mod upstream_faults;
+mod upstream_tls;
+mod upstreams;
