@@ -13,10 +13,10 @@ mod config;
 mod consumers;
 mod entry;
 mod file;
+mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod forward;
 mod headers;
 mod meters;
 mod path;
