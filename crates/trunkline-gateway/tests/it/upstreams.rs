@@ -323,6 +323,20 @@ async fn who_is_gone_is_asked_no_more() {
 }
 
 #[tokio::test]
+async fn who_serves_no_more_asks_no_more() {
+    let (a, b) = (Target::start("t-a").await, Target::start("t-b").await);
+    let mut kit = start(file("http://u", "", &upstream(&[(&a, 1)], CHECKED))).await;
+    let other = start(file("http://u", "", &upstream(&[(&b, 1)], CHECKED))).await;
+    eventually(SOON, async || a.requests() > 2).await;
+    kit.begin_stop();
+    kit.stopped().await;
+    let (before, asked) = (a.requests(), b.requests());
+    eventually(SOON, async || b.requests() > asked + 5).await;
+    assert!(a.requests() <= before + 1, "one may have been on its way");
+    drop((kit, other));
+}
+
+#[tokio::test]
 async fn no_more_are_asked_at_once_than_the_file_says() {
     let mut targets = Vec::new();
     for name in ["t-a", "t-b", "t-c", "t-d", "t-e"] {
