@@ -70,9 +70,7 @@ impl Gateway {
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         self.inner.is_serving.store(true, Ordering::Release);
-        self.inner
-            .watch
-            .begin(&self.inner.compiled.load().upstreams);
+        self.inner.watch.begin(&self.inner.compiled);
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -100,7 +98,7 @@ impl Gateway {
             tracing::warn!("requests were still under way at the limit and were cut off");
         }
         connections.shutdown().await;
-        self.inner.watch.end(&self.inner.compiled.load().upstreams);
+        self.inner.watch.end(&self.inner.compiled);
     }
 
     async fn connection(self, accepted: Accepted, mut closing: watch::Receiver<bool>) {
