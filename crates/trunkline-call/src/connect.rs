@@ -2,12 +2,13 @@
 //!
 //! A request of HTTP/1.1 to an `http://` address takes a connection for itself from a pool. A request of HTTP/2, as gRPC
 //! sends them, shares one of a few connections; to an `https://` address every request does, and TLS names the service at
-//! the other end before anything is sent.
+//! the other end before anything is sent. A request to go on in another protocol has a connection of its own.
 
 mod line;
 mod pool;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+mod upgrade;
 
 use std::collections::HashMap;
 use std::io;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::uri::{Authority, Scheme};
-use http::{Request, Response, Version};
+use http::{HeaderValue, Request, Response, Version};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use trunkline_core::{ByteString, Error, Result, Retry};
@@ -92,6 +93,9 @@ impl Wires {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return Err(Error::internal("a request on its way out has an address"));
         };
+        if upgrade::is_asked(&request) {
+            return Box::pin(upgrade::send(request)).await;
+        }
         if *scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
             let authority = authority.clone();
             *request.version_mut() = Version::HTTP_11;
@@ -148,6 +152,17 @@ impl Wires {
         });
         self.bundles.load().get(&goal).cloned().unwrap_or(made)
     }
+}
+
+/// What requests to an address say that they are for, if they say nothing else.
+fn host_of(authority: &Authority) -> Result<HeaderValue> {
+    // The port that the scheme has by itself is not said (RFC 9110, 7.2).
+    let host = match authority.port_u16() {
+        Some(80) | None => authority.host(),
+        Some(_) => authority.as_str(),
+    };
+    HeaderValue::from_str(host)
+        .map_err(|error| Error::internal("an authority is a header's value").with_source(error))
 }
 
 async fn tcp(authority: &Authority, port: u16) -> Result<TcpStream> {

@@ -18,6 +18,7 @@ use crate::file::{Problems, Source};
 use crate::path::normalise;
 use crate::plugin::{self, Making, Plugin};
 use crate::route::{HeaderRule, HostRule, Name, PathRule, Slot, Table, Target, Way};
+use crate::tls::Tls;
 
 /// A longer prefix or expression is refused.
 const PATH_BYTES_MAX: usize = 4_096;
@@ -35,6 +36,8 @@ pub(crate) struct Ports {
 /// A configuration, ready to be used.
 pub(crate) struct Compiled {
     pub(crate) table: Table<Arc<Target>>,
+    /// What clients are shown, if there is anything.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// Plugins that remember requests, to go on with in the next configuration.
     kept: Kept,
 }
@@ -86,9 +89,11 @@ pub(crate) fn compile(
             ways.extend(compiler.ways(&at, route, &Arc::new(target)));
         }
     }
+    let tls = compiler.tls(config, before);
     if compiler.problems.is_empty() {
         Ok(Compiled {
             table: Table::new(ways),
+            tls,
             kept: compiler.kept,
         })
     } else {
@@ -145,6 +150,16 @@ impl Compiler<'_> {
         let at = at.to_string();
         let place = self.source.map(|source| source.place_of(&at));
         self.problems.add(place.unwrap_or_default(), &at, problem);
+    }
+
+    fn tls(&mut self, config: &Config, before: Option<&Compiled>) -> Option<Arc<Tls>> {
+        let before = before.and_then(|before| before.tls.as_ref());
+        let certificates = &config.certificates;
+        Tls::of(certificates, before, |index, (field, expected)| {
+            let at = certificates.get(index).map_or("", |found| &*found.at);
+            let at = place(at, || format!("certificates[{index}]"));
+            self.wrong(format!("{at}.{field}"), expected);
+        })
     }
 
     fn name(&mut self, at: &str, kind: &str, name: &str) {

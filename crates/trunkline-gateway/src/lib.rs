@@ -6,11 +6,13 @@
 
 mod arrival;
 mod body;
+mod client;
 mod compile;
 mod config;
 mod consumers;
 mod entry;
 mod file;
+mod grpc;
 mod headers;
 mod meters;
 mod path;
@@ -19,6 +21,8 @@ mod problem;
 mod proxy;
 mod route;
 mod server;
+mod tls;
+mod upgrade;
 
 pub use config::{
     Active, Algorithm, CaCertificate, Certificate, Checks, Config, Consumer, HashOn, Health,

@@ -13,10 +13,17 @@ pub(crate) const BODY_SLOW: &str = "request_body_slow";
 /// What is wrong with the request itself (400).
 pub(crate) const MALFORMED: &str = "request_malformed";
 
+/// More headers than there may be (431).
+const HEADERS_TOO_MANY: &str = "headers_too_many";
+/// On a connection that belongs to another host (421).
+const MISDIRECTED: &str = "request_misdirected";
+
 fn status_of(error: &Error) -> StatusCode {
     match error.code() {
         LENGTH_REQUIRED => StatusCode::LENGTH_REQUIRED,
         BODY_SLOW => StatusCode::REQUEST_TIMEOUT,
+        HEADERS_TOO_MANY => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        MISDIRECTED => StatusCode::MISDIRECTED_REQUEST,
         _ => status(error),
     }
 }
@@ -60,6 +67,16 @@ pub(crate) fn response(error: &Error, request_id: &str, correlation_id: &str) ->
 
 pub(crate) fn malformed(message: &'static str) -> Error {
     Error::invalid(MALFORMED, message)
+}
+
+pub(crate) fn too_many_headers(count_max: usize) -> Error {
+    let text = format!("expected at most {count_max} headers");
+    Error::new(ErrorKind::TooLarge, HEADERS_TOO_MANY, text)
+}
+
+pub(crate) fn misdirected() -> Error {
+    let text = "expected the host that the connection was secured for";
+    Error::invalid(MISDIRECTED, text)
 }
 
 pub(crate) fn route_unknown() -> Error {

@@ -19,9 +19,9 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use trunkline_core::{Error, Result};
+use trunkline_core::Result;
 
-use super::{IDLE_MAX, tcp, unreached};
+use super::{IDLE_MAX, host_of, tcp, unreached};
 use crate::Body;
 
 /// More connections that nobody uses are not kept.
@@ -51,14 +51,7 @@ struct Line {
 
 impl Pool {
     pub(super) fn new(authority: Authority) -> Result<Self> {
-        // The port that the scheme has by itself is not said (RFC 9110, 7.2).
-        let host = match authority.port_u16() {
-            Some(80) | None => authority.host(),
-            Some(_) => authority.as_str(),
-        };
-        let host = HeaderValue::from_str(host).map_err(|error| {
-            Error::internal("an authority is a header's value").with_source(error)
-        })?;
+        let host = host_of(&authority)?;
         Ok(Self {
             host,
             authority,

@@ -11,6 +11,9 @@
 
 mod config;
 mod cors;
+mod grpc;
+mod grpc_web;
+mod h2;
 mod identity;
 mod kit;
 mod limits;
@@ -20,3 +23,5 @@ mod reload;
 mod routing;
 mod shutdown;
 mod streaming;
+mod tls;
+mod websocket;
