@@ -184,6 +184,10 @@ async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> Result<T> {
 }
 
 fn unreached(before_sending: bool, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    if is_callers(&error) {
+        let text = "the request's own body broke off";
+        return Error::invalid("request_broken", text).with_source(error);
+    }
     let (message, retry) = if before_sending {
         ("the service can't be connected to", Retry::Transient)
     } else {
@@ -192,4 +196,10 @@ fn unreached(before_sending: bool, error: impl std::error::Error + Send + Sync +
     Error::unavailable("service_unreachable", message)
         .with_retry(retry)
         .with_source(error)
+}
+
+/// Whether it is whoever sends the request who could not send it to its end: that says nothing of the service.
+fn is_callers(error: &(dyn std::error::Error + 'static)) -> bool {
+    let hyper = error.downcast_ref::<hyper::Error>();
+    hyper.is_some_and(hyper::Error::is_user)
 }

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Response, StatusCode, Uri, Version};
 use regex::Regex;
 use trunkline_call::Body;
-use trunkline_core::{ByteString, Error, ErrorKind, Result};
+use trunkline_core::{ByteString, Error, Result};
 
 use crate::client::{Client, Session};
 use crate::config::Schemes;
 use crate::path::normalise;
 use crate::plugin::preflight;
-use crate::problem::{malformed, misdirected, route_unknown, too_many_headers, wrong_method};
+use crate::problem::{
+    CODING, CONNECT, malformed, misdirected, route_unknown, too_many_headers, unsupported,
+    wrong_method,
+};
 use crate::route::{Asked, Found, Table, Target};
 
 /// More headers are refused. HTTP/1.1 refuses them itself, by this same number.
@@ -67,13 +70,7 @@ pub(crate) fn enter(
     client: &Client,
     table: &Table<Arc<Target>>,
 ) -> Result<Entry> {
-    if request.method == Method::CONNECT {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "connect_unsupported",
-            "tunnels are not offered here",
-        ));
-    }
+    check(request)?;
     if request.headers.len() > HEADERS_MAX {
         return Err(too_many_headers(HEADERS_MAX));
     }
@@ -122,6 +119,35 @@ pub(crate) fn enter(
         prefix: strips.then(|| prefix.trim_end_matches('/').to_owned()),
         captures,
     }))
+}
+
+/// Refuses what a service could read as something else than we do.
+fn check(request: &Parts) -> Result<()> {
+    let method = &request.method;
+    if *method == Method::CONNECT {
+        return Err(unsupported(CONNECT, "tunnels are not offered here"));
+    }
+    if *method == Method::TRACE {
+        return Err(wrong_method(&[]));
+    }
+    // A route may be for GET alone, and its service take `get` for the same.
+    if method
+        .as_str()
+        .bytes()
+        .any(|byte| byte.is_ascii_lowercase())
+    {
+        return Err(malformed("expected a method in capitals"));
+    }
+    let mut codings = request.headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if is_chunked(coding) => Ok(()),
+        _ => Err(unsupported(
+            CODING,
+            "expected no transfer coding but chunked",
+        )),
+    }
 }
 
 /// Each group by its number and, if it has one, by its name.

@@ -11,6 +11,7 @@
 
 mod config;
 mod cors;
+mod differential;
 mod grpc;
 mod grpc_web;
 mod h2;
