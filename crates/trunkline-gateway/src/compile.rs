@@ -31,6 +31,8 @@ pub(crate) struct Ports {
     pub(crate) channel_of: Box<dyn Fn(&str) -> Channel + Send + Sync>,
     pub(crate) verifier: Option<Verifier>,
     pub(crate) env: Env,
+    /// Whether services may run in this process; otherwise each has to say where it is.
+    pub(crate) has_services: bool,
 }
 
 /// A configuration, ready to be used.
@@ -67,6 +69,7 @@ pub(crate) fn compile(
         problems: Problems::default(),
         names: HashSet::new(),
         source: config.source.as_deref(),
+        has_services: ports.has_services,
     };
     for (at, why) in wrong {
         compiler.wrong(at, why);
@@ -143,6 +146,7 @@ struct Compiler<'a> {
     /// Names that are taken: services and routes have one space each.
     names: HashSet<String>,
     source: Option<&'a Source>,
+    has_services: bool,
 }
 
 impl Compiler<'_> {
@@ -180,6 +184,12 @@ impl Compiler<'_> {
             self.wrong(
                 format!("{at}.read_timeout"),
                 "expected milliseconds above 0",
+            );
+        }
+        if !self.has_services && service.url.is_none() {
+            self.wrong(
+                at,
+                "expected `url` or `host`: no service runs in this process",
             );
         }
         if service.routes.is_empty() {
@@ -379,7 +389,7 @@ impl Compiler<'_> {
     }
 }
 
-fn host_rule(host: &str) -> Option<HostRule> {
+pub(crate) fn host_rule(host: &str) -> Option<HostRule> {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
             (name, Some(port.parse().ok()?))

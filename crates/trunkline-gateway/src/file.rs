@@ -18,7 +18,10 @@ use trunkline_core::{Env, Result};
 use trunkline_security::{Secret, Verifier};
 use trunkline_telemetry::Telemetry;
 
-use self::node::{Node, What};
+pub(crate) use self::node::Node;
+use self::node::What;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::read::PROBLEMS_MAX;
 pub(crate) use self::read::Problems;
 use self::read::{Fields, text_of};
 use crate::compile::{Ports, compile};
@@ -68,6 +71,7 @@ impl Config {
             // Which keys there are is not the file's to say.
             verifier: Some(Verifier::hs256(&Secret::generate(env), env.clone())),
             env: env.clone(),
+            has_services: true,
         };
         if let Err(others) = compile(&config, &ports, None) {
             problems.append(others);
@@ -80,7 +84,7 @@ impl Config {
 }
 
 /// What can be read of a file, and every mistake in its form.
-fn read(name: &str, text: &str) -> (Config, Problems) {
+pub(crate) fn read(name: &str, text: &str) -> (Config, Problems) {
     let mut problems = Problems::default();
     let (root, mut config) = match Node::parse(text) {
         Ok(root) => {

@@ -4,6 +4,8 @@
 //! `Channel` to its service, which may run in this process or elsewhere. [`Config`] has the names of Kong's
 //! declarative file. Everything that the gateway itself refuses is a problem (RFC 9457) with a `request_id`.
 
+mod admin;
+mod alone;
 mod arrival;
 mod body;
 mod client;
@@ -12,6 +14,9 @@ mod config;
 mod consumers;
 mod entry;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod headers;
 mod meters;
@@ -24,6 +29,8 @@ mod server;
 mod tls;
 mod upgrade;
 
+pub use admin::Keeper;
+pub use alone::{Alone, AloneRunning};
 pub use config::{
     Active, Algorithm, CaCertificate, Certificate, Checks, Config, Consumer, HashOn, Health,
     JwtSecret, KeyCredential, Passive, PluginConfig, Protocol, Route, Schemes, Service, Target,

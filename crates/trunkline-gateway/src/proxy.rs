@@ -17,7 +17,7 @@ use tower::ServiceExt;
 use trunkline_call::headers::{
     CORRELATION_ID, DEADLINE_MS, REQUEST_ID, TRACEPARENT, USER_ID, write_roles,
 };
-use trunkline_call::{Body, Channel};
+use trunkline_call::{Body, Channel, Network};
 use trunkline_core::{ByteString, Env, Error, ErrorKind, Result, report};
 use trunkline_security::Verifier;
 use trunkline_telemetry::{Check, Telemetry};
@@ -75,8 +75,28 @@ impl Gateway {
             channel_of: Box::new(channel_of),
             verifier: verifier.into(),
             env: env.clone(),
+            has_services: true,
         };
-        let compiled = compile(&config, &ports, None)
+        Self::of(&config, ports, telemetry, env)
+    }
+
+    /// A gateway in whose process no service runs: each says by its `url` where it is.
+    ///
+    /// # Errors
+    /// As [`Gateway::new`].
+    pub fn alone(config: &Config, telemetry: Telemetry, env: Env) -> Result<Self> {
+        let network = Network::new(telemetry.clone(), env.clone());
+        let ports = Ports {
+            channel_of: Box::new(move |service| network.channel("gateway", service)),
+            verifier: None,
+            env: env.clone(),
+            has_services: false,
+        };
+        Self::of(config, ports, telemetry, env)
+    }
+
+    fn of(config: &Config, ports: Ports, telemetry: Telemetry, env: Env) -> Result<Self> {
+        let compiled = compile(config, &ports, None)
             .map_err(|problems| problems.refusal(config.source.as_deref()))?;
         let inner = Inner {
             compiled: ArcSwap::from_pointee(compiled),

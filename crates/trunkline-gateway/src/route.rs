@@ -192,7 +192,7 @@ impl<T> Table<T> {
 }
 
 /// How much a way asks for: the more, the earlier it is tried.
-fn rank<T>(way: &Way<T>) -> (usize, bool, usize, bool, i32, usize) {
+pub(crate) fn rank<T>(way: &Way<T>) -> (usize, bool, usize, bool, i32, usize) {
     let (has_path, is_regex, length) = match &way.path {
         PathRule::Prefix(prefix) => (!prefix.is_empty(), false, prefix.len()),
         PathRule::Matches { .. } => (true, true, 0),

@@ -9,6 +9,7 @@
     reason = "tests fail loudly, and their helpers are no interface"
 )]
 
+mod admin;
 mod config;
 mod cors;
 mod differential;

@@ -9,10 +9,11 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts};
 use trunkline_call::{Network, Responses};
-use trunkline_console::{AdminToken, Parts, Peer};
+use trunkline_console::{Parts, Peer};
 use trunkline_core::{ByteString, Env, Error, EventDecl, Result};
 use trunkline_gateway::Gateway;
 use trunkline_saga::Flow;
+use trunkline_security::AdminToken;
 use trunkline_store::{Store, Trail};
 use trunkline_telemetry::{Otlp, SpanSink, Telemetry, prometheus};
 
