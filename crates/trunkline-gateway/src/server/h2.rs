@@ -13,8 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::Stopping;
+use super::door::Line;
 use super::frames::Frames;
-use super::{Line, Stopping};
 
 /// What one request's body may send ahead of its reader.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
