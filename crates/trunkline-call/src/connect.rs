@@ -2,13 +2,15 @@
 //!
 //! A request of HTTP/1.1 to an `http://` address takes a connection for itself from a pool. A request of HTTP/2, as gRPC
 //! sends them, shares one of a few connections; to an `https://` address every request does, and TLS names the service at
-//! the other end before anything is sent. A request to go on in another protocol has a connection of its own.
+//! the other end before anything is sent. An answer of 101 keeps its connection.
 
+mod address;
+mod dial;
 mod line;
 mod pool;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
-mod upgrade;
+pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::io;
@@ -16,19 +18,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::future::BoxFuture;
+use http::header::UPGRADE;
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, Version};
+use http::{Request, Response, Version};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use trunkline_core::{ByteString, Error, Result, Retry};
+use trunkline_core::{ByteString, Error, ErrorKind, Result, Retry};
 
 use crate::Body;
 use crate::server::HEADERS_WITHIN;
+use dial::{Dial, Dialled};
 use line::Bundle;
 use pool::Pool;
+use wire::Stage;
 
 /// A connection that nobody uses is kept for so long.
 const IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// More connections that nobody uses are not kept.
+const IDLE_COUNT_MAX: usize = 256;
 
 /// A connection has to be there within this time, with everything that is agreed on first.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -41,7 +50,7 @@ pub(crate) struct Wires {
     pools: ArcSwap<HashMap<Authority, Arc<Pool>>>,
     bundles: ArcSwap<HashMap<Goal, Arc<Bundle>>>,
     #[cfg(feature = "tls")]
-    tls: arc_swap::ArcSwapOption<tls::TlsClient>,
+    tls: Arc<arc_swap::ArcSwapOption<tls::TlsClient>>,
 }
 
 /// What shared connections lead to, and whose they are. Two services at one address share none: each is asked for its
@@ -61,7 +70,7 @@ impl Wires {
             pools: ArcSwap::default(),
             bundles: ArcSwap::default(),
             #[cfg(feature = "tls")]
-            tls: arc_swap::ArcSwapOption::empty(),
+            tls: Arc::default(),
         }
     }
 
@@ -83,7 +92,8 @@ impl Wires {
     ///
     /// # Errors
     /// `Unavailable`: `Transient` where nothing was sent, `Unknown` where the connection broke, `Permanent` where one
-    /// side does not trust the other.
+    /// side does not trust the other. `Unsupported` (`upgrade_unsupported`) for a request to go on in another protocol where
+    /// TLS is called for.
     pub(crate) async fn send(
         &self,
         (caller, service): (&ByteString, &ByteString),
@@ -93,13 +103,22 @@ impl Wires {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return Err(Error::internal("a request on its way out has an address"));
         };
-        if upgrade::is_asked(&request) {
-            return Box::pin(upgrade::send(request)).await;
+        if *scheme != Scheme::HTTP && request.headers().contains_key(UPGRADE) {
+            let text =
+                "services with certificates speak HTTP/2, in which nothing else is gone on in";
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "upgrade_unsupported",
+                text,
+            ));
         }
         if *scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
             let authority = authority.clone();
             *request.version_mut() = Version::HTTP_11;
-            return self.pool(authority)?.send(request).await;
+            let pool = self.pool(authority)?;
+            let answer = pool.send(request, &Stage::default()).await;
+            let answer = answer.map_err(|unanswered| unanswered.error)?;
+            return Ok(answer.map(Body::new));
         }
         let goal = Goal {
             scheme: scheme.clone(),
@@ -111,7 +130,9 @@ impl Wires {
             },
         };
         *request.version_mut() = Version::HTTP_2;
-        self.bundle(goal).send(self, request).await
+        let answer = self.bundle(goal).send(request, &Stage::default()).await;
+        let answer = answer.map_err(|unanswered| unanswered.error)?;
+        Ok(answer.map(Body::new))
     }
 
     fn pool(&self, authority: Authority) -> Result<Arc<Pool>> {
@@ -139,7 +160,8 @@ impl Wires {
         if let Some(bundle) = self.bundles.load().get(&goal) {
             return bundle.clone();
         }
-        let made = Arc::new(Bundle::new(goal.clone()));
+        let to = goal.authority.to_string();
+        let made = Arc::new(Bundle::to(to, self.dial(goal.clone())));
         self.bundles.rcu(|bundles| {
             // What leads to instances that are gone goes with them.
             let mut bundles: HashMap<_, _> = bundles
@@ -154,15 +176,27 @@ impl Wires {
     }
 }
 
-/// What requests to an address say that they are for, if they say nothing else.
-fn host_of(authority: &Authority) -> Result<HeaderValue> {
-    // The port that the scheme has by itself is not said (RFC 9110, 7.2).
-    let host = match authority.port_u16() {
-        Some(80) | None => authority.host(),
-        Some(_) => authority.as_str(),
-    };
-    HeaderValue::from_str(host)
-        .map_err(|error| Error::internal("an authority is a header's value").with_source(error))
+impl Wires {
+    fn dial(&self, goal: Goal) -> Arc<dyn Dial> {
+        if goal.scheme != Scheme::HTTPS {
+            return Arc::new(goal.authority);
+        }
+        #[cfg(feature = "tls")]
+        return Arc::new(tls::ToService::new(goal, self.tls.clone()));
+        #[cfg(not(feature = "tls"))]
+        Arc::new(Nowhere)
+    }
+}
+
+/// An address that can't be reached as it says.
+struct Nowhere;
+
+impl Dial for Nowhere {
+    fn dial(&self, _: dial::Asks) -> BoxFuture<'_, Result<Dialled>> {
+        let text = "an https address needs the feature `tls`, and certificates for the network";
+        let error = Error::unavailable("tls_missing", text).with_retry(Retry::Permanent);
+        Box::pin(std::future::ready(Err(error)))
+    }
 }
 
 async fn tcp(authority: &Authority, port: u16) -> Result<TcpStream> {

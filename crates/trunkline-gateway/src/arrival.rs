@@ -120,9 +120,12 @@ impl Arrival {
         self.span.as_ref().map_or_else(root, Span::context)
     }
 
-    /// How long it has been here.
-    pub(crate) fn waited(&self) -> Duration {
-        self.began.elapsed()
+    /// How long the caller of a call of gRPC still waits.
+    pub(crate) fn left(&self, headers: &HeaderMap) -> Option<Duration> {
+        match self.speaks {
+            Speaks::Grpc => Some(grpc::left(headers, self.began.elapsed())),
+            Speaks::Http | Speaks::WebSocket(_) => None,
+        }
     }
 
     /// The client's connection, if the request asks to go on in another protocol.

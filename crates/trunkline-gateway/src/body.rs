@@ -45,6 +45,16 @@ impl Progress {
         self.state.load(Ordering::Acquire) == AWAITED
     }
 
+    /// Whether it has all gone on, or will not go on.
+    pub(crate) fn is_whole(&self) -> bool {
+        !matches!(self.state.load(Ordering::Acquire), COMING | AWAITED)
+    }
+
+    /// Changes whenever it goes on.
+    pub(crate) fn step(&self) -> (u8, u64) {
+        (self.state.load(Ordering::Acquire), self.bytes())
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }

@@ -15,10 +15,12 @@ use trunkline_security::Verifier;
 use crate::config::{Config, PluginConfig, Route, Service};
 use crate::consumers::Consumers;
 use crate::file::{Problems, Source};
+use crate::forward::Onward;
 use crate::path::normalise;
 use crate::plugin::{self, Making, Plugin};
 use crate::route::{HeaderRule, HostRule, Name, PathRule, Slot, Table, Target, Way};
 use crate::tls::Tls;
+use crate::upstream::{Links, Upstreams};
 
 /// A longer prefix or expression is refused.
 const PATH_BYTES_MAX: usize = 4_096;
@@ -40,6 +42,7 @@ pub(crate) struct Compiled {
     pub(crate) table: Table<Arc<Target>>,
     /// What clients are shown, if there is anything.
     pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) upstreams: Upstreams,
     /// Plugins that remember requests, to go on with in the next configuration.
     kept: Kept,
 }
@@ -71,9 +74,9 @@ pub(crate) fn compile(
         source: config.source.as_deref(),
         has_services: ports.has_services,
     };
-    for (at, why) in wrong {
-        compiler.wrong(at, why);
-    }
+    let known = before.map(|before| &before.upstreams);
+    let mut links = Links::new(config, known, env, &mut wrong);
+    compiler.all_wrong(&mut wrong);
     let mut ways = Vec::new();
     let global = compiler.plugins(("plugins", ""), &config.plugins, Plugins::new());
     for (index, service) in config.services.iter().enumerate() {
@@ -82,13 +85,18 @@ pub(crate) fn compile(
         let scope = format!("service {}", service.name);
         let inside = format!("{at}.plugins");
         let plugins = compiler.plugins((&inside, &scope), &service.plugins, global.clone());
-        let channel = (ports.channel_of)(&service.name);
+        let reached = reached(ports, &mut links, (&at, service), &mut wrong);
+        compiler.all_wrong(&mut wrong);
         for (index, route) in service.routes.iter().enumerate() {
             let at = place(&route.at, || format!("{at}.routes[{index}]"));
             let inside = format!("{at}.plugins");
             let scope = format!("route {}", route.name);
             let plugins = compiler.plugins((&inside, &scope), &route.plugins, plugins.clone());
-            let target = target(service, route, channel.clone(), plugins);
+            let Some((onward, base)) = &reached else {
+                compiler.ways(&at, route, &());
+                continue;
+            };
+            let target = target((service, route), (onward, base), plugins);
             ways.extend(compiler.ways(&at, route, &Arc::new(target)));
         }
     }
@@ -97,6 +105,7 @@ pub(crate) fn compile(
         Ok(Compiled {
             table: Table::new(ways),
             tls,
+            upstreams: links.done(),
             kept: compiler.kept,
         })
     } else {
@@ -113,7 +122,41 @@ fn place(at: &str, otherwise: impl FnOnce() -> String) -> String {
     }
 }
 
-fn target(service: &Service, route: &Route, channel: Channel, plugins: Plugins) -> Target {
+/// How a service is reached, and what it has before every path.
+type Reached = (Onward, Option<Arc<str>>);
+
+fn reached(
+    ports: &Ports,
+    links: &mut Links<'_>,
+    (at, service): (&str, &Service),
+    wrong: &mut Vec<(String, String)>,
+) -> Option<Reached> {
+    let Some(url) = &service.url else {
+        let timeout = service.read_timeout;
+        let timeout = timeout.map(|millis| Duration::from_millis(millis.into()));
+        let channel = (ports.channel_of)(&service.name);
+        return Some((Onward::Channel(channel, timeout), None));
+    };
+    let backend = links.backend(at, service, url, wrong)?;
+    let base = match url.path.as_deref() {
+        None | Some("/") => None,
+        Some(path) => match normalise(path) {
+            Ok(path) => Some(Arc::from(path)),
+            Err(error) => {
+                let expected = format!("{}, found `{path}`", error.message());
+                wrong.push((format!("{at}.path"), expected));
+                return None;
+            }
+        },
+    };
+    Some((Onward::Upstream(Arc::new(backend)), base))
+}
+
+fn target(
+    (service, route): (&Service, &Route),
+    (onward, base): (&Onward, &Option<Arc<str>>),
+    plugins: Plugins,
+) -> Target {
     let cors = plugin::kind("cors").map(|(place, _)| place);
     let has_cors = cors
         .and_then(|place| plugins.get(&place))
@@ -121,14 +164,13 @@ fn target(service: &Service, route: &Route, channel: Channel, plugins: Plugins) 
     Target {
         name: ByteString::from(&*route.name),
         service: ByteString::from(&*service.name),
-        channel,
+        onward: onward.clone(),
+        base: base.clone(),
         strip_path: route.strip_path,
+        preserve_host: route.preserve_host,
         schemes: route.schemes,
         redirect: StatusCode::from_u16(route.https_redirect_status_code)
             .unwrap_or(StatusCode::UPGRADE_REQUIRED),
-        timeout: service
-            .read_timeout
-            .map(|millis| Duration::from_millis(millis.into())),
         plugins: plugins
             .into_values()
             .filter(|slot| !slot.is_empty())
@@ -164,6 +206,12 @@ impl Compiler<'_> {
             let at = place(at, || format!("certificates[{index}]"));
             self.wrong(format!("{at}.{field}"), expected);
         })
+    }
+
+    fn all_wrong(&mut self, wrong: &mut Vec<(String, String)>) {
+        for (at, why) in wrong.drain(..) {
+            self.wrong(at, why);
+        }
     }
 
     fn name(&mut self, at: &str, kind: &str, name: &str) {
@@ -271,7 +319,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn ways(&mut self, at: &str, route: &Route, target: &Arc<Target>) -> Vec<Way<Arc<Target>>> {
+    fn ways<T: Clone>(&mut self, at: &str, route: &Route, target: &T) -> Vec<Way<T>> {
         self.name(at, "route", &route.name);
         let asks = [&route.paths, &route.hosts, &route.methods, &route.snis];
         if asks.iter().all(|list| list.is_empty()) && route.headers.is_empty() {

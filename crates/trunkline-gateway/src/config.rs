@@ -45,15 +45,16 @@ pub struct Config {
 pub struct Service {
     /// Its name, for which the gateway asks for a channel.
     pub name: String,
-    /// Where it runs, if it is not in this process: for whoever makes the channels.
+    /// Where it is, if the gateway reaches it by itself and not by a channel.
     pub url: Option<Url>,
-    /// How often a request is tried again at another target, or at the same; the channel's own policy without.
+    /// How often a request is tried again at another target, or at the same, of a service with a `url`: 5.
     pub retries: Option<u16>,
-    /// How long connecting may take, in milliseconds.
+    /// How long connecting may take where there is a `url`, in milliseconds: 60,000.
     pub connect_timeout: Option<u32>,
-    /// How long the client may pause within its request's body, in milliseconds.
+    /// How long the service may pause before it takes more of a request where there is a `url`, in milliseconds: 60,000.
     pub write_timeout: Option<u32>,
-    /// How long an answer may take, in milliseconds; the channel's own 5 s without.
+    /// How long the service may pause before it gives more of an answer, in milliseconds: 60,000 where there is a `url`.
+    /// Without, how long the whole answer may take: the channel's own 5 s.
     pub read_timeout: Option<u32>,
     /// The certificate that the gateway shows it, by its id.
     pub client_certificate: Option<String>,
@@ -88,7 +89,7 @@ pub struct Url {
 }
 
 /// How a service is spoken to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Protocol {

@@ -19,6 +19,7 @@ use crate::problem::{
     wrong_method,
 };
 use crate::route::{Asked, Found, Table, Target};
+use crate::upstream::path::join;
 
 /// More headers are refused. HTTP/1.1 refuses them itself, by this same number.
 const HEADERS_MAX: usize = 100;
@@ -111,9 +112,11 @@ pub(crate) fn enter(
     }
     let strips = target.strip_path && prefix > 0;
     let (prefix, rest) = path.split_at_checked(prefix).unwrap_or(("", &path));
-    let onward = if strips { rest } else { &path };
     let query = request.uri.query();
-    request.uri = onward_uri(onward, query)?;
+    request.uri = match &target.base {
+        None => onward_uri(if strips { rest } else { &path }, query)?,
+        Some(base) => onward_uri(&join(base, &path, strips.then_some(rest)), query)?,
+    };
     Ok(Entry::Target(Way {
         target,
         prefix: strips.then(|| prefix.trim_end_matches('/').to_owned()),

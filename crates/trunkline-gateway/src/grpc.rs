@@ -1,14 +1,20 @@
 //! Requests of gRPC: refusals are statuses, and a call lasts as long as its caller says.
 
 use std::error::Error as StdError;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::{Code, Status};
 use trunkline_call::headers::{GRPC_TIMEOUT, time_of};
 use trunkline_call::{Body, CallOptions};
-use trunkline_core::{Error, ErrorKind};
+use trunkline_core::{Error, ErrorKind, Result};
 
 const KIND: &[u8] = b"application/grpc";
 /// Where a call's status stands.
@@ -84,14 +90,83 @@ pub(crate) fn translate(response: &mut Response<Body>) {
     *response.body_mut() = Body::empty();
 }
 
-/// Sends a call on as such, for as long as its caller still waits after this time.
-pub(crate) fn bound(request: &mut Request<Body>, waited: Duration) {
-    *request.version_mut() = Version::HTTP_2;
-    let asked = request.headers().get(GRPC_TIMEOUT);
+/// How long the caller of a call still waits, after this time.
+pub(crate) fn left(headers: &HeaderMap, waited: Duration) -> Duration {
+    let asked = headers.get(GRPC_TIMEOUT);
     let asked = asked.and_then(|asked| time_of(asked.to_str().ok()?));
     let left = asked.map_or(LASTS_MAX, |asked| asked.saturating_sub(waited));
-    let options = CallOptions::new().timeout(left.min(LASTS_MAX));
-    options.put(request);
+    left.min(LASTS_MAX)
+}
+
+/// Tells the service how long that is.
+pub(crate) fn tell(headers: &mut HeaderMap, left: Duration) {
+    // An hour has fewer than the eight digits that there may be.
+    if let Ok(left) = HeaderValue::try_from(format!("{}m", left.as_millis())) {
+        headers.insert(GRPC_TIMEOUT, left);
+    }
+}
+
+/// Has a channel take a request for a call that lasts no longer than this.
+pub(crate) fn bound(head: &mut Parts, left: Option<Duration>) {
+    head.version = Version::HTTP_2;
+    if let Some(left) = left {
+        head.extensions.insert(CallOptions::new().timeout(left));
+    }
+}
+
+/// What a call comes to within a time, its answer's last message included.
+///
+/// # Errors
+/// `DeadlineExceeded`.
+pub(crate) async fn within(
+    left: Duration,
+    call: impl Future<Output = Result<Response<Body>>>,
+) -> Result<Response<Body>> {
+    let until = Instant::now() + left;
+    let answer = timeout_at(until, call).await;
+    let response = answer.map_err(|_| time_is_up())??;
+    Ok(response.map(|inner| {
+        Body::new(Until {
+            inner,
+            timer: Box::pin(sleep_until(until)),
+        })
+    }))
+}
+
+fn time_is_up() -> Error {
+    let text = "the time for this call is up";
+    Error::new(ErrorKind::DeadlineExceeded, "deadline_exceeded", text)
+}
+
+/// An answer that breaks off when its time is up.
+struct Until {
+    inner: Body,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl HttpBody for Until {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        if let ready @ Poll::Ready(_) = Pin::new(&mut this.inner).poll_frame(cx) {
+            return ready;
+        }
+        ready!(this.timer.as_mut().poll(cx));
+        Poll::Ready(Some(Err(axum::Error::new(time_is_up()))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod config;
 mod consumers;
 mod entry;
 mod file;
+mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -28,6 +29,7 @@ mod route;
 mod server;
 mod tls;
 mod upgrade;
+mod upstream;
 
 pub use admin::Keeper;
 pub use alone::{Alone, AloneRunning};
@@ -41,3 +43,4 @@ pub use path::normalise;
 pub use plugin::{Exchange, Plugin, Verdict};
 pub use proxy::Gateway;
 pub use server::Limits;
+pub use upstream::{TargetState, UpstreamState};

@@ -21,6 +21,8 @@ pub(crate) const CODING: &str = "coding_unsupported";
 const HEADERS_TOO_MANY: &str = "headers_too_many";
 /// On a connection that belongs to another host (421).
 const MISDIRECTED: &str = "request_misdirected";
+/// No connection to the service, or it broke (502).
+const UNREACHABLE: &str = "upstream_unreachable";
 
 fn status_of(error: &Error) -> StatusCode {
     match error.code() {
@@ -28,6 +30,7 @@ fn status_of(error: &Error) -> StatusCode {
         BODY_SLOW => StatusCode::REQUEST_TIMEOUT,
         HEADERS_TOO_MANY => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         MISDIRECTED => StatusCode::MISDIRECTED_REQUEST,
+        UNREACHABLE => StatusCode::BAD_GATEWAY,
         _ => status(error),
     }
 }
@@ -115,4 +118,21 @@ pub(crate) fn body_slow() -> Error {
         BODY_SLOW,
         "the request's body did not come in time",
     )
+}
+
+pub(crate) fn upstream_unreachable() -> Error {
+    Error::unavailable(UNREACHABLE, "the service gives no valid answer")
+}
+
+pub(crate) fn upstream_timeout() -> Error {
+    let text = "the service does not answer in time";
+    Error::new(ErrorKind::DeadlineExceeded, "upstream_timeout", text)
+}
+
+pub(crate) fn upstream_unhealthy() -> Error {
+    Error::unavailable("upstream_unhealthy", "the service is not available now")
+}
+
+pub(crate) fn upstream_unresolved() -> Error {
+    Error::unavailable("upstream_unresolved", "the service is not available now")
 }

@@ -13,17 +13,14 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tower::ServiceExt;
-use trunkline_call::headers::{
-    CORRELATION_ID, DEADLINE_MS, REQUEST_ID, TRACEPARENT, USER_ID, write_roles,
-};
+use trunkline_call::headers::{CORRELATION_ID, REQUEST_ID, TRACEPARENT};
 use trunkline_call::{Body, Channel, Network};
-use trunkline_core::{ByteString, Env, Error, ErrorKind, Result, report};
+use trunkline_core::{ByteString, Env, Error, Result, report};
 use trunkline_security::Verifier;
 use trunkline_telemetry::{Check, Telemetry};
 
 use crate::arrival::{Arrival, Speaks};
-use crate::body::{Answered, ClientBody};
+use crate::body::Answered;
 use crate::client::Client;
 use crate::compile::{Compiled, Ports, compile};
 use crate::entry::{self, Entry, Way};
@@ -31,7 +28,8 @@ use crate::meters::RouteMeters;
 use crate::plugin::{Exchange, Verdict};
 use crate::route::{Slot, Target};
 use crate::tls::Tls;
-use crate::{Config, Limits, grpc, headers, plugin, problem, upgrade};
+use crate::upstream::Watch;
+use crate::{Config, Limits, grpc, headers, upgrade};
 
 /// The gateway. Cheap to clone.
 ///
@@ -47,7 +45,8 @@ pub struct Gateway {
 }
 
 pub(crate) struct Inner {
-    compiled: ArcSwap<Compiled>,
+    pub(crate) compiled: ArcSwap<Compiled>,
+    pub(crate) watch: Watch,
     ports: Ports,
     /// Configurations are taken one after the other.
     reloads: Mutex<()>,
@@ -100,6 +99,7 @@ impl Gateway {
             .map_err(|problems| problems.refusal(config.source.as_deref()))?;
         let inner = Inner {
             compiled: ArcSwap::from_pointee(compiled),
+            watch: Watch::default(),
             ports,
             reloads: Mutex::new(()),
             telemetry,
@@ -115,7 +115,8 @@ impl Gateway {
     }
 
     /// Takes another configuration, for every request that comes from now on. Those that are at work go on by the one
-    /// before, and so do plugins that remember requests, where they stand as they stood.
+    /// before, and so do plugins that remember requests and upstreams with their targets' health and connections, where they
+    /// stand as they stood.
     ///
     /// # Errors
     /// As [`Gateway::new`]; then everything stays as it is.
@@ -124,7 +125,10 @@ impl Gateway {
         let before = self.inner.compiled.load_full();
         let compiled = compile(config, &self.inner.ports, Some(&before))
             .map_err(|problems| problems.refusal(config.source.as_deref()))?;
-        self.inner.compiled.store(Arc::new(compiled));
+        let compiled = Arc::new(compiled);
+        self.inner.compiled.store(compiled.clone());
+        let (now, before) = (&compiled.upstreams, &before.upstreams);
+        self.inner.watch.go_on(now, before);
         Ok(())
     }
 
@@ -269,7 +273,7 @@ impl Gateway {
         }
         arrival.user = exchange.claims.as_ref().map(|claims| claims.sub.clone());
         let mut response = match verdict {
-            Verdict::Next => match self.forward(target, &mut exchange, body, arrival).await {
+            Verdict::Next => match self.forward(target, &exchange, body, arrival).await {
                 Ok(mut response) => {
                     for slot in &target.plugins {
                         if let Some(plugin) = slot.plugin(exchange.consumer_name()).cloned() {
@@ -285,66 +289,6 @@ impl Gateway {
         };
         finish(&target.plugins, exchange, &mut response);
         response
-    }
-
-    async fn forward(
-        &self,
-        target: &Target,
-        exchange: &mut Exchange,
-        body: Incoming,
-        arrival: &mut Arrival,
-    ) -> Result<Response<Body>> {
-        let mut request = exchange.request.clone();
-        if let Some(claims) = &exchange.claims {
-            headers::put(&mut request.headers, USER_ID, &claims.sub);
-            write_roles(&mut request.headers, &claims.roles);
-        }
-        if let Some(member) = &exchange.consumer {
-            headers::tell_consumer(&mut request.headers, member, exchange.is_anonymous);
-        }
-        if let Some(timeout) = target.timeout {
-            let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-            request.headers.insert(DEADLINE_MS, millis.into());
-        }
-        request.version = Version::HTTP_11;
-        let bytes_max = exchange.body_bytes_max;
-        let web = plugin::called(&exchange.extensions);
-        if web.is_some() {
-            arrival.speaks = Speaks::Grpc;
-        }
-        let (idle_max, channel) = match arrival.speaks {
-            Speaks::Http => (self.limits.body_idle_max, target.channel.clone()),
-            Speaks::Grpc => (grpc::LASTS_MAX, target.channel.clone()),
-            // A connection is joined once.
-            Speaks::WebSocket(_) => (self.limits.body_idle_max, target.channel.clone().bare()),
-        };
-        let body = ClientBody::new(body, bytes_max, idle_max);
-        let progress = body.progress();
-        arrival.body = Some(progress.clone());
-        let body = Body::new(body);
-        let body = match web {
-            Some(web) => web.decode(body),
-            None => body,
-        };
-        let mut request = Request::from_parts(request, body);
-        if let Speaks::Grpc = arrival.speaks {
-            grpc::bound(&mut request, arrival.waited());
-        }
-        let answer = channel.oneshot(request).await;
-        if let Some(refusal) = progress.refusal(bytes_max) {
-            return Err(refusal);
-        }
-        match answer {
-            Ok(mut response) => {
-                headers::strip_hop_by_hop(response.headers_mut());
-                headers::strip_ours(response.headers_mut());
-                Ok(response)
-            }
-            Err(error) if error.kind() == ErrorKind::DeadlineExceeded && progress.is_awaited() => {
-                Err(problem::body_slow().with_source(error))
-            }
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -3,33 +3,44 @@
 //! A connection has no task of its own: the request that uses it drives it, and so does whoever reads the answer's body.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use trunkline_core::Result;
+use trunkline_core::{Error, Result};
 
-use super::{IDLE_MAX, host_of, tcp, unreached};
+use super::dial::{Asks, Dial, Dialled};
+use super::line::Verdict;
+use super::wire::{Stage, Unanswered};
+use super::{IDLE_COUNT_MAX, IDLE_MAX, unreached};
 use crate::Body;
 
-/// More connections that nobody uses are not kept.
-const IDLE_COUNT_MAX: usize = 256;
+/// How many connections are kept that nobody uses, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) idle_max: Duration,
+    pub(super) idle_count_max: usize,
+}
 
-/// The connections to one address.
+/// The connections to one place.
 pub(super) struct Pool {
-    authority: Authority,
+    dial: Arc<dyn Dial>,
+    bounds: Bounds,
     /// What requests say that they are for, if they say nothing else.
     host: HeaderValue,
     idle: Mutex<VecDeque<Idle>>,
@@ -46,18 +57,39 @@ struct Idle {
 struct Line {
     sender: SendRequest<Body>,
     /// None once it has ended: a request that waits in it is given back when it is dropped, and not before.
-    connection: Option<Connection<TokioIo<TcpStream>, Body>>,
+    connection: Option<Connection>,
+    peer: Option<SocketAddr>,
+    verdict: Verdict,
 }
+
+/// In a box for its type, which can also become something else than HTTP, has no name.
+type Connection = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 impl Pool {
     pub(super) fn new(authority: Authority) -> Result<Self> {
-        let host = host_of(&authority)?;
-        Ok(Self {
+        // The port that the scheme has by itself is not said (RFC 9110, 7.2).
+        let host = match authority.port_u16() {
+            Some(80) | None => authority.host(),
+            Some(_) => authority.as_str(),
+        };
+        let host = HeaderValue::from_str(host).map_err(|error| {
+            Error::internal("an authority is a header's value").with_source(error)
+        })?;
+        let bounds = Bounds {
+            idle_max: IDLE_MAX,
+            idle_count_max: IDLE_COUNT_MAX,
+        };
+        Ok(Self::to(host, Arc::new(authority), bounds))
+    }
+
+    pub(super) fn to(host: HeaderValue, dial: Arc<dyn Dial>, bounds: Bounds) -> Self {
+        Self {
+            dial,
+            bounds,
             host,
-            authority,
             idle: Mutex::default(),
             sweeper: Mutex::default(),
-        })
+        }
     }
 
     /// Whether it has a connection, or somebody is about to use it.
@@ -73,7 +105,8 @@ impl Pool {
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Body>,
-    ) -> Result<Response<Body>> {
+        stage: &Stage,
+    ) -> Result<Response<Answer>, Unanswered> {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
         let headers = request.headers_mut();
@@ -83,16 +116,43 @@ impl Pool {
             let is_kept = kept.is_some();
             let mut line = match kept {
                 Some(line) => line,
-                None => self.connect().await?,
+                None => {
+                    stage.set(false);
+                    match Box::pin(self.connect()).await {
+                        Ok(line) => line,
+                        Err(error) => return Err(Unanswered::unsent(error, request)),
+                    }
+                }
             };
+            stage.set(true);
             match line.exchange(request).await {
                 Ok(response) => {
-                    return Ok(response.map(|body| Answer::wrap(body, line, self)));
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+                        && let Some(connection) = line.connection.take()
+                    {
+                        // It ends as one of HTTP, and gives what it was made of to whoever waits for that.
+                        drop(connection.await);
+                    }
+                    return Ok(response.map(|body| Answer::new(body, line, self)));
                 }
                 Err(mut error) => match error.take_message() {
                     // It was closed while nobody used it, and nothing was sent: each of them gives the request back once.
                     Some(unsent) if is_kept => request = unsent,
-                    unsent => return Err(unreached(unsent.is_some(), error.into_error())),
+                    Some(unsent) => {
+                        let error = unreached(true, error.into_error());
+                        return Err(Unanswered::unsent(error, unsent));
+                    }
+                    None => {
+                        let error = error.into_error();
+                        let was_kept =
+                            is_kept && (error.is_incomplete_message() || is_reset(&error));
+                        let refusal = line.verdict.refusal();
+                        let error = refusal.unwrap_or_else(|| unreached(false, error));
+                        return Err(Unanswered {
+                            was_kept,
+                            ..Unanswered::from(error)
+                        });
+                    }
                 },
             }
         }
@@ -102,7 +162,7 @@ impl Pool {
     fn take(&self) -> Option<Box<Line>> {
         let mut idle = self.idle.lock();
         let last = idle.pop_back()?;
-        if last.since.elapsed() < IDLE_MAX {
+        if last.since.elapsed() < self.bounds.idle_max {
             return Some(last.line);
         }
         // Those before it are older.
@@ -111,22 +171,35 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Box<Line>> {
-        let stream = tcp(&self.authority, 80).await?;
-        let (sender, connection) = Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreached(true, error))?;
+        Self::greet(self.dial.dial(Asks::Http1).await?).await
+    }
+
+    /// Takes a connection that was made, to be used by the next request.
+    pub(super) async fn begin(self: &Arc<Self>, dialled: Dialled) -> Result<()> {
+        let line = Self::greet(dialled).await?;
+        self.put(line);
+        Ok(())
+    }
+
+    async fn greet(dialled: Dialled) -> Result<Box<Line>> {
+        let begun = Builder::new().handshake(TokioIo::new(dialled.stream)).await;
+        let (sender, connection) = begun.map_err(|error| unreached(true, error))?;
         Ok(Box::new(Line {
             sender,
-            connection: Some(connection),
+            connection: Some(Box::pin(connection.with_upgrades())),
+            peer: dialled.peer,
+            verdict: dialled.verdict,
         }))
     }
 
     fn put(self: &Arc<Self>, line: Box<Line>) {
+        if !self.dial.leads_to(line.peer) {
+            return;
+        }
         let since = Instant::now();
         let is_first = {
             let mut idle = self.idle.lock();
-            if idle.len() == IDLE_COUNT_MAX {
+            if idle.len() >= self.bounds.idle_count_max {
                 idle.pop_front();
             }
             idle.push_back(Idle { line, since });
@@ -143,24 +216,30 @@ impl Pool {
         if sweeper.is_empty() && tokio::runtime::Handle::try_current().is_ok() {
             let pool = Arc::downgrade(self);
             sweeper.spawn(async move {
-                while let Some(next) = pool.upgrade().and_then(|pool| pool.close_old()) {
+                while let Some(next) = Self::look(&pool).await {
                     sleep_until(next).await;
                 }
             });
         }
     }
 
-    /// Closes what is too old, and says when the next will be.
-    fn close_old(&self) -> Option<Instant> {
-        let mut idle = self.idle.lock();
-        while idle
-            .front()
-            .is_some_and(|first| first.since.elapsed() >= IDLE_MAX)
-        {
-            idle.pop_front();
-        }
-        idle.front().map(|first| first.since + IDLE_MAX)
+    /// Closes what is too old or leads elsewhere by now, and says when to look again.
+    async fn look(pool: &Weak<Self>) -> Option<Instant> {
+        let pool = pool.upgrade()?;
+        pool.dial.refresh().await;
+        let idle_max = pool.bounds.idle_max;
+        let mut idle = pool.idle.lock();
+        idle.retain(|line| line.since.elapsed() < idle_max && pool.dial.leads_to(line.line.peer));
+        idle.front().map(|first| first.since + idle_max)
     }
+}
+
+/// Whether the other end had closed the connection.
+fn is_reset(error: &hyper::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+    io.is_some_and(|io| matches!(io.kind(), ConnectionReset | BrokenPipe | NotConnected))
 }
 
 type Sent =
@@ -181,24 +260,24 @@ impl Line {
 }
 
 /// Lets a connection read and write what it can; one that has ended goes.
-fn drive(connection: &mut Option<Connection<TokioIo<TcpStream>, Body>>, cx: &mut Context<'_>) {
+fn drive(connection: &mut Option<Connection>, cx: &mut Context<'_>) {
     let ended = connection
         .as_mut()
-        .map(|connection| Pin::new(connection).poll(cx));
+        .map(|connection| connection.as_mut().poll(cx));
     if ended.is_some_and(|polled| polled.is_ready()) {
         *connection = None;
     }
 }
 
 /// The body of an answer, whose reader drives the connection.
-struct Answer {
+pub(super) struct Answer {
     body: Incoming,
     line: Option<Box<Line>>,
     pool: Arc<Pool>,
 }
 
 impl Answer {
-    fn wrap(body: Incoming, line: Box<Line>, pool: &Arc<Pool>) -> Body {
+    fn new(body: Incoming, line: Box<Line>, pool: &Arc<Pool>) -> Self {
         let mut answer = Self {
             body,
             line: line.connection.is_some().then_some(line),
@@ -207,7 +286,7 @@ impl Answer {
         if answer.body.is_end_stream() {
             answer.give_back(&mut Context::from_waker(Waker::noop()));
         }
-        Body::new(answer)
+        answer
     }
 
     /// The answer has ended: its connection is kept, if it takes another request.
@@ -258,6 +337,12 @@ impl HttpBody for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
     }
 }
 

@@ -252,7 +252,10 @@ fn signed(fields: &mut Fields<'_>, name: &'static str, problems: &mut Problems) 
     number
 }
 
-fn headers(fields: &mut Fields<'_>, problems: &mut Problems) -> BTreeMap<String, Vec<String>> {
+pub(super) fn headers(
+    fields: &mut Fields<'_>,
+    problems: &mut Problems,
+) -> BTreeMap<String, Vec<String>> {
     let mut headers = BTreeMap::new();
     let Some(mut inside) = fields.inside("headers", problems) else {
         return headers;

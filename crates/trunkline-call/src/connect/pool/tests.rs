@@ -73,11 +73,14 @@ async fn server(answers_max: usize, answer: &'static str) -> Server {
 const SHORT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 impl Server {
-    async fn ask(&self) -> Result<Response<Body>> {
+    async fn ask(&self) -> Result<Response<Answer>> {
         let request = Request::post("http://elsewhere/a?b=c")
             .body(Body::empty())
             .unwrap();
-        self.pool.send(request).await
+        self.pool
+            .send(request, &Stage::default())
+            .await
+            .map_err(|unanswered| unanswered.error)
     }
 
     async fn text(&self) -> String {
@@ -105,7 +108,7 @@ async fn one_connection_has_one_request_after_the_other() {
     let head = server.heads.lock()[0].clone();
     assert!(head.starts_with("POST /a?b=c HTTP/1.1\r\n"), "{head}");
     assert!(
-        head.contains(&format!("host: {}\r\n", server.pool.authority)),
+        head.contains(&format!("host: {}\r\n", server.pool.host.to_str().unwrap())),
         "{head}"
     );
     // Those at once have one each, and all are kept.
