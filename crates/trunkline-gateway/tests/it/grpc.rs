@@ -25,7 +25,7 @@ use trunkline_testproto::stock::stock_server::{Stock, StockServer};
 use trunkline_testproto::stock::{Level, Line, Reserved};
 
 use crate::h2;
-use crate::kit::{Kit, SOON, config, start_at, start_with};
+use crate::kit::{Kit, SOON, config, start_at, start_with, with_url};
 
 /// A stockroom that does what its goods are called.
 #[derive(Clone)]
@@ -141,15 +141,17 @@ fn client(kit: &Kit) -> StockClient<GrpcChannel> {
     StockClient::new(network.channel("client", "gateway").grpc())
 }
 
-/// The same case with the service in this process and elsewhere.
-async fn both_ways<W: Future<Output = ()>>(config: Config, case: impl Fn(Kit) -> W) {
+/// The same case with the service in this process, elsewhere, and at an address of the file.
+async fn all_ways<W: Future<Output = ()>>(config: Config, case: impl Fn(Kit) -> W) {
     case(start_with(config.clone(), room(), Limits::default()).await).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let serves = server::serve(listener, room(), stop.clone().cancelled_owned());
     let server = JoinSet::from_iter([serves]);
-    case(start_at(config, address, Limits::default()).await).await;
+    case(start_at(config.clone(), address, Limits::default()).await).await;
+    let named = with_url(config, &format!("grpc://{address}"));
+    case(start_with(named, room(), Limits::default()).await).await;
     stop.cancel();
     server.join_all().await;
 }
@@ -164,7 +166,7 @@ fn shown(levels: &[Result<Level, Status>]) -> Vec<String> {
 
 #[tokio::test]
 async fn all_kinds_of_streaming_go_through() {
-    both_ways(config([stock()]), |kit| async move {
+    all_ways(config([stock()]), |kit| async move {
         let mut client = client(&kit);
         let reserved = client.reserve(line("tea", 2)).await.unwrap().into_inner();
         assert_eq!(reserved.id, "tea-2");
@@ -283,7 +285,7 @@ async fn what_is_refused_is_a_status_and_no_body() {
 
 #[tokio::test]
 async fn a_deadline_is_kept_and_passed_on_as_what_is_left() {
-    both_ways(config([stock()]), |kit| async move {
+    all_ways(config([stock()]), |kit| async move {
         // Before the answer begins, and after.
         let soon = [("grpc-timeout", "150m")];
         let (head, ..) = raw(&kit, "Reserve", &line("hangs", 1), &soon).await;

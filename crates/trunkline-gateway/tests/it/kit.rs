@@ -77,6 +77,14 @@ pub(crate) fn config(routes: impl IntoIterator<Item = Route>) -> Config {
     Config::default().service(service)
 }
 
+/// The same routes to a service whose `url` the file has.
+pub(crate) fn with_url(mut config: Config, url: &str) -> Config {
+    let text = format!("services: [{{name: echo, url: '{url}', routes: [{{paths: [/]}}]}}]");
+    let named = Config::parse("kong.yml", &text).unwrap();
+    config.services[0].url = named.services[0].url.clone();
+    config
+}
+
 pub(crate) async fn start(config: Config) -> Kit {
     start_with(config, echo(), Limits::default()).await
 }

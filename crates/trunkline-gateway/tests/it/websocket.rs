@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use trunkline_gateway::{Limits, Route};
 use trunkline_testkit::eventually;
 
-use crate::kit::{Kit, SOON, config, read_all, read_until, start, start_at, start_with};
+use crate::kit::{Kit, SOON, config, read_all, read_until, start, start_at, start_with, with_url};
 
 const ASK: &str = "GET /chat/room?x=1 HTTP/1.1\r\nhost: shop\r\nconnection: keep-alive, Upgrade\r\nupgrade: WebSocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
 
@@ -100,6 +100,11 @@ fn chat() -> trunkline_gateway::Config {
     config([Route::new("chat", "/chat").keep_path()])
 }
 
+/// The same for a service whose address the file has.
+fn named(there: &There) -> trunkline_gateway::Config {
+    with_url(chat(), &format!("http://{}", there.address))
+}
+
 async fn join(kit: &Kit, more: &str) -> (TcpStream, String) {
     let mut stream = kit.connect().await;
     let request = format!("{ASK}{more}");
@@ -147,9 +152,16 @@ async fn a_service_of_this_process_takes_the_connection() {
 }
 
 #[tokio::test]
-async fn a_service_elsewhere_gets_a_connection_of_its_own() {
-    let mut there = there(SWITCHED).await;
-    let kit = start_at(chat(), there.address, Limits::default()).await;
+async fn bytes_go_both_ways_to_a_service_elsewhere() {
+    let at = there(SWITCHED).await;
+    let kit = start_at(chat(), at.address, Limits::default()).await;
+    carries(kit, at).await;
+    let at = there(SWITCHED).await;
+    let kit = start(named(&at)).await;
+    carries(kit, at).await;
+}
+
+async fn carries(kit: Kit, mut there: There) {
     let (mut stream, mut said) = join(&kit, "early").await;
     is_switched(&said);
     if !said.contains("helloearly") {
@@ -208,6 +220,7 @@ async fn a_silent_tunnel_ends() {
     for kit in [
         start_with(chat(), here(), limits).await,
         start_at(chat(), there.address, limits).await,
+        start_with(named(&there), here(), limits).await,
     ] {
         let (mut stream, said) = join(&kit, "").await;
         is_switched(&said);
@@ -225,6 +238,7 @@ async fn a_stop_ends_tunnels_after_the_drain() {
     for mut kit in [
         start_with(chat(), here(), limits).await,
         start_at(chat(), there.address, limits).await,
+        start_with(named(&there), here(), limits).await,
     ] {
         let (mut stream, said) = join(&kit, "").await;
         is_switched(&said);
@@ -252,7 +266,7 @@ async fn plugins_run_before_and_refusals_are_plain_answers() {
     stream.write_all(ask.as_bytes()).await.unwrap();
     is_switched(&read_until(&mut stream, "\r\n\r\n").await);
 
-    let refuses = "HTTP/1.1 426 Upgrade Required\r\nsec-websocket-version: 13\r\ncontent-length: 5\r\n\r\nnever";
+    let refuses = "HTTP/1.1 426 Upgrade Required\r\nconnection: close\r\nsec-websocket-version: 13\r\ncontent-length: 5\r\n\r\nnever";
     let there = there(refuses).await;
     let kit = start_at(chat(), there.address, Limits::default()).await;
     let (mut stream, mut said) = join(&kit, "").await;
@@ -289,6 +303,7 @@ async fn a_service_that_goes_on_unasked_is_refused() {
     for kit in [
         start_with(chat(), here(), Limits::default()).await,
         start_at(chat(), there.address, Limits::default()).await,
+        start(named(&there)).await,
     ] {
         let refused = kit.get("/chat").await;
         refused.is_problem(503, "upgrade_unasked");
