@@ -131,14 +131,7 @@ fn reached(
     (at, service): (&str, &Service),
     wrong: &mut Vec<(String, String)>,
 ) -> Option<Reached> {
-    let Some(url) = &service.url else {
-        let timeout = service.read_timeout;
-        let timeout = timeout.map(|millis| Duration::from_millis(millis.into()));
-        let channel = (ports.channel_of)(&service.name);
-        return Some((Onward::Channel(channel, timeout), None));
-    };
-    let backend = links.backend(at, service, url, wrong)?;
-    let base = match url.path.as_deref() {
+    let base = match service.url.as_ref().and_then(|url| url.path.as_deref()) {
         None | Some("/") => None,
         Some(path) => match normalise(path) {
             Ok(path) => Some(Arc::from(path)),
@@ -149,6 +142,14 @@ fn reached(
             }
         },
     };
+    let url = service.url.as_ref().filter(|_| !service.is_local);
+    let Some(url) = url else {
+        let timeout = service.read_timeout;
+        let timeout = timeout.map(|millis| Duration::from_millis(millis.into()));
+        let channel = (ports.channel_of)(&service.name);
+        return Some((Onward::Channel(channel, timeout), base));
+    };
+    let backend = links.backend(at, service, url, wrong)?;
     Some((Onward::Upstream(Arc::new(backend)), base))
 }
 

@@ -117,9 +117,7 @@ impl Gateway {
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         self.inner.is_serving.store(true, Ordering::Release);
-        self.inner
-            .watch
-            .begin(&self.inner.compiled.load().upstreams);
+        self.inner.watch.begin(&self.inner.compiled);
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -148,7 +146,7 @@ impl Gateway {
         }
         cut.send_replace(true);
         connections.shutdown().await;
-        self.inner.watch.end(&self.inner.compiled.load().upstreams);
+        self.inner.watch.end(&self.inner.compiled);
     }
 }
 

@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arc_swap::ArcSwap;
 use metrics::{Gauge, gauge};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -25,6 +26,7 @@ use self::health::{Rules, Said};
 pub(crate) use self::link::{Links, Upstreams};
 use self::pick::{Picker, Vitals};
 pub(crate) use self::send::{Backend, Sending};
+use crate::compile::Compiled;
 use crate::config::{self, HashOn};
 
 /// An upstream of the file, as it is now.
@@ -217,28 +219,30 @@ pub(crate) struct Watch(Mutex<(usize, Option<Handle>)>);
 
 impl Watch {
     /// Somebody begins to serve.
-    pub(crate) fn begin(&self, upstreams: &Upstreams) {
+    pub(crate) fn begin(&self, compiled: &ArcSwap<Compiled>) {
         let mut servers = self.0.lock();
         servers.0 += 1;
         let runtime = servers.1.get_or_insert_with(Handle::current);
-        upstreams.ask(runtime);
+        // Not before: who takes another configuration meanwhile finds a runtime, or is found here.
+        compiled.load().upstreams.ask(runtime);
     }
 
     /// They serve by these now, and no longer by those before.
     pub(crate) fn go_on(&self, upstreams: &Upstreams, before: &Upstreams) {
+        let servers = self.0.lock();
         before.ask_no_more(Some(upstreams));
-        if let Some(runtime) = &self.0.lock().1 {
+        if let Some(runtime) = &servers.1 {
             upstreams.ask(runtime);
         }
     }
 
     /// Somebody has ended.
-    pub(crate) fn end(&self, upstreams: &Upstreams) {
+    pub(crate) fn end(&self, compiled: &ArcSwap<Compiled>) {
         let mut servers = self.0.lock();
         servers.0 = servers.0.saturating_sub(1);
         if servers.0 == 0 {
             servers.1 = None;
-            upstreams.ask_no_more(None);
+            compiled.load().upstreams.ask_no_more(None);
         }
     }
 }

@@ -78,6 +78,7 @@ pub(super) fn service(
         routes,
         plugins,
         tags,
+        is_local: false,
         at,
     })
 }

@@ -38,7 +38,8 @@ pub(crate) struct Log {
     pub(crate) heads: Mutex<Vec<String>>,
     pub(crate) connections: AtomicUsize,
     pub(crate) requests: AtomicUsize,
-    open: AtomicUsize,
+    /// Connections that are open now.
+    pub(crate) open: AtomicUsize,
 }
 
 pub(crate) struct Target {
@@ -178,7 +179,7 @@ impl One {
     /// Nothing where the connection ends.
     async fn answer(
         &self,
-        stream: &mut (impl AsyncWrite + Unpin),
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
         does: Does,
         closes: bool,
     ) -> Option<()> {
@@ -192,7 +193,11 @@ impl One {
                 );
                 stream.write_all(text.as_bytes()).await.ok()
             }
-            Does::Hangs | Does::AnswersOnce => std::future::pending().await,
+            Does::Hangs | Does::AnswersOnce => {
+                // Until the other end goes away.
+                drop(stream.read_u8().await);
+                None
+            }
             Does::Closes => None,
             Does::Says(text) => {
                 drop(stream.write_all(text.as_bytes()).await);

@@ -323,6 +323,42 @@ async fn who_is_gone_is_asked_no_more() {
 }
 
 #[tokio::test]
+async fn who_serves_no_more_asks_no_more() {
+    let (a, b) = (Target::start("t-a").await, Target::start("t-b").await);
+    let mut kit = start(file("http://u", "", &upstream(&[(&a, 1)], CHECKED))).await;
+    let other = start(file("http://u", "", &upstream(&[(&b, 1)], CHECKED))).await;
+    eventually(SOON, async || a.requests() > 2).await;
+    kit.begin_stop();
+    kit.stopped().await;
+    let (before, asked) = (a.requests(), b.requests());
+    eventually(SOON, async || b.requests() > asked + 5).await;
+    assert!(a.requests() <= before + 1, "one may have been on its way");
+    drop((kit, other));
+}
+
+#[tokio::test]
+async fn no_more_are_asked_at_once_than_the_file_says() {
+    let mut targets = Vec::new();
+    for name in ["t-a", "t-b", "t-c", "t-d", "t-e"] {
+        let target = Target::start(name).await;
+        target.does(Does::Hangs);
+        targets.push(target);
+    }
+    let weighed: Vec<_> = targets.iter().map(|target| (target, 1)).collect();
+    let health = "  healthchecks: {active: {concurrency: 2, timeout: 0.05, healthy: {interval: 0.02}, unhealthy: {interval: 0.02, timeouts: 1}}}\n";
+    let kit = start(file("http://u", "", &upstream(&weighed, health))).await;
+    eventually(SOON, async || {
+        let open = targets.iter().map(|target| target.log.open.load(Relaxed));
+        let open: usize = open.sum();
+        // Two that are given up may not have heard of it yet.
+        assert!(open <= 4, "{open}");
+        targets.iter().all(|target| target.requests() >= 2)
+    })
+    .await;
+    assert_eq!(kit.healthy(), [false; 5]);
+}
+
+#[tokio::test]
 async fn a_request_that_nobody_got_is_sent_elsewhere() {
     let (mut a, b) = (Target::start("t-a").await, Target::start("t-b").await);
     a.dies().await;
