@@ -2,7 +2,7 @@
 //!
 //! A request of HTTP/1.1 to an `http://` address takes a connection for itself from a pool. A request of HTTP/2, as gRPC
 //! sends them, shares one of a few connections; to an `https://` address every request does, and TLS names the service at
-//! the other end before anything is sent.
+//! the other end before anything is sent. An answer of 101 keeps its connection.
 
 mod address;
 mod dial;
@@ -19,11 +19,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
+use http::header::UPGRADE;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Version};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use trunkline_core::{ByteString, Error, Result, Retry};
+use trunkline_core::{ByteString, Error, ErrorKind, Result, Retry};
 
 use crate::Body;
 use crate::server::HEADERS_WITHIN;
@@ -91,7 +92,8 @@ impl Wires {
     ///
     /// # Errors
     /// `Unavailable`: `Transient` where nothing was sent, `Unknown` where the connection broke, `Permanent` where one
-    /// side does not trust the other.
+    /// side does not trust the other. `Unsupported` (`upgrade_unsupported`) for a request to go on in another protocol where
+    /// TLS is called for.
     pub(crate) async fn send(
         &self,
         (caller, service): (&ByteString, &ByteString),
@@ -101,6 +103,15 @@ impl Wires {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return Err(Error::internal("a request on its way out has an address"));
         };
+        if *scheme != Scheme::HTTP && request.headers().contains_key(UPGRADE) {
+            let text =
+                "services with certificates speak HTTP/2, in which nothing else is gone on in";
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "upgrade_unsupported",
+                text,
+            ));
+        }
         if *scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
             let authority = authority.clone();
             *request.version_mut() = Version::HTTP_11;
@@ -207,6 +218,10 @@ async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> Result<T> {
 }
 
 fn unreached(before_sending: bool, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    if is_callers(&error) {
+        let text = "the request's own body broke off";
+        return Error::invalid("request_broken", text).with_source(error);
+    }
     let (message, retry) = if before_sending {
         ("the service can't be connected to", Retry::Transient)
     } else {
@@ -215,4 +230,10 @@ fn unreached(before_sending: bool, error: impl std::error::Error + Send + Sync +
     Error::unavailable("service_unreachable", message)
         .with_retry(retry)
         .with_source(error)
+}
+
+/// Whether it is whoever sends the request who could not send it to its end: that says nothing of the service.
+fn is_callers(error: &(dyn std::error::Error + 'static)) -> bool {
+    let hyper = error.downcast_ref::<hyper::Error>();
+    hyper.is_some_and(hyper::Error::is_user)
 }

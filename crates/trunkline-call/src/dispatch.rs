@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
+use hyper::upgrade::OnUpgrade;
 use tower::Service;
 use trunkline_core::{Error, Result};
 
@@ -37,7 +38,12 @@ impl Next for Way<'_> {
         };
         match place {
             Place::Local(router) => {
+                // A connection that goes on in another protocol is the service's to take.
+                let upgrade = request.extensions_mut().remove::<OnUpgrade>();
                 request.extensions_mut().clear();
+                if let Some(upgrade) = upgrade {
+                    request.extensions_mut().insert(upgrade);
+                }
                 // What a certificate says on a wire.
                 let caller = Caller(self.line.caller.clone());
                 request.extensions_mut().insert(caller);

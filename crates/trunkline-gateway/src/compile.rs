@@ -19,6 +19,7 @@ use crate::forward::Onward;
 use crate::path::normalise;
 use crate::plugin::{self, Making, Plugin};
 use crate::route::{HeaderRule, HostRule, Name, PathRule, Slot, Table, Target, Way};
+use crate::tls::Tls;
 use crate::upstream::{Links, Upstreams};
 
 /// A longer prefix or expression is refused.
@@ -39,6 +40,8 @@ pub(crate) struct Ports {
 /// A configuration, ready to be used.
 pub(crate) struct Compiled {
     pub(crate) table: Table<Arc<Target>>,
+    /// What clients are shown, if there is anything.
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) upstreams: Upstreams,
     /// Plugins that remember requests, to go on with in the next configuration.
     kept: Kept,
@@ -97,9 +100,11 @@ pub(crate) fn compile(
             ways.extend(compiler.ways(&at, route, &Arc::new(target)));
         }
     }
+    let tls = compiler.tls(config, before);
     if compiler.problems.is_empty() {
         Ok(Compiled {
             table: Table::new(ways),
+            tls,
             upstreams: links.done(),
             kept: compiler.kept,
         })
@@ -192,6 +197,16 @@ impl Compiler<'_> {
         let at = at.to_string();
         let place = self.source.map(|source| source.place_of(&at));
         self.problems.add(place.unwrap_or_default(), &at, problem);
+    }
+
+    fn tls(&mut self, config: &Config, before: Option<&Compiled>) -> Option<Arc<Tls>> {
+        let before = before.and_then(|before| before.tls.as_ref());
+        let certificates = &config.certificates;
+        Tls::of(certificates, before, |index, (field, expected)| {
+            let at = certificates.get(index).map_or("", |found| &*found.at);
+            let at = place(at, || format!("certificates[{index}]"));
+            self.wrong(format!("{at}.{field}"), expected);
+        })
     }
 
     fn all_wrong(&mut self, wrong: &mut Vec<(String, String)>) {

@@ -13,12 +13,12 @@ use trunkline_call::headers::{DEADLINE_MS, USER_ID, write_roles};
 use trunkline_call::{Body, Channel};
 use trunkline_core::{ErrorKind, Result};
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, Speaks};
 use crate::body::{ClientBody, Progress};
 use crate::plugin::Exchange;
 use crate::route::Target;
 use crate::upstream::{Backend, Sending, UpstreamState, key};
-use crate::{Gateway, headers, problem};
+use crate::{Gateway, grpc, headers, plugin, problem};
 
 /// What the client said that it wants to speak to.
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -45,20 +45,41 @@ impl Gateway {
         body: Incoming,
         arrival: &mut Arrival,
     ) -> Result<Response<Body>> {
-        let head = || onward_head(target, exchange);
+        let web = plugin::called(&exchange.extensions);
+        if web.is_some() {
+            arrival.speaks = Speaks::Grpc;
+        }
+        let left = arrival.left(&exchange.request.headers);
+        let head = || onward_head(target, exchange, left);
         let (body, progress) = self.client_body(exchange, body, arrival);
+        let body = match web {
+            Some(web) => body.map(|body| web.decode(body)),
+            None => body,
+        };
         let answer = match &target.onward {
             Onward::Channel(channel, timeout) => {
-                let call = call(channel, *timeout, (head(), body), progress.as_deref());
+                let mut head = head();
+                let channel = match arrival.speaks {
+                    Speaks::Http => channel.clone(),
+                    Speaks::Grpc => {
+                        grpc::bound(&mut head, left);
+                        channel.clone()
+                    }
+                    // A connection is joined once.
+                    Speaks::WebSocket(_) => channel.clone().bare(),
+                };
+                let call = call(channel, *timeout, (head, body), progress.as_deref());
                 // In a box of its own: it is long, and a request that goes elsewhere has no room for it.
                 Box::pin(call).await
             }
             Onward::Upstream(backend) => {
                 let body = body.zip(progress.as_deref());
                 let bytes_max = exchange.body_bytes_max;
-                Ok(self
-                    .send(backend, exchange, (&head, body, bytes_max))
-                    .await?)
+                let sent = self.send(backend, exchange, (&head, body, bytes_max));
+                match left {
+                    None => sent.await,
+                    Some(left) => Box::pin(grpc::within(left, sent)).await,
+                }
             }
         };
         if let Some(refusal) = progress.and_then(|told| told.refusal(exchange.body_bytes_max)) {
@@ -84,7 +105,11 @@ impl Gateway {
         if body.is_end_stream() {
             return (None, None);
         }
-        let body = ClientBody::new(body, exchange.body_bytes_max, self.limits.body_idle_max);
+        let idle_max = match arrival.speaks {
+            Speaks::Grpc => grpc::LASTS_MAX,
+            Speaks::Http | Speaks::WebSocket(_) => self.limits.body_idle_max,
+        };
+        let body = ClientBody::new(body, exchange.body_bytes_max, idle_max);
         let progress = body.progress();
         arrival.body = Some(progress.clone());
         (Some(Body::new(body)), Some(progress))
@@ -115,8 +140,12 @@ impl Gateway {
 /// The head of a request as it goes on, each time anew.
 type Head<'a> = dyn Fn() -> Parts + Sync + 'a;
 
-fn onward_head(target: &Target, exchange: &Exchange) -> Parts {
+fn onward_head(target: &Target, exchange: &Exchange, left: Option<Duration>) -> Parts {
     let mut head = exchange.request.clone();
+    head.version = Version::HTTP_11;
+    if let Some(left) = left {
+        grpc::tell(&mut head.headers, left);
+    }
     if let Some(claims) = &exchange.claims {
         headers::put(&mut head.headers, USER_ID, &claims.sub);
         write_roles(&mut head.headers, &claims.roles);
@@ -135,7 +164,7 @@ fn onward_head(target: &Target, exchange: &Exchange) -> Parts {
 
 /// Sends a request through a channel.
 async fn call(
-    channel: &Channel,
+    channel: Channel,
     timeout: Option<Duration>,
     (mut head, body): (Parts, Option<Body>),
     progress: Option<&Progress>,
@@ -144,9 +173,8 @@ async fn call(
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         head.headers.insert(DEADLINE_MS, millis.into());
     }
-    head.version = Version::HTTP_11;
     let request = Request::from_parts(head, body.unwrap_or_default());
-    match channel.clone().oneshot(request).await {
+    match channel.oneshot(request).await {
         Err(error)
             if error.kind() == ErrorKind::DeadlineExceeded
                 && progress.is_some_and(Progress::is_awaited) =>

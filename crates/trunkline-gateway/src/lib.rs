@@ -8,6 +8,7 @@ mod admin;
 mod alone;
 mod arrival;
 mod body;
+mod client;
 mod compile;
 mod config;
 mod consumers;
@@ -17,6 +18,7 @@ mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod grpc;
 mod headers;
 mod meters;
 mod path;
@@ -25,6 +27,8 @@ mod problem;
 mod proxy;
 mod route;
 mod server;
+mod tls;
+mod upgrade;
 mod upstream;
 
 pub use admin::Keeper;

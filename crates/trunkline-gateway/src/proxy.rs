@@ -1,7 +1,6 @@
 //! One request's way through the gateway.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,7 +9,7 @@ use arc_swap::ArcSwap;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -20,15 +19,17 @@ use trunkline_core::{ByteString, Env, Error, Result, report};
 use trunkline_security::Verifier;
 use trunkline_telemetry::{Check, Telemetry};
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, Speaks};
 use crate::body::Answered;
+use crate::client::Client;
 use crate::compile::{Compiled, Ports, compile};
 use crate::entry::{self, Entry, Way};
 use crate::meters::RouteMeters;
 use crate::plugin::{Exchange, Verdict};
 use crate::route::{Slot, Target};
+use crate::tls::Tls;
 use crate::upstream::Watch;
-use crate::{Config, Limits, headers};
+use crate::{Config, Limits, grpc, headers, upgrade};
 
 /// The gateway. Cheap to clone.
 ///
@@ -142,6 +143,10 @@ impl Gateway {
         self.inner.connections.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn tls(&self) -> Option<Arc<Tls>> {
+        self.inner.compiled.load().tls.clone()
+    }
+
     pub(crate) fn is_serving(&self) -> bool {
         self.inner.is_serving.load(Ordering::Acquire)
     }
@@ -149,27 +154,47 @@ impl Gateway {
     pub(crate) async fn handle(
         &self,
         request: Request<Incoming>,
-        remote: IpAddr,
+        client: &Client,
     ) -> Response<Answered<Arrival>> {
-        let mut arrival = Arrival::new(self, &request, remote);
-        let answering = AssertUnwindSafe(self.answer(request, &mut arrival)).catch_unwind();
+        let is_h2 = request.version() == Version::HTTP_2;
+        let mut arrival = Arrival::new(self, &request, client.remote);
+        let answer = self.answer(request, client, &mut arrival);
+        let answering = AssertUnwindSafe(answer).catch_unwind();
         let mut response = match answering.await {
             Ok(response) => response,
             Err(_) => arrival.refuse(&Error::internal("a plugin of the gateway panicked")),
         };
+        if let Err(error) = upgrade::settle(client, arrival.near(), &mut response) {
+            response = arrival.refuse(&error);
+        }
+        if matches!(arrival.speaks, Speaks::Grpc) {
+            grpc::translate(&mut response);
+        }
+        let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let said = response.headers_mut();
         headers::put(said, REQUEST_ID, &arrival.request_id);
         headers::put(said, CORRELATION_ID, &arrival.correlation_id);
-        if !self.is_serving() {
+        if is_h2 {
+            // It says so by frames.
+            said.remove(CONNECTION);
+        } else if !self.is_serving() && !is_tunnel {
             said.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         arrival.answered(response.status());
         response.map(|body| Answered::new(body, arrival))
     }
 
-    async fn answer(&self, request: Request<Incoming>, arrival: &mut Arrival) -> Response<Body> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        client: &Client,
+        arrival: &mut Arrival,
+    ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let entered = entry::enter(&mut parts, &self.inner.compiled.load().table);
+        if let Some(near) = upgrade::asked(&mut parts, body.is_end_stream()) {
+            arrival.speaks = Speaks::WebSocket(near);
+        }
+        let entered = entry::enter(&mut parts, client, &self.inner.compiled.load().table);
         match entered {
             Ok(Entry::Target(Way {
                 target,
@@ -177,7 +202,8 @@ impl Gateway {
                 captures,
             })) => {
                 arrival.found(target.clone(), parts.uri.path());
-                let mut exchange = self.exchange(parts, &body, arrival, prefix.as_deref());
+                let shape = (body.size_hint().exact(), prefix.as_deref());
+                let mut exchange = self.exchange(parts, shape, client, arrival);
                 exchange.captures = captures;
                 self.run(&target, exchange, body, arrival).await
             }
@@ -191,20 +217,27 @@ impl Gateway {
     fn exchange(
         &self,
         mut request: http::request::Parts,
-        body: &Incoming,
+        (body_bytes, prefix): (Option<u64>, Option<&str>),
+        client: &Client,
         arrival: &Arrival,
-        prefix: Option<&str>,
     ) -> Exchange {
         let all = &mut request.headers;
         headers::strip_hop_by_hop(all);
         headers::strip_claims_of_clients(all);
-        headers::forward(all, arrival.remote, prefix);
+        headers::forward(all, client, prefix);
+        if request.version == Version::HTTP_2 {
+            headers::join_cookies(all);
+        }
+        if let Some(near) = arrival.near() {
+            upgrade::announce(all);
+            request.extensions.insert(near.clone());
+        }
         headers::put(all, REQUEST_ID, &arrival.request_id);
         headers::put(all, CORRELATION_ID, &arrival.correlation_id);
         headers::put(all, TRACEPARENT, &arrival.trace().to_string());
         Exchange {
             request,
-            body_bytes: body.size_hint().exact(),
+            body_bytes,
             remote: arrival.remote,
             route: arrival.route(),
             service: arrival.service(),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -127,6 +127,12 @@ impl Pool {
             stage.set(true);
             match line.exchange(request).await {
                 Ok(response) => {
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+                        && let Some(connection) = line.connection.take()
+                    {
+                        // It ends as one of HTTP, and gives what it was made of to whoever waits for that.
+                        drop(connection.await);
+                    }
                     return Ok(response.map(|body| Answer::new(body, line, self)));
                 }
                 Err(mut error) => match error.take_message() {

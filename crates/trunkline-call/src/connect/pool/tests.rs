@@ -178,3 +178,40 @@ async fn what_nobody_uses_is_closed_in_time() {
     assert_eq!(server.text().await, "ok");
     assert_eq!(server.counts(), (2, 2, 1));
 }
+
+#[tokio::test]
+async fn an_answer_of_101_gives_the_connection_away() {
+    let switched =
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nhi";
+    let server = server(1, switched).await;
+    let mut response = server.ask().await.unwrap();
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
+    let mut said = String::new();
+    TokioIo::new(upgraded)
+        .read_to_string(&mut said)
+        .await
+        .unwrap();
+    assert_eq!(said, "hi");
+    assert!(server.pool.idle.lock().is_empty(), "it is kept for nobody");
+}
+
+#[tokio::test]
+async fn a_body_that_its_sender_breaks_off_is_no_fault_of_the_service() {
+    // One that takes connections, and answers nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = silent.local_addr().unwrap().to_string();
+    let pool = Arc::new(Pool::new(at.parse().unwrap()).unwrap());
+    let broken = [
+        Ok(Bytes::from_static(b"one")),
+        Err(std::io::Error::other("no more")),
+    ];
+    let body = Body::from_stream(futures::stream::iter(broken));
+    let request = Request::post("http://elsewhere/").body(body).unwrap();
+    let sent = pool.send(request, &Stage::default()).await;
+    let error = sent.map(drop).unwrap_err().error;
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ErrorKind::InvalidInput, "request_broken")
+    );
+}
