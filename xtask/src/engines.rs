@@ -3,6 +3,7 @@
 mod kafka;
 mod mosquitto;
 mod nats;
+mod nginx;
 mod python;
 mod rabbitmq;
 mod redis;
@@ -20,7 +21,7 @@ pub(crate) struct Engine {
     ensure: fn(&Path) -> Result<()>,
 }
 
-pub(crate) const ALL: [Engine; 5] = [
+pub(crate) const ALL: [Engine; 6] = [
     Engine {
         name: "redis",
         is_bus: true,
@@ -45,6 +46,11 @@ pub(crate) const ALL: [Engine; 5] = [
         name: "device",
         is_bus: false,
         ensure: mosquitto::ensure,
+    },
+    Engine {
+        name: "gateway",
+        is_bus: false,
+        ensure: nginx::ensure,
     },
 ];
 

@@ -2,6 +2,7 @@
 
 mod debian;
 mod engines;
+mod fuzz;
 mod guide;
 mod postgres;
 mod run;
@@ -16,6 +17,7 @@ cargo xtask <command>
   test     everything that has to pass: the servers, format, lints, documentation, tests, tidy
   engines  finds or installs the servers that the tests start
   guide    writes into the guide what the last run of the tests observed of the engines
+  fuzz     feeds what reads bytes from outside, for a minute each, or as many SECONDS as are given
   tidy     the structure alone: sizes, dependency arrows, what the documents name
 ";
 
@@ -28,6 +30,10 @@ fn main() -> ExitCode {
         ["test"] => run::test(root),
         ["engines"] => run::engines(root),
         ["guide"] => guide::write(root),
+        ["fuzz"] => fuzz::run(root, 60),
+        ["fuzz", seconds] if seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0) => {
+            fuzz::run(root, seconds.parse().unwrap_or(60))
+        }
         ["tidy"] => run::tidy(root),
         ["help" | "--help" | "-h"] => {
             eprint!("{HELP}");

@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::engines::Found;
-use crate::{engines, guide, postgres, tidy};
+use crate::{engines, fuzz, guide, postgres, tidy};
 
 /// The platforms, which know every engine by a feature of its name.
 const PLATFORMS: &[&str] = &["retail-erp", "storefront"];
+
+/// How long each target is fuzzed.
+const FUZZ_SECONDS: u32 = 15;
 
 /// One step and how it ended.
 struct Step {
@@ -45,6 +48,7 @@ pub(crate) fn test(root: &Path) -> Result<bool> {
             Ok(true)
         });
     }
+    step(&mut steps, "compiler", || fuzz::ensure().map(|()| true));
     step(&mut steps, "format", || {
         cargo(root, &["fmt", "--all", "--check"])
     });
@@ -60,6 +64,7 @@ pub(crate) fn test(root: &Path) -> Result<bool> {
         )
     });
     step(&mut steps, "tests", || tests(root, &scope, &mut count));
+    step(&mut steps, "fuzz", || fuzz::run(root, FUZZ_SECONDS));
     step(&mut steps, "guide", || guide::check(root));
     eprintln!();
     for step in &steps {
@@ -159,7 +164,7 @@ fn step(steps: &mut Vec<Step>, name: &'static str, work: impl FnOnce() -> Result
     });
 }
 
-fn command(root: &Path, args: &[impl AsRef<OsStr>]) -> Command {
+pub(crate) fn command(root: &Path, args: &[impl AsRef<OsStr>]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command

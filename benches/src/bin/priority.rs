@@ -19,9 +19,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use trunkline_bus::memory::MemoryLot;
-use trunkline_bus::{
-    Consumer, ConsumerConfig, ConsumerPorts, Handler, Outcome, Transport, lanes,
-};
+use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts, Handler, Outcome, Transport, lanes};
 use trunkline_core::{Env, Envelope, Priority};
 use trunkline_rabbitmq::{RabbitConfig, RabbitMq};
 use trunkline_telemetry::Telemetry;

@@ -30,8 +30,10 @@ use parking_lot::Mutex;
 
 pub(crate) use breakers::Breakers;
 pub use held::Held;
+pub use load::Load;
 pub use member::Member;
 pub use pool::{Ask, Pool};
+pub use ring::Ring;
 
 /// Calls with the same value in this header go to the same instance, as long as it can take them.
 pub const AFFINITY: HeaderName = HeaderName::from_static("x-trunkline-affinity");

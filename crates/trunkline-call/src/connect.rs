@@ -2,12 +2,15 @@
 //!
 //! A request of HTTP/1.1 to an `http://` address takes a connection for itself from a pool. A request of HTTP/2, as gRPC
 //! sends them, shares one of a few connections; to an `https://` address every request does, and TLS names the service at
-//! the other end before anything is sent.
+//! the other end before anything is sent. An answer of 101 keeps its connection.
 
+mod address;
+mod dial;
 mod line;
 mod pool;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::io;
@@ -15,19 +18,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::future::BoxFuture;
+use http::header::UPGRADE;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Uri, Version};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use trunkline_core::{ByteString, Error, Result, Retry};
+use trunkline_core::{ByteString, Error, ErrorKind, Result, Retry};
 
 use crate::Body;
 use crate::server::HEADERS_WITHIN;
+use dial::{Dial, Dialled};
 use line::Bundle;
 use pool::Pool;
 
 /// A connection that nobody uses is kept for so long.
 const IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// More connections that nobody uses are not kept.
+const IDLE_COUNT_MAX: usize = 256;
 
 /// A connection has to be there within this time, with everything that is agreed on first.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -40,7 +49,7 @@ pub(crate) struct Wires {
     pools: ArcSwap<HashMap<Authority, Arc<Pool>>>,
     bundles: ArcSwap<HashMap<Goal, Arc<Bundle>>>,
     #[cfg(feature = "tls")]
-    tls: arc_swap::ArcSwapOption<tls::TlsClient>,
+    tls: Arc<arc_swap::ArcSwapOption<tls::TlsClient>>,
 }
 
 /// What a request goes by.
@@ -68,7 +77,7 @@ impl Wires {
             pools: ArcSwap::default(),
             bundles: ArcSwap::default(),
             #[cfg(feature = "tls")]
-            tls: arc_swap::ArcSwapOption::empty(),
+            tls: Arc::default(),
         }
     }
 
@@ -91,13 +100,23 @@ impl Wires {
     ///
     /// # Errors
     /// `Unavailable`: `Transient` where nothing was sent, `Unknown` where the connection broke, `Permanent` where one
-    /// side does not trust the other.
+    /// side does not trust the other. `Unsupported` (`upgrade_unsupported`) for a request to go on in another protocol where
+    /// TLS is called for.
     pub(crate) fn route(
         &self,
         (caller, service): (&ByteString, &ByteString),
         (scheme, authority): (Scheme, Authority),
         request: &mut Request<Body>,
     ) -> Result<Route> {
+        if scheme != Scheme::HTTP && request.headers().contains_key(UPGRADE) {
+            let text =
+                "services with certificates speak HTTP/2, in which nothing else is gone on in";
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "upgrade_unsupported",
+                text,
+            ));
+        }
         if scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
             *request.version_mut() = Version::HTTP_11;
             return Ok(Route::Alone(self.pool(authority)?));
@@ -140,7 +159,8 @@ impl Wires {
         if let Some(bundle) = self.bundles.load().get(&goal) {
             return bundle.clone();
         }
-        let made = Arc::new(Bundle::new(goal.clone()));
+        let to = goal.authority.to_string();
+        let made = Arc::new(Bundle::to(to, self.dial(goal.clone())));
         self.bundles.rcu(|bundles| {
             // What leads to instances that are gone goes with them.
             let mut bundles: HashMap<_, _> = bundles
@@ -152,6 +172,18 @@ impl Wires {
             bundles
         });
         self.bundles.load().get(&goal).cloned().unwrap_or(made)
+    }
+}
+
+impl Wires {
+    fn dial(&self, goal: Goal) -> Arc<dyn Dial> {
+        if goal.scheme != Scheme::HTTPS {
+            return Arc::new(goal.authority);
+        }
+        #[cfg(feature = "tls")]
+        return Arc::new(tls::ToService::new(goal, self.tls.clone()));
+        #[cfg(not(feature = "tls"))]
+        Arc::new(Nowhere)
     }
 }
 
@@ -168,6 +200,17 @@ fn absolute(uri: &Uri, scheme: Scheme, authority: Authority) -> Result<Uri> {
         .map_err(|error| {
             Error::invalid("path_invalid", "expected a path for the call").with_source(error)
         })
+}
+
+/// An address that can't be reached as it says.
+struct Nowhere;
+
+impl Dial for Nowhere {
+    fn dial(&self, _: dial::Asks) -> BoxFuture<'_, Result<Dialled>> {
+        let text = "an https address needs the feature `tls`, and certificates for the network";
+        let error = Error::unavailable("tls_missing", text).with_retry(Retry::Permanent);
+        Box::pin(std::future::ready(Err(error)))
+    }
 }
 
 async fn tcp(authority: &Authority, port: u16) -> Result<TcpStream> {
@@ -189,6 +232,10 @@ async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> Result<T> {
 }
 
 fn unreached(before_sending: bool, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    if is_callers(&error) {
+        let text = "the request's own body broke off";
+        return Error::invalid("request_broken", text).with_source(error);
+    }
     let (message, retry) = if before_sending {
         ("the service can't be connected to", Retry::Transient)
     } else {
@@ -197,4 +244,10 @@ fn unreached(before_sending: bool, error: impl std::error::Error + Send + Sync +
     Error::unavailable("service_unreachable", message)
         .with_retry(retry)
         .with_source(error)
+}
+
+/// Whether it is whoever sends the request who could not send it to its end: that says nothing of the service.
+fn is_callers(error: &(dyn std::error::Error + 'static)) -> bool {
+    let hyper = error.downcast_ref::<hyper::Error>();
+    hyper.is_some_and(hyper::Error::is_user)
 }

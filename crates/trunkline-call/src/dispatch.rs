@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Either, ready};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
+use hyper::upgrade::OnUpgrade;
 use tower::Service;
 use trunkline_core::{Error, Result};
 
@@ -42,7 +43,12 @@ impl Next for Way<'_> {
                 Either::Right(Either::Left(ready(Err(error))))
             }
             Some(Place::Local(router)) => {
+                // A connection that goes on in another protocol is the service's to take.
+                let upgrade = request.extensions_mut().remove::<OnUpgrade>();
                 request.extensions_mut().clear();
+                if let Some(upgrade) = upgrade {
+                    request.extensions_mut().insert(upgrade);
+                }
                 // What a certificate says on a wire.
                 let caller = Caller(self.line.caller.clone());
                 request.extensions_mut().insert(caller);
@@ -84,11 +90,11 @@ impl Way<'_> {
             headers::strip_inner(request.headers_mut());
         }
         let route = self.route(held.member(), &mut request, is_outside);
-        let (settle, wires) = (|answer| settle(answer, held), self.network.wires());
+        let settle = |answer| settle(answer, held);
         match route {
-            Ok(Route::Alone(pool)) => Box::pin(pool.send(request).map(settle)),
+            Ok(Route::Alone(pool)) => Box::pin(pool.call(request).map(settle)),
             Ok(Route::Shared(bundle)) => {
-                Box::pin(async move { settle(bundle.send(wires, request).await) })
+                Box::pin(async move { settle(bundle.call(request).await) })
             }
             Err(error) => Box::pin(ready(settle(Err(error)))),
         }

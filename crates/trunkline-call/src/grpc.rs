@@ -8,5 +8,5 @@ mod channel;
 mod status;
 
 pub use channel::GrpcChannel;
-pub(crate) use status::{encode, is_failure};
-pub use status::{error, status};
+pub(crate) use status::is_failure;
+pub use status::{encode, error, status};

@@ -128,7 +128,7 @@ pub(crate) fn left(headers: &HeaderMap) -> Option<Duration> {
 ///
 /// # Source
 /// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
-pub(crate) fn time_of(text: &str) -> Option<Duration> {
+pub fn time_of(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let is_number =
         (1..=8).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());

@@ -34,6 +34,9 @@ pub use channel::Channel;
 pub use client::{Answer, Client, RequestBuilder};
 #[cfg(feature = "tls")]
 pub use connect::tls::TlsClient;
+#[cfg(feature = "tls")]
+pub use connect::wire::WireTls;
+pub use connect::wire::{Speaks, Stage, Unanswered, Wire, WireBody, WireConfig};
 pub use layer::CallOptions;
 pub use line::CallEvent;
 pub use network::{Network, Remote, Responses};

@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
@@ -57,9 +59,14 @@ pub(crate) enum Command {
     /// Runs Trunkline's conformance suite over an engine of yours: what it keeps of what the bus promises. The topics that
     /// it makes stay on the server. Exit code 101 where a case fails.
     Conform(Conform),
-    /// Configurations of the API gateway.
-    #[command(subcommand)]
-    Gateway(Gateway),
+    /// The API gateway: runs one alone, by a Kong file, until Ctrl-C.
+    #[command(args_conflicts_with_subcommands = true)]
+    Gateway {
+        #[command(subcommand)]
+        command: Option<Gateway>,
+        #[command(flatten)]
+        alone: Box<Alone>,
+    },
     /// What services there are, and who calls, publishes and handles what.
     #[command(args_conflicts_with_subcommands = true)]
     Topology {
@@ -105,6 +112,50 @@ pub(crate) enum Gateway {
         /// The file: YAML or JSON.
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Alone {
+    /// Kong's declarative file: YAML or JSON. It is followed: a change holds at once.
+    #[arg(long, value_name = "FILE", env = "TRUNKLINE_GATEWAY_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where requests are taken; given again, at several addresses.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "TRUNKLINE_GATEWAY_LISTEN",
+        value_delimiter = ',',
+        default_value = "0.0.0.0:8000"
+    )]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Where the admin API, /metrics and /health are. Beyond loopback it asks for --token.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "TRUNKLINE_GATEWAY_ADMIN_LISTEN",
+        default_value = "127.0.0.1:8001"
+    )]
+    pub(crate) admin_listen: SocketAddr,
+    /// Write changes by the admin API back to the file. Its comments are lost then.
+    #[arg(long, env = "TRUNKLINE_GATEWAY_WRITE_BACK")]
+    pub(crate) write_back: bool,
+    /// How many threads take requests; one for each core by default.
+    #[arg(long, value_name = "COUNT", env = "TRUNKLINE_GATEWAY_WORKERS")]
+    pub(crate) workers: Option<NonZeroUsize>,
+    /// Send spans to this collector, such as http://127.0.0.1:4318.
+    #[arg(long, value_name = "URL", env = "TRUNKLINE_GATEWAY_OTLP")]
+    pub(crate) otlp: Option<String>,
+    /// Write the log as JSON, a line for each request.
+    #[arg(long, env = "TRUNKLINE_GATEWAY_LOG_JSON")]
+    pub(crate) log_json: bool,
+    /// What is logged.
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "TRUNKLINE_GATEWAY_LOG",
+        default_value = "info"
+    )]
+    pub(crate) log: String,
 }
 
 #[derive(Debug, Group)]

@@ -1,5 +1,6 @@
 //! What each command asks, and how its answer is shown.
 
+mod alone;
 mod apply;
 mod audit;
 mod certs;
@@ -91,7 +92,13 @@ impl From<io::Error> for Failure {
 
 type Done = Result<(), Failure>;
 
-pub(crate) async fn run(client: &Client, command: Command, as_json: bool) -> Done {
+/// Does a command. The token is the one that the command line gives.
+pub(crate) async fn run(
+    client: &Client,
+    command: Command,
+    token: Option<String>,
+    as_json: bool,
+) -> Done {
     match command {
         Command::DeadLetters(command) => dead_letters::run(client, command, as_json).await,
         Command::Certs(args) => certs::run(args, as_json),
@@ -99,7 +106,14 @@ pub(crate) async fn run(client: &Client, command: Command, as_json: bool) -> Don
         Command::Flows(command) => flows::run(client, command, as_json).await,
         Command::Subscriptions(command) => subscriptions(client, command, as_json).await,
         Command::Outbox(command) => outbox(client, command, as_json).await,
-        Command::Gateway(Gateway::Check { file }) => gateway::check(&file, as_json),
+        Command::Gateway {
+            command: Some(Gateway::Check { file }),
+            ..
+        } => gateway::check(&file, as_json),
+        Command::Gateway {
+            command: None,
+            alone,
+        } => Box::pin(alone::run(*alone, token)).await,
         Command::Audit(command) => audit::run(client, command, as_json).await,
         Command::Health => health(client, as_json).await,
         // It needs no platform, and no runtime around it.

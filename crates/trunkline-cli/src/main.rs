@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 
 async fn run(args: Args) -> Result<(), Failure> {
     let client = Client::new(&args.admin, args.token.as_deref())?;
-    commands::run(&client, args.command, args.json).await
+    commands::run(&client, args.command, args.token, args.json).await
 }
 
 fn end(failure: &Failure) -> ExitCode {

@@ -30,9 +30,9 @@ use tokio_util::sync::CancellationToken;
 use trunkline_bus::Consumer;
 use trunkline_core::{Env, Error, Result};
 use trunkline_saga::Flow;
+use trunkline_security::AdminToken;
 use trunkline_store::{AuditLog, Relay, Trail};
 
-pub use auth::AdminToken;
 pub use peers::{PEER_PATH, Peer};
 pub use view::EventView;
 

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::{HeaderName, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version};
+use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use trunkline_call::headers::{CORRELATION_ID, TRACEPARENT};
 use trunkline_call::{Body, problem::status};
@@ -14,18 +16,28 @@ use crate::body::{Ending, Progress};
 use crate::meters::RouteMeters;
 use crate::proxy::{Inner, log_failure, service_name};
 use crate::route::Target;
-use crate::{Gateway, problem};
+use crate::{Gateway, grpc, problem};
 
 /// A longer correlation id from outside is not taken over.
 const ID_BYTES_MAX: usize = 128;
 /// The label of what found no route.
 const UNMATCHED: &str = "unmatched";
 
+/// What a request speaks.
+pub(crate) enum Speaks {
+    Http,
+    Grpc,
+    /// It asks to go on in WebSocket, on this connection.
+    WebSocket(OnUpgrade),
+}
+
 pub(crate) struct Arrival {
     pub(crate) request_id: ByteString,
     pub(crate) correlation_id: ByteString,
     pub(crate) remote: IpAddr,
     pub(crate) now: Timestamp,
+    /// What it speaks.
+    pub(crate) speaks: Speaks,
     /// The verified user.
     pub(crate) user: Option<ByteString>,
     /// How the request's body fares, once it is on its way.
@@ -64,6 +76,10 @@ impl Arrival {
             correlation_id,
             remote,
             now: inner.env.now(),
+            speaks: match request.version() == Version::HTTP_2 && grpc::is_grpc(headers) {
+                true => Speaks::Grpc,
+                false => Speaks::Http,
+            },
             user: None,
             body: None,
             began: Instant::now(),
@@ -104,7 +120,23 @@ impl Arrival {
         self.span.as_ref().map_or_else(root, Span::context)
     }
 
-    /// The problem that the client is told.
+    /// How long the caller of a call of gRPC still waits.
+    pub(crate) fn left(&self, headers: &HeaderMap) -> Option<Duration> {
+        match self.speaks {
+            Speaks::Grpc => Some(grpc::left(headers, self.began.elapsed())),
+            Speaks::Http | Speaks::WebSocket(_) => None,
+        }
+    }
+
+    /// The client's connection, if the request asks to go on in another protocol.
+    pub(crate) fn near(&self) -> Option<&OnUpgrade> {
+        match &self.speaks {
+            Speaks::WebSocket(near) => Some(near),
+            Speaks::Http | Speaks::Grpc => None,
+        }
+    }
+
+    /// The problem, or the status of gRPC, that the client is told.
     pub(crate) fn refuse(&mut self, error: &Error) -> Response<Body> {
         if status(error).is_server_error() {
             log_failure(error, &self.request_id);
@@ -112,7 +144,10 @@ impl Arrival {
                 span.fail(error);
             }
         }
-        problem::response(error, &self.request_id, &self.correlation_id)
+        match self.speaks {
+            Speaks::Grpc => grpc::refusal(error),
+            _ => problem::response(error, &self.request_id, &self.correlation_id),
+        }
     }
 
     pub(crate) fn answered(&mut self, status: StatusCode) {
@@ -137,6 +172,13 @@ impl Arrival {
 }
 
 impl Ending for Arrival {
+    fn last_words(&self, error: &axum::Error) -> Option<HeaderMap> {
+        match self.speaks {
+            Speaks::Grpc => grpc::last_words(error),
+            _ => None,
+        }
+    }
+
     /// Counts the request, writes its line and ends its span.
     fn ended(&mut self, bytes: u64, cut_off: Option<String>) {
         let took = self.began.elapsed();

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use trunkline_core::Error;
@@ -42,6 +43,16 @@ impl Progress {
     /// Whether the service wants more of it and the client has not sent it yet.
     pub(crate) fn is_awaited(&self) -> bool {
         self.state.load(Ordering::Acquire) == AWAITED
+    }
+
+    /// Whether it has all gone on, or will not go on.
+    pub(crate) fn is_whole(&self) -> bool {
+        !matches!(self.state.load(Ordering::Acquire), COMING | AWAITED)
+    }
+
+    /// Changes whenever it goes on.
+    pub(crate) fn step(&self) -> (u8, u64) {
+        (self.state.load(Ordering::Acquire), self.bytes())
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -146,6 +157,9 @@ where
 pub(crate) trait Ending: Send + Unpin + 'static {
     /// The bytes that were sent, and why they are not all, if they are not.
     fn ended(&mut self, bytes: u64, cut_off: Option<String>);
+
+    /// The trailers that a client is told of it by that the rest does not come, where its protocol has such.
+    fn last_words(&self, error: &axum::Error) -> Option<HeaderMap>;
 }
 
 /// An answer's body, which tells when it has ended.
@@ -180,7 +194,7 @@ impl<E: Ending> Body for Answered<E> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
-        let frame = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        let mut frame = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
                 this.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -188,7 +202,17 @@ impl<E: Ending> Body for Answered<E> {
                     this.end(None);
                 }
             }
-            Some(Err(error)) => this.end(Some(trunkline_core::report(error).to_string())),
+            Some(Err(error)) => {
+                let words = this
+                    .ending
+                    .as_ref()
+                    .and_then(|ending| ending.last_words(error));
+                this.end(Some(trunkline_core::report(error).to_string()));
+                if let Some(words) = words {
+                    frame = Some(Ok(Frame::trailers(words)));
+                    this.inner = trunkline_call::Body::empty();
+                }
+            }
             None => this.end(None),
         }
         Poll::Ready(frame)

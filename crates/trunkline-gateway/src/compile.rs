@@ -15,9 +15,12 @@ use trunkline_security::Verifier;
 use crate::config::{Config, PluginConfig, Route, Service};
 use crate::consumers::Consumers;
 use crate::file::{Problems, Source};
+use crate::forward::Onward;
 use crate::path::normalise;
 use crate::plugin::{self, Making, Plugin};
 use crate::route::{HeaderRule, HostRule, Name, PathRule, Slot, Table, Target, Way};
+use crate::tls::Tls;
+use crate::upstream::{Links, Upstreams};
 
 /// A longer prefix or expression is refused.
 const PATH_BYTES_MAX: usize = 4_096;
@@ -30,11 +33,16 @@ pub(crate) struct Ports {
     pub(crate) channel_of: Box<dyn Fn(&str) -> Channel + Send + Sync>,
     pub(crate) verifier: Option<Verifier>,
     pub(crate) env: Env,
+    /// Whether services may run in this process; otherwise each has to say where it is.
+    pub(crate) has_services: bool,
 }
 
 /// A configuration, ready to be used.
 pub(crate) struct Compiled {
     pub(crate) table: Table<Arc<Target>>,
+    /// What clients are shown, if there is anything.
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) upstreams: Upstreams,
     /// Plugins that remember requests, to go on with in the next configuration.
     kept: Kept,
 }
@@ -64,10 +72,11 @@ pub(crate) fn compile(
         problems: Problems::default(),
         names: HashSet::new(),
         source: config.source.as_deref(),
+        has_services: ports.has_services,
     };
-    for (at, why) in wrong {
-        compiler.wrong(at, why);
-    }
+    let known = before.map(|before| &before.upstreams);
+    let mut links = Links::new(config, known, env, &mut wrong);
+    compiler.all_wrong(&mut wrong);
     let mut ways = Vec::new();
     let global = compiler.plugins(("plugins", ""), &config.plugins, Plugins::new());
     for (index, service) in config.services.iter().enumerate() {
@@ -76,19 +85,27 @@ pub(crate) fn compile(
         let scope = format!("service {}", service.name);
         let inside = format!("{at}.plugins");
         let plugins = compiler.plugins((&inside, &scope), &service.plugins, global.clone());
-        let channel = (ports.channel_of)(&service.name);
+        let reached = reached(ports, &mut links, (&at, service), &mut wrong);
+        compiler.all_wrong(&mut wrong);
         for (index, route) in service.routes.iter().enumerate() {
             let at = place(&route.at, || format!("{at}.routes[{index}]"));
             let inside = format!("{at}.plugins");
             let scope = format!("route {}", route.name);
             let plugins = compiler.plugins((&inside, &scope), &route.plugins, plugins.clone());
-            let target = target(service, route, channel.clone(), plugins);
+            let Some((onward, base)) = &reached else {
+                compiler.ways(&at, route, &());
+                continue;
+            };
+            let target = target((service, route), (onward, base), plugins);
             ways.extend(compiler.ways(&at, route, &Arc::new(target)));
         }
     }
+    let tls = compiler.tls(config, before);
     if compiler.problems.is_empty() {
         Ok(Compiled {
             table: Table::new(ways),
+            tls,
+            upstreams: links.done(),
             kept: compiler.kept,
         })
     } else {
@@ -105,7 +122,42 @@ fn place(at: &str, otherwise: impl FnOnce() -> String) -> String {
     }
 }
 
-fn target(service: &Service, route: &Route, channel: Channel, plugins: Plugins) -> Target {
+/// How a service is reached, and what it has before every path.
+type Reached = (Onward, Option<Arc<str>>);
+
+fn reached(
+    ports: &Ports,
+    links: &mut Links<'_>,
+    (at, service): (&str, &Service),
+    wrong: &mut Vec<(String, String)>,
+) -> Option<Reached> {
+    let base = match service.url.as_ref().and_then(|url| url.path.as_deref()) {
+        None | Some("/") => None,
+        Some(path) => match normalise(path) {
+            Ok(path) => Some(Arc::from(path)),
+            Err(error) => {
+                let expected = format!("{}, found `{path}`", error.message());
+                wrong.push((format!("{at}.path"), expected));
+                return None;
+            }
+        },
+    };
+    let url = service.url.as_ref().filter(|_| !service.is_local);
+    let Some(url) = url else {
+        let timeout = service.read_timeout;
+        let timeout = timeout.map(|millis| Duration::from_millis(millis.into()));
+        let channel = (ports.channel_of)(&service.name);
+        return Some((Onward::Channel(channel, timeout), base));
+    };
+    let backend = links.backend(at, service, url, wrong)?;
+    Some((Onward::Upstream(Arc::new(backend)), base))
+}
+
+fn target(
+    (service, route): (&Service, &Route),
+    (onward, base): (&Onward, &Option<Arc<str>>),
+    plugins: Plugins,
+) -> Target {
     let cors = plugin::kind("cors").map(|(place, _)| place);
     let has_cors = cors
         .and_then(|place| plugins.get(&place))
@@ -113,14 +165,13 @@ fn target(service: &Service, route: &Route, channel: Channel, plugins: Plugins) 
     Target {
         name: ByteString::from(&*route.name),
         service: ByteString::from(&*service.name),
-        channel,
+        onward: onward.clone(),
+        base: base.clone(),
         strip_path: route.strip_path,
+        preserve_host: route.preserve_host,
         schemes: route.schemes,
         redirect: StatusCode::from_u16(route.https_redirect_status_code)
             .unwrap_or(StatusCode::UPGRADE_REQUIRED),
-        timeout: service
-            .read_timeout
-            .map(|millis| Duration::from_millis(millis.into())),
         plugins: plugins
             .into_values()
             .filter(|slot| !slot.is_empty())
@@ -138,6 +189,7 @@ struct Compiler<'a> {
     /// Names that are taken: services and routes have one space each.
     names: HashSet<String>,
     source: Option<&'a Source>,
+    has_services: bool,
 }
 
 impl Compiler<'_> {
@@ -145,6 +197,22 @@ impl Compiler<'_> {
         let at = at.to_string();
         let place = self.source.map(|source| source.place_of(&at));
         self.problems.add(place.unwrap_or_default(), &at, problem);
+    }
+
+    fn tls(&mut self, config: &Config, before: Option<&Compiled>) -> Option<Arc<Tls>> {
+        let before = before.and_then(|before| before.tls.as_ref());
+        let certificates = &config.certificates;
+        Tls::of(certificates, before, |index, (field, expected)| {
+            let at = certificates.get(index).map_or("", |found| &*found.at);
+            let at = place(at, || format!("certificates[{index}]"));
+            self.wrong(format!("{at}.{field}"), expected);
+        })
+    }
+
+    fn all_wrong(&mut self, wrong: &mut Vec<(String, String)>) {
+        for (at, why) in wrong.drain(..) {
+            self.wrong(at, why);
+        }
     }
 
     fn name(&mut self, at: &str, kind: &str, name: &str) {
@@ -165,6 +233,12 @@ impl Compiler<'_> {
             self.wrong(
                 format!("{at}.read_timeout"),
                 "expected milliseconds above 0",
+            );
+        }
+        if !self.has_services && service.url.is_none() {
+            self.wrong(
+                at,
+                "expected `url` or `host`: no service runs in this process",
             );
         }
         if service.routes.is_empty() {
@@ -246,7 +320,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn ways(&mut self, at: &str, route: &Route, target: &Arc<Target>) -> Vec<Way<Arc<Target>>> {
+    fn ways<T: Clone>(&mut self, at: &str, route: &Route, target: &T) -> Vec<Way<T>> {
         self.name(at, "route", &route.name);
         let asks = [&route.paths, &route.hosts, &route.methods, &route.snis];
         if asks.iter().all(|list| list.is_empty()) && route.headers.is_empty() {
@@ -364,7 +438,7 @@ impl Compiler<'_> {
     }
 }
 
-fn host_rule(host: &str) -> Option<HostRule> {
+pub(crate) fn host_rule(host: &str) -> Option<HostRule> {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
             (name, Some(port.parse().ok()?))

@@ -8,8 +8,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::file::Source;
+pub use certificate::{CaCertificate, Certificate};
 pub use upstream::{Active, Algorithm, Checks, HashOn, Health, Passive, Target, Upstream};
 
+mod certificate;
 mod upstream;
 
 /// The path of something in the file that it was read from; empty for what no file says.
@@ -24,6 +26,10 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Services of several targets, by the name that a service has as its host.
     pub upstreams: Vec<Upstream>,
+    /// Certificates that the gateway shows.
+    pub certificates: Vec<Certificate>,
+    /// Authorities that services' certificates are trusted by.
+    pub ca_certificates: Vec<CaCertificate>,
     /// Who may use it.
     pub consumers: Vec<Consumer>,
     /// Plugins for every route.
@@ -34,27 +40,39 @@ pub struct Config {
 }
 
 /// One service behind the gateway.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Service {
     /// Its name, for which the gateway asks for a channel.
     pub name: String,
-    /// Where it runs, if it is not in this process: for whoever makes the channels.
+    /// Where it is, if the gateway reaches it by itself and not by a channel.
     pub url: Option<Url>,
-    /// How often a request is tried again at another target, or at the same; the channel's own policy without.
+    /// How often a request is tried again at another target, or at the same, of a service with a `url`: 5.
     pub retries: Option<u16>,
-    /// How long connecting may take, in milliseconds.
+    /// How long connecting may take where there is a `url`, in milliseconds: 60,000.
     pub connect_timeout: Option<u32>,
-    /// How long the client may pause within its request's body, in milliseconds.
+    /// How long the service may pause before it takes more of a request where there is a `url`, in milliseconds: 60,000.
     pub write_timeout: Option<u32>,
-    /// How long an answer may take, in milliseconds; the channel's own 5 s without.
+    /// How long the service may pause before it gives more of an answer, in milliseconds: 60,000 where there is a `url`.
+    /// Without, how long the whole answer may take: the channel's own 5 s.
     pub read_timeout: Option<u32>,
+    /// The certificate that the gateway shows it, by its id.
+    pub client_certificate: Option<String>,
+    /// Whether its certificate has to be trusted and to have its name: true.
+    pub tls_verify: bool,
+    /// How many authorities may stand between its certificate and a root.
+    pub tls_verify_depth: Option<u8>,
+    /// The authorities that its certificate is trusted by, by their ids; the system's without.
+    pub ca_certificates: Vec<String>,
     /// The routes that lead to it.
     pub routes: Vec<Route>,
     /// Plugins for all its routes.
     pub plugins: Vec<PluginConfig>,
     /// Words to find it by.
     pub tags: Vec<String>,
+    /// Whether it is asked for by its name, whatever its `url` says.
+    #[serde(skip)]
+    pub(crate) is_local: bool,
     #[serde(skip)]
     pub(crate) at: At,
 }
@@ -74,7 +92,7 @@ pub struct Url {
 }
 
 /// How a service is spoken to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Protocol {
@@ -204,6 +222,16 @@ pub struct KeyCredential {
 }
 
 impl Config {
+    /// Asks for these services by their names, for a channel, whatever their `url` says: they are the platform's own, which knows
+    /// where they run.
+    #[must_use]
+    pub fn local(mut self, is_local: impl Fn(&str) -> bool) -> Self {
+        for service in &mut self.services {
+            service.is_local = is_local(&service.name);
+        }
+        self
+    }
+
     /// Adds a service.
     #[must_use]
     pub fn service(mut self, service: Service) -> Self {
@@ -216,6 +244,28 @@ impl Config {
     pub fn plugin(mut self, name: impl Into<String>, config: Value) -> Self {
         self.plugins.push(PluginConfig::new(name, config));
         self
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            url: None,
+            retries: None,
+            connect_timeout: None,
+            write_timeout: None,
+            read_timeout: None,
+            client_certificate: None,
+            tls_verify: true,
+            tls_verify_depth: None,
+            ca_certificates: Vec::new(),
+            routes: Vec::new(),
+            plugins: Vec::new(),
+            tags: Vec::new(),
+            is_local: false,
+            at: At::default(),
+        }
     }
 }
 

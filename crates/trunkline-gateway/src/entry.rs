@@ -2,19 +2,27 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Method, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Response, StatusCode, Uri, Version};
 use regex::Regex;
 use trunkline_call::Body;
-use trunkline_core::{ByteString, Error, ErrorKind, Result};
+use trunkline_core::{ByteString, Error, Result};
 
+use crate::client::{Client, Session};
 use crate::config::Schemes;
 use crate::path::normalise;
 use crate::plugin::preflight;
-use crate::problem::{malformed, route_unknown, wrong_method};
+use crate::problem::{
+    CODING, CONNECT, malformed, misdirected, route_unknown, too_many_headers, unsupported,
+    wrong_method,
+};
 use crate::route::{Asked, Found, Table, Target};
+use crate::upstream::path::join;
+
+/// More headers are refused. HTTP/1.1 refuses them itself, by this same number.
+const HEADERS_MAX: usize = 100;
 
 /// Where a request leads.
 pub(crate) enum Entry {
@@ -58,17 +66,26 @@ impl Probe {
 
 /// Checks the head of a request, normalises its path and finds its route. The request's URI is then the one that
 /// goes on: path and query alone.
-pub(crate) fn enter(request: &mut Parts, table: &Table<Arc<Target>>) -> Result<Entry> {
-    if request.method == Method::CONNECT {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "connect_unsupported",
-            "tunnels are not offered here",
-        ));
+pub(crate) fn enter(
+    request: &mut Parts,
+    client: &Client,
+    table: &Table<Arc<Target>>,
+) -> Result<Entry> {
+    check(request)?;
+    if request.headers.len() > HEADERS_MAX {
+        return Err(too_many_headers(HEADERS_MAX));
     }
     let host = host(request)?;
+    if client
+        .session
+        .as_ref()
+        .is_some_and(|session| !session.is_for(host.host()))
+    {
+        return Err(misdirected());
+    }
     let path = normalise(request.uri.path())?;
-    let (target, prefix, captures) = match find(table, request, &host, &path) {
+    let session = client.session.as_ref();
+    let (target, prefix, captures) = match find(table, request, session, (&host, &path)) {
         Found::Target {
             target,
             matched,
@@ -86,19 +103,54 @@ pub(crate) fn enter(request: &mut Parts, table: &Table<Arc<Target>>) -> Result<E
             };
         }
     };
-    if target.schemes == Schemes::Https {
-        return Ok(Entry::Insecure(insecure(target.redirect, &host, request)?));
+    match (target.schemes, session) {
+        (Schemes::Https, None) => {
+            return Ok(Entry::Insecure(insecure(target.redirect, &host, request)?));
+        }
+        (Schemes::Http, Some(_)) => return Err(route_unknown()),
+        _ => {}
     }
     let strips = target.strip_path && prefix > 0;
     let (prefix, rest) = path.split_at_checked(prefix).unwrap_or(("", &path));
-    let onward = if strips { rest } else { &path };
     let query = request.uri.query();
-    request.uri = onward_uri(onward, query)?;
+    request.uri = match &target.base {
+        None => onward_uri(if strips { rest } else { &path }, query)?,
+        Some(base) => onward_uri(&join(base, &path, strips.then_some(rest)), query)?,
+    };
     Ok(Entry::Target(Way {
         target,
         prefix: strips.then(|| prefix.trim_end_matches('/').to_owned()),
         captures,
     }))
+}
+
+/// Refuses what a service could read as something else than we do.
+fn check(request: &Parts) -> Result<()> {
+    let method = &request.method;
+    if *method == Method::CONNECT {
+        return Err(unsupported(CONNECT, "tunnels are not offered here"));
+    }
+    if *method == Method::TRACE {
+        return Err(wrong_method(&[]));
+    }
+    // A route may be for GET alone, and its service take `get` for the same.
+    if method
+        .as_str()
+        .bytes()
+        .any(|byte| byte.is_ascii_lowercase())
+    {
+        return Err(malformed("expected a method in capitals"));
+    }
+    let mut codings = request.headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if is_chunked(coding) => Ok(()),
+        _ => Err(unsupported(
+            CODING,
+            "expected no transfer coding but chunked",
+        )),
+    }
 }
 
 /// Each group by its number and, if it has one, by its name.
@@ -145,16 +197,19 @@ fn insecure(status: StatusCode, host: &Authority, request: &Parts) -> Result<Res
 fn find<'a>(
     table: &'a Table<Arc<Target>>,
     request: &Parts,
-    host: &Authority,
-    path: &str,
+    session: Option<&Session>,
+    (host, path): (&Authority, &str),
 ) -> Found<'a, Arc<Target>> {
     let asked = Asked {
         host: host.host(),
-        port: host.port_u16().unwrap_or(80),
+        port: host
+            .port_u16()
+            .unwrap_or(if session.is_some() { 443 } else { 80 }),
         path,
         method: &request.method,
         headers: &request.headers,
-        sni: None,
+        // Who asked for no name has none, and that is not any name.
+        sni: session.map(|session| session.sni.as_deref().unwrap_or_default()),
     };
     let found = table.find(asked);
     if matches!(found, Found::WrongMethod(_))
@@ -170,17 +225,23 @@ fn find<'a>(
     found
 }
 
-/// The one host that the request names (RFC 9112, 3.2): a second one could be read by somebody else.
-fn host(request: &Parts) -> Result<Authority> {
+/// The one host that the request names (RFC 9112, 3.2): a second one could be read by somebody else. HTTP/2 names it as
+/// its `:authority`, and from here on it stands in `Host`.
+fn host(request: &mut Parts) -> Result<Authority> {
     let mut given = request.headers.get_all(HOST).iter();
-    let (Some(host), None) = (given.next(), given.next()) else {
-        return Err(malformed("expected exactly one Host"));
+    let host = match (given.next(), given.next(), request.uri.authority()) {
+        (Some(host), None, _) => host.to_str().ok().and_then(|text| text.parse().ok()),
+        (None, None, Some(named)) if request.version == Version::HTTP_2 => {
+            let named = named.clone();
+            if let Ok(host) = HeaderValue::from_str(named.as_str()) {
+                request.headers.insert(HOST, host);
+            }
+            Some(named)
+        }
+        _ => return Err(malformed("expected exactly one Host")),
     };
     let host = host
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse::<Authority>().ok())
-        .filter(|host| !host.as_str().contains('@') && !host.host().is_empty())
+        .filter(|host: &Authority| !host.as_str().contains('@') && !host.host().is_empty())
         .ok_or_else(|| malformed("expected Host to be a host and perhaps a port"))?;
     match request.uri.authority() {
         Some(absolute) if !absolute.as_str().eq_ignore_ascii_case(host.as_str()) => Err(malformed(

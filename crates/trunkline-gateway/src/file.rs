@@ -3,6 +3,7 @@
 //! Everything in it is read, with every mistake told at once, each with its line. A name that is not known is a
 //! mistake, and so is one that is known and not supported; neither is read over.
 
+mod certificates;
 mod consumers;
 mod node;
 mod read;
@@ -17,7 +18,10 @@ use trunkline_core::{Env, Result};
 use trunkline_security::{Secret, Verifier};
 use trunkline_telemetry::Telemetry;
 
-use self::node::{Node, What};
+pub(crate) use self::node::Node;
+use self::node::What;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::read::PROBLEMS_MAX;
 pub(crate) use self::read::Problems;
 use self::read::{Fields, text_of};
 use crate::compile::{Ports, compile};
@@ -67,6 +71,7 @@ impl Config {
             // Which keys there are is not the file's to say.
             verifier: Some(Verifier::hs256(&Secret::generate(env), env.clone())),
             env: env.clone(),
+            has_services: true,
         };
         if let Err(others) = compile(&config, &ports, None) {
             problems.append(others);
@@ -79,7 +84,7 @@ impl Config {
 }
 
 /// What can be read of a file, and every mistake in its form.
-fn read(name: &str, text: &str) -> (Config, Problems) {
+pub(crate) fn read(name: &str, text: &str) -> (Config, Problems) {
     let mut problems = Problems::default();
     let (root, mut config) = match Node::parse(text) {
         Ok(root) => {
@@ -144,6 +149,8 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
             services::service(node, path, &mut names, problems)
         }),
         upstreams: fields.list("upstreams", problems, upstreams::upstream),
+        certificates: fields.list("certificates", problems, certificates::certificate),
+        ca_certificates: fields.list("ca_certificates", problems, certificates::authority),
         consumers: fields.list("consumers", problems, |node, path, problems| {
             consumers::consumer(node, path, &mut names, problems)
         }),
@@ -152,6 +159,7 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
     let routes = fields.list("routes", problems, |node, path, problems| {
         services::route_of(node, path, &mut names, problems)
     });
+    let snis = fields.list("snis", problems, certificates::sni_of);
     let targets = fields.list("targets", problems, upstreams::target_of);
     let credentials = consumers::credentials(&mut fields, problems);
     let plugins = fields.list("plugins", problems, services::plugin_of);
@@ -159,6 +167,7 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
     fields.end(problems);
     give(&mut config, &names, routes, problems);
     give_targets(&mut config, targets, problems);
+    certificates::give(&mut config.certificates, snis, problems);
     consumers::give(&mut config.consumers, &names, credentials, problems);
     give_plugins(&mut config, &names, plugins, problems);
     Some(config)
@@ -187,14 +196,10 @@ fn version(fields: &mut Fields<'_>, problems: &mut Problems) {
 fn unsupported(fields: &mut Fields<'_>, problems: &mut Problems) {
     let enterprise = "it is of Kong's commercial edition";
     let none = "there is no such credential here; key-auth and jwt are";
-    let certificates = "certificates are files of the gateway's own `tls` settings";
     fields.unsupported(
         &[
             ("consumer_groups", enterprise),
             ("vaults", "secrets come from the environment"),
-            ("certificates", certificates),
-            ("ca_certificates", certificates),
-            ("snis", certificates),
             ("basicauth_credentials", none),
             ("hmacauth_credentials", none),
             ("oauth2_credentials", none),

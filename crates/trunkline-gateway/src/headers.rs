@@ -1,15 +1,14 @@
 //! Headers that concern one connection alone, that only the gateway may set, or that it tells its services.
 
-use std::net::IpAddr;
-
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 pub(crate) use trunkline_call::headers::strip_ours;
 use trunkline_call::headers::{USER_ID, USER_ROLES};
 
+use crate::client::Client;
 use crate::consumers::Member;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -18,7 +17,9 @@ const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
@@ -100,7 +101,9 @@ pub(crate) fn strip_claims_of_clients(headers: &mut HeaderMap) {
         FORWARDED_FOR,
         FORWARDED_HOST,
         FORWARDED_PROTO,
+        FORWARDED_PORT,
         FORWARDED_PREFIX,
+        REAL_IP,
     ];
     for name in others.iter().chain(&CONSUMER) {
         headers.remove(name);
@@ -108,14 +111,37 @@ pub(crate) fn strip_claims_of_clients(headers: &mut HeaderMap) {
 }
 
 /// Tells the service where the request came from, as Kong does.
-pub(crate) fn forward(headers: &mut HeaderMap, remote: IpAddr, prefix: Option<&str>) {
-    put(headers, FORWARDED_FOR, &remote.to_canonical().to_string());
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+pub(crate) fn forward(headers: &mut HeaderMap, client: &Client, prefix: Option<&str>) {
+    let scheme = if client.session.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    headers.insert(FORWARDED_FOR, client.address.clone());
+    headers.insert(REAL_IP, client.address.clone());
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    headers.insert(FORWARDED_PORT, client.port.clone());
     if let Some(host) = headers.remove(HOST) {
         headers.insert(FORWARDED_HOST, host);
     }
     if let Some(prefix) = prefix {
         put(headers, FORWARDED_PREFIX, prefix);
+    }
+}
+
+/// Makes one `Cookie` of several, as which HTTP/2 may send it and HTTP/1.1 may not (RFC 9113, 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let mut all = headers.get_all(COOKIE).iter();
+    if all.next().is_none() || all.next().is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, whole);
     }
 }
 
@@ -165,17 +191,18 @@ mod tests {
             ("x-trunkline-anything", "1"),
             ("x-forwarded-for", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
+            ("x-real-ip", "10.0.0.1"),
+            ("x-forwarded-port", "443"),
             ("host", "shop"),
         ]);
         strip_claims_of_clients(&mut headers);
-        forward(
-            &mut headers,
-            "::ffff:10.1.2.3".parse().unwrap(),
-            Some("/api"),
-        );
+        let client = Client::new("[::ffff:10.1.2.3]:1".parse().unwrap(), 8000, None);
+        forward(&mut headers, &client, Some("/api"));
         let expected = map(&[
             ("x-forwarded-for", "10.1.2.3"),
+            ("x-real-ip", "10.1.2.3"),
             ("x-forwarded-proto", "http"),
+            ("x-forwarded-port", "8000"),
             ("x-forwarded-host", "shop"),
             ("x-forwarded-prefix", "/api"),
         ]);

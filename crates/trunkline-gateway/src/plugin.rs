@@ -4,6 +4,7 @@ mod acl;
 mod bot_detection;
 mod correlation_id;
 mod cors;
+mod grpc_web;
 mod ip_restriction;
 mod jwt;
 mod key_auth;
@@ -30,6 +31,7 @@ use trunkline_security::{Claims, Verifier};
 use crate::consumers::{Consumers, Member};
 
 pub(crate) use cors::preflight;
+pub(crate) use grpc_web::called;
 
 /// Looks at requests and answers. Both phases are synchronous: they compute and never wait.
 ///
@@ -144,6 +146,7 @@ const KINDS: &[(&str, Make)] = &[
     ("response-transformer", response_transformer::make),
     ("proxy-cache", proxy_cache::make),
     ("request-termination", request_termination::make),
+    ("grpc-web", grpc_web::make),
 ];
 
 /// The place of a plugin in the order, and how it is made.

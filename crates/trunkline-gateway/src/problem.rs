@@ -13,10 +13,24 @@ pub(crate) const BODY_SLOW: &str = "request_body_slow";
 /// What is wrong with the request itself (400).
 pub(crate) const MALFORMED: &str = "request_malformed";
 
+/// A tunnel is asked for (501).
+pub(crate) const CONNECT: &str = "connect_unsupported";
+/// A transfer coding that we do not undo (501).
+pub(crate) const CODING: &str = "coding_unsupported";
+/// More headers than there may be (431).
+const HEADERS_TOO_MANY: &str = "headers_too_many";
+/// On a connection that belongs to another host (421).
+const MISDIRECTED: &str = "request_misdirected";
+/// No connection to the service, or it broke (502).
+const UNREACHABLE: &str = "upstream_unreachable";
+
 fn status_of(error: &Error) -> StatusCode {
     match error.code() {
         LENGTH_REQUIRED => StatusCode::LENGTH_REQUIRED,
         BODY_SLOW => StatusCode::REQUEST_TIMEOUT,
+        HEADERS_TOO_MANY => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        MISDIRECTED => StatusCode::MISDIRECTED_REQUEST,
+        UNREACHABLE => StatusCode::BAD_GATEWAY,
         _ => status(error),
     }
 }
@@ -52,7 +66,7 @@ pub(crate) fn response(error: &Error, request_id: &str, correlation_id: &str) ->
         headers.insert(RETRY_AFTER, seconds.into());
     }
     // What follows such a request on its connection can't be trusted to be what the client meant.
-    if matches!(error.code(), MALFORMED | BODY_SLOW) {
+    if matches!(error.code(), MALFORMED | BODY_SLOW | CODING | CONNECT) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -60,6 +74,20 @@ pub(crate) fn response(error: &Error, request_id: &str, correlation_id: &str) ->
 
 pub(crate) fn malformed(message: &'static str) -> Error {
     Error::invalid(MALFORMED, message)
+}
+
+pub(crate) fn too_many_headers(count_max: usize) -> Error {
+    let text = format!("expected at most {count_max} headers");
+    Error::new(ErrorKind::TooLarge, HEADERS_TOO_MANY, text)
+}
+
+pub(crate) fn unsupported(code: &'static str, message: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, code, message)
+}
+
+pub(crate) fn misdirected() -> Error {
+    let text = "expected the host that the connection was secured for";
+    Error::invalid(MISDIRECTED, text)
 }
 
 pub(crate) fn route_unknown() -> Error {
@@ -90,4 +118,21 @@ pub(crate) fn body_slow() -> Error {
         BODY_SLOW,
         "the request's body did not come in time",
     )
+}
+
+pub(crate) fn upstream_unreachable() -> Error {
+    Error::unavailable(UNREACHABLE, "the service gives no valid answer")
+}
+
+pub(crate) fn upstream_timeout() -> Error {
+    let text = "the service does not answer in time";
+    Error::new(ErrorKind::DeadlineExceeded, "upstream_timeout", text)
+}
+
+pub(crate) fn upstream_unhealthy() -> Error {
+    Error::unavailable("upstream_unhealthy", "the service is not available now")
+}
+
+pub(crate) fn upstream_unresolved() -> Error {
+    Error::unavailable("upstream_unresolved", "the service is not available now")
 }

@@ -1,7 +1,6 @@
 //! One request's way through the gateway.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,27 +9,27 @@ use arc_swap::ArcSwap;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tower::ServiceExt;
-use trunkline_call::headers::{
-    CORRELATION_ID, DEADLINE_MS, REQUEST_ID, TRACEPARENT, USER_ID, write_roles,
-};
-use trunkline_call::{Body, Channel};
-use trunkline_core::{ByteString, Env, Error, ErrorKind, Result, report};
+use trunkline_call::headers::{CORRELATION_ID, REQUEST_ID, TRACEPARENT};
+use trunkline_call::{Body, Channel, Network};
+use trunkline_core::{ByteString, Env, Error, Result, report};
 use trunkline_security::Verifier;
 use trunkline_telemetry::{Check, Telemetry};
 
-use crate::arrival::Arrival;
-use crate::body::{Answered, ClientBody};
+use crate::arrival::{Arrival, Speaks};
+use crate::body::Answered;
+use crate::client::Client;
 use crate::compile::{Compiled, Ports, compile};
 use crate::entry::{self, Entry, Way};
 use crate::meters::RouteMeters;
 use crate::plugin::{Exchange, Verdict};
 use crate::route::{Slot, Target};
-use crate::{Config, Limits, headers, problem};
+use crate::tls::Tls;
+use crate::upstream::Watch;
+use crate::{Config, Limits, grpc, headers, upgrade};
 
 /// The gateway. Cheap to clone.
 ///
@@ -46,7 +45,8 @@ pub struct Gateway {
 }
 
 pub(crate) struct Inner {
-    compiled: ArcSwap<Compiled>,
+    pub(crate) compiled: ArcSwap<Compiled>,
+    pub(crate) watch: Watch,
     ports: Ports,
     /// Configurations are taken one after the other.
     reloads: Mutex<()>,
@@ -74,11 +74,32 @@ impl Gateway {
             channel_of: Box::new(channel_of),
             verifier: verifier.into(),
             env: env.clone(),
+            has_services: true,
         };
-        let compiled = compile(&config, &ports, None)
+        Self::of(&config, ports, telemetry, env)
+    }
+
+    /// A gateway in whose process no service runs: each says by its `url` where it is.
+    ///
+    /// # Errors
+    /// As [`Gateway::new`].
+    pub fn alone(config: &Config, telemetry: Telemetry, env: Env) -> Result<Self> {
+        let network = Network::new(telemetry.clone(), env.clone());
+        let ports = Ports {
+            channel_of: Box::new(move |service| network.channel("gateway", service)),
+            verifier: None,
+            env: env.clone(),
+            has_services: false,
+        };
+        Self::of(config, ports, telemetry, env)
+    }
+
+    fn of(config: &Config, ports: Ports, telemetry: Telemetry, env: Env) -> Result<Self> {
+        let compiled = compile(config, &ports, None)
             .map_err(|problems| problems.refusal(config.source.as_deref()))?;
         let inner = Inner {
             compiled: ArcSwap::from_pointee(compiled),
+            watch: Watch::default(),
             ports,
             reloads: Mutex::new(()),
             telemetry,
@@ -94,7 +115,8 @@ impl Gateway {
     }
 
     /// Takes another configuration, for every request that comes from now on. Those that are at work go on by the one
-    /// before, and so do plugins that remember requests, where they stand as they stood.
+    /// before, and so do plugins that remember requests and upstreams with their targets' health and connections, where they
+    /// stand as they stood.
     ///
     /// # Errors
     /// As [`Gateway::new`]; then everything stays as it is.
@@ -103,7 +125,10 @@ impl Gateway {
         let before = self.inner.compiled.load_full();
         let compiled = compile(config, &self.inner.ports, Some(&before))
             .map_err(|problems| problems.refusal(config.source.as_deref()))?;
-        self.inner.compiled.store(Arc::new(compiled));
+        let compiled = Arc::new(compiled);
+        self.inner.compiled.store(compiled.clone());
+        let (now, before) = (&compiled.upstreams, &before.upstreams);
+        self.inner.watch.go_on(now, before);
         Ok(())
     }
 
@@ -118,6 +143,10 @@ impl Gateway {
         self.inner.connections.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn tls(&self) -> Option<Arc<Tls>> {
+        self.inner.compiled.load().tls.clone()
+    }
+
     pub(crate) fn is_serving(&self) -> bool {
         self.inner.is_serving.load(Ordering::Acquire)
     }
@@ -125,27 +154,47 @@ impl Gateway {
     pub(crate) async fn handle(
         &self,
         request: Request<Incoming>,
-        remote: IpAddr,
+        client: &Client,
     ) -> Response<Answered<Arrival>> {
-        let mut arrival = Arrival::new(self, &request, remote);
-        let answering = AssertUnwindSafe(self.answer(request, &mut arrival)).catch_unwind();
+        let is_h2 = request.version() == Version::HTTP_2;
+        let mut arrival = Arrival::new(self, &request, client.remote);
+        let answer = self.answer(request, client, &mut arrival);
+        let answering = AssertUnwindSafe(answer).catch_unwind();
         let mut response = match answering.await {
             Ok(response) => response,
             Err(_) => arrival.refuse(&Error::internal("a plugin of the gateway panicked")),
         };
+        if let Err(error) = upgrade::settle(client, arrival.near(), &mut response) {
+            response = arrival.refuse(&error);
+        }
+        if matches!(arrival.speaks, Speaks::Grpc) {
+            grpc::translate(&mut response);
+        }
+        let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let said = response.headers_mut();
         headers::put(said, REQUEST_ID, &arrival.request_id);
         headers::put(said, CORRELATION_ID, &arrival.correlation_id);
-        if !self.is_serving() {
+        if is_h2 {
+            // It says so by frames.
+            said.remove(CONNECTION);
+        } else if !self.is_serving() && !is_tunnel {
             said.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         arrival.answered(response.status());
         response.map(|body| Answered::new(body, arrival))
     }
 
-    async fn answer(&self, request: Request<Incoming>, arrival: &mut Arrival) -> Response<Body> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        client: &Client,
+        arrival: &mut Arrival,
+    ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let entered = entry::enter(&mut parts, &self.inner.compiled.load().table);
+        if let Some(near) = upgrade::asked(&mut parts, body.is_end_stream()) {
+            arrival.speaks = Speaks::WebSocket(near);
+        }
+        let entered = entry::enter(&mut parts, client, &self.inner.compiled.load().table);
         match entered {
             Ok(Entry::Target(Way {
                 target,
@@ -153,7 +202,8 @@ impl Gateway {
                 captures,
             })) => {
                 arrival.found(target.clone(), parts.uri.path());
-                let mut exchange = self.exchange(parts, &body, arrival, prefix.as_deref());
+                let shape = (body.size_hint().exact(), prefix.as_deref());
+                let mut exchange = self.exchange(parts, shape, client, arrival);
                 exchange.captures = captures;
                 self.run(&target, exchange, body, arrival).await
             }
@@ -167,20 +217,27 @@ impl Gateway {
     fn exchange(
         &self,
         mut request: http::request::Parts,
-        body: &Incoming,
+        (body_bytes, prefix): (Option<u64>, Option<&str>),
+        client: &Client,
         arrival: &Arrival,
-        prefix: Option<&str>,
     ) -> Exchange {
         let all = &mut request.headers;
         headers::strip_hop_by_hop(all);
         headers::strip_claims_of_clients(all);
-        headers::forward(all, arrival.remote, prefix);
+        headers::forward(all, client, prefix);
+        if request.version == Version::HTTP_2 {
+            headers::join_cookies(all);
+        }
+        if let Some(near) = arrival.near() {
+            upgrade::announce(all);
+            request.extensions.insert(near.clone());
+        }
         headers::put(all, REQUEST_ID, &arrival.request_id);
         headers::put(all, CORRELATION_ID, &arrival.correlation_id);
         headers::put(all, TRACEPARENT, &arrival.trace().to_string());
         Exchange {
             request,
-            body_bytes: body.size_hint().exact(),
+            body_bytes,
             remote: arrival.remote,
             route: arrival.route(),
             service: arrival.service(),
@@ -216,7 +273,7 @@ impl Gateway {
         }
         arrival.user = exchange.claims.as_ref().map(|claims| claims.sub.clone());
         let mut response = match verdict {
-            Verdict::Next => match self.forward(target, &mut exchange, body, arrival).await {
+            Verdict::Next => match self.forward(target, &exchange, body, arrival).await {
                 Ok(mut response) => {
                     for slot in &target.plugins {
                         if let Some(plugin) = slot.plugin(exchange.consumer_name()).cloned() {
@@ -232,48 +289,6 @@ impl Gateway {
         };
         finish(&target.plugins, exchange, &mut response);
         response
-    }
-
-    async fn forward(
-        &self,
-        target: &Target,
-        exchange: &mut Exchange,
-        body: Incoming,
-        arrival: &mut Arrival,
-    ) -> Result<Response<Body>> {
-        let mut request = exchange.request.clone();
-        if let Some(claims) = &exchange.claims {
-            headers::put(&mut request.headers, USER_ID, &claims.sub);
-            write_roles(&mut request.headers, &claims.roles);
-        }
-        if let Some(member) = &exchange.consumer {
-            headers::tell_consumer(&mut request.headers, member, exchange.is_anonymous);
-        }
-        if let Some(timeout) = target.timeout {
-            let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-            request.headers.insert(DEADLINE_MS, millis.into());
-        }
-        request.version = http::Version::HTTP_11;
-        let bytes_max = exchange.body_bytes_max;
-        let body = ClientBody::new(body, bytes_max, self.limits.body_idle_max);
-        let progress = body.progress();
-        arrival.body = Some(progress.clone());
-        let request = Request::from_parts(request, Body::new(body));
-        let answer = target.channel.clone().oneshot(request).await;
-        if let Some(refusal) = progress.refusal(bytes_max) {
-            return Err(refusal);
-        }
-        match answer {
-            Ok(mut response) => {
-                headers::strip_hop_by_hop(response.headers_mut());
-                headers::strip_ours(response.headers_mut());
-                Ok(response)
-            }
-            Err(error) if error.kind() == ErrorKind::DeadlineExceeded && progress.is_awaited() => {
-                Err(problem::body_slow().with_source(error))
-            }
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -7,16 +7,15 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use regex::Regex;
-use trunkline_call::Channel;
 use trunkline_core::ByteString;
 
 use self::hosts::Hosts;
 pub(crate) use self::hosts::{HostRule, Name};
 use crate::config::Schemes;
+use crate::forward::Onward;
 use crate::meters::RouteMeters;
 use crate::plugin::Plugin;
 
@@ -24,12 +23,14 @@ use crate::plugin::Plugin;
 pub(crate) struct Target {
     pub(crate) name: ByteString,
     pub(crate) service: ByteString,
-    pub(crate) channel: Channel,
+    pub(crate) onward: Onward,
+    /// What its service has before every path; nothing for the most.
+    pub(crate) base: Option<Arc<str>>,
     pub(crate) strip_path: bool,
+    pub(crate) preserve_host: bool,
     pub(crate) schemes: Schemes,
     /// What a request without TLS is answered where it has to have it.
     pub(crate) redirect: StatusCode,
-    pub(crate) timeout: Option<Duration>,
     /// In the order in which they run.
     pub(crate) plugins: Vec<Slot>,
     /// Whether a preflight is answered here even where the route does not take OPTIONS.
@@ -192,7 +193,7 @@ impl<T> Table<T> {
 }
 
 /// How much a way asks for: the more, the earlier it is tried.
-fn rank<T>(way: &Way<T>) -> (usize, bool, usize, bool, i32, usize) {
+pub(crate) fn rank<T>(way: &Way<T>) -> (usize, bool, usize, bool, i32, usize) {
     let (has_path, is_regex, length) = match &way.path {
         PathRule::Prefix(prefix) => (!prefix.is_empty(), false, prefix.len()),
         PathRule::Matches { .. } => (true, true, 0),

@@ -1,24 +1,26 @@
 //! Connections: accepted, bounded, and let go without losing a request.
 
-use std::convert::Infallible;
+mod door;
+mod frames;
+mod h2;
+mod opening;
+mod wire;
+mod writes;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics::gauge;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use trunkline_call::Stall;
-use trunkline_call::server::{Accepted, accept};
-use trunkline_core::report;
+use tokio::time::timeout;
+use trunkline_call::server::accept;
+use trunkline_core::{Error, Result};
 
+use self::door::{Door, Way};
 use crate::Gateway;
 
 /// What a client may take up.
@@ -27,11 +29,19 @@ use crate::Gateway;
 pub struct Limits {
     /// More connections wait in the system's queue. 4096 by default.
     pub connections_max: usize,
-    /// A larger head is refused (431). 64 KiB by default.
+    /// A larger head is refused (431), and so is one of more than 100 headers. 64 KiB by default.
     pub head_bytes_max: usize,
     /// A head has to be whole within this time, and a connection that is kept has to send its next one. 30 s by
     /// default.
     pub head_within: Duration,
+    /// A handshake of TLS has to be done within this time. 10 s by default.
+    pub handshake_within: Duration,
+    /// More handshakes at once wait for others to be done. 1024 by default.
+    pub handshakes_max: usize,
+    /// More requests at once on one connection of HTTP/2 are refused. 128 by default.
+    pub streams_max: u32,
+    /// A tunnel, such as one of WebSocket, ends after such a silence in both directions. 60 s by default.
+    pub tunnel_idle_max: Duration,
     /// A body must not pause for longer (408). 10 s by default.
     pub body_idle_max: Duration,
     /// A client must not stop reading for longer. 30 s by default.
@@ -49,6 +59,10 @@ impl Default for Limits {
             connections_max: 4096,
             head_bytes_max: 64 * 1024,
             head_within: Duration::from_secs(30),
+            handshake_within: Duration::from_secs(10),
+            handshakes_max: 1024,
+            streams_max: 128,
+            tunnel_idle_max: Duration::from_secs(60),
             body_idle_max: Duration::from_secs(10),
             write_stall_max: Duration::from_secs(30),
             linger: Duration::from_secs(1),
@@ -58,18 +72,52 @@ impl Default for Limits {
 }
 
 impl Gateway {
-    /// Serves until `shutdown`, then lets go.
+    /// Serves until `shutdown`, then lets go. Who begins with HTTP/2 is answered so, anybody else in HTTP/1.1.
     ///
     /// # Guarantees
-    /// After `shutdown`, connections that wait to be accepted are still served; every answer says
-    /// `Connection: close`; an idle connection is closed only when it has been silent for the linger time; requests
-    /// under way end, for at most the drain time. When this returns, no task is left.
+    /// After `shutdown`, connections that wait to be accepted are still served. In HTTP/1.1 every answer says
+    /// `Connection: close`, and an idle connection is closed only when it has been silent for the linger time; in HTTP/2
+    /// the client is told to begin no further request, and what it began before it read that is answered. Requests
+    /// under way and tunnels end, for at most the drain time. When this returns, no task is left.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        self.take(listener, shutdown, Way::Plain).await;
+    }
+
+    /// Serves as [`Gateway::serve`] does, with TLS and the certificates of the configuration that holds at each
+    /// handshake. Which version of HTTP it is, is agreed on there (ALPN).
+    ///
+    /// # Errors
+    /// `InvalidInput` (`certificate_missing`) where the configuration has none. After a
+    /// [`reload`](Gateway::reload) to one without any, connections are refused.
+    pub async fn serve_tls(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<()> {
+        if self.tls().is_none() {
+            let text = "expected a certificate in the gateway's configuration";
+            return Err(Error::invalid("certificate_missing", text));
+        }
+        let handshakes = Arc::new(Semaphore::new(self.limits.handshakes_max));
+        self.take(listener, shutdown, Way::Tls(handshakes)).await;
+        Ok(())
+    }
+
+    async fn take(&self, listener: TcpListener, shutdown: impl Future<Output = ()>, way: Way) {
         let places = Arc::new(Semaphore::new(self.limits.connections_max));
-        let (close, closing) = watch::channel(false);
+        let (stop, stopping) = watch::channel(false);
+        let (cut, is_cut) = watch::channel(false);
+        let door = Door {
+            gateway: self.clone(),
+            way,
+            port: listener.local_addr().map_or(0, |address| address.port()),
+            stopping: Stopping(stopping),
+            cut: is_cut,
+        };
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         self.inner.is_serving.store(true, Ordering::Release);
+        self.inner.watch.begin(&self.inner.compiled);
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -78,16 +126,16 @@ impl Gateway {
             };
             while connections.try_join_next().is_some() {}
             if let Some(accepted) = accepted {
-                connections.spawn(self.clone().connection(accepted, closing.clone()));
+                connections.spawn(door.clone().open(accepted));
             }
         }
         self.inner.is_serving.store(false, Ordering::Release);
         // Their clients believe that they are connected, and have perhaps sent a request.
         while let Some(Some(accepted)) = accept(&listener, &places, unaccepted).now_or_never() {
-            connections.spawn(self.clone().connection(accepted, closing.clone()));
+            connections.spawn(door.clone().open(accepted));
         }
         drop(listener);
-        close.send_replace(true);
+        stop.send_replace(true);
         let limits = &self.limits;
         let drained = async { while connections.join_next().await.is_some() {} };
         if timeout(limits.linger + limits.drain_within, drained)
@@ -96,70 +144,23 @@ impl Gateway {
         {
             tracing::warn!("requests were still under way at the limit and were cut off");
         }
+        cut.send_replace(true);
         connections.shutdown().await;
+        self.inner.watch.end(&self.inner.compiled);
     }
+}
 
-    async fn connection(self, accepted: Accepted, mut closing: watch::Receiver<bool>) {
-        let Accepted {
-            stream,
-            remote,
-            place,
-        } = accepted;
-        let (limits, remote) = (self.limits, remote.ip());
-        let open = Open::new(&self);
-        let gateway = self.clone();
-        let service = service_fn(move |request| {
-            let gateway = gateway.clone();
-            async move { Ok::<_, Infallible>(gateway.handle(request, remote).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.head_within)
-            .max_header_size(limits.head_bytes_max)
-            .serve_connection(
-                TokioIo::new(Stall::new(stream, limits.write_stall_max)),
-                service,
-            );
-        let mut connection = std::pin::pin!(connection);
-        let silent = async {
-            // The sender lives as long as the server; if it is gone, so are we.
-            if closing.wait_for(|closing| *closing).await.is_ok() {
-                sleep(limits.linger).await;
-            }
-        };
-        let ended = tokio::select! {
-            biased;
-            ended = &mut connection => ended,
-            () = silent => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(service = "gateway", %remote, error = %report(&error), "connection ended");
-        }
-        drop((open, place));
+/// Tells when the gateway begins to stop.
+#[derive(Clone)]
+struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    async fn begun(&mut self) {
+        // The sender lives as long as the server; if it is gone, so are we.
+        drop(self.0.wait_for(|stops| *stops).await);
     }
 }
 
 fn unaccepted(error: &std::io::Error) {
     tracing::warn!(service = "gateway", %error, "a connection could not be accepted");
-}
-
-/// Counts an open connection for as long as it lives.
-struct Open(Gateway);
-
-impl Open {
-    fn new(gateway: &Gateway) -> Self {
-        gateway.inner.connections.fetch_add(1, Ordering::Relaxed);
-        gauge!("trunkline_gateway_connections").increment(1);
-        Self(gateway.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.inner.connections.fetch_sub(1, Ordering::Relaxed);
-        gauge!("trunkline_gateway_connections").decrement(1);
-    }
 }

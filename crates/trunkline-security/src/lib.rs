@@ -9,6 +9,7 @@
 //! A [`Keyring`] seals: events by an [`EventSealer`], single texts by itself. What is refused goes to the
 //! [`Audit`].
 
+mod admin_token;
 mod audit;
 mod claims;
 mod error;
@@ -24,6 +25,7 @@ mod tls;
 mod tokens;
 mod verifier;
 
+pub use admin_token::AdminToken;
 pub use audit::{Audit, AuditConfig, AuditEntry, AuditOutcome, AuditSink, AuditWriter};
 pub use claims::{Audience, Claims};
 pub use guard::{Guard, Shown};

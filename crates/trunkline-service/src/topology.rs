@@ -107,7 +107,8 @@ pub(crate) fn check_gateway(
     services: &[Service],
 ) -> Result<()> {
     for service in &gateway.services {
-        if services.iter().all(|known| *known.name != *service.name) {
+        // One that says where it is may be somebody else's.
+        if service.url.is_none() && services.iter().all(|known| *known.name != *service.name) {
             return Err(
                 bad("the gateway leads to a service that the platform does not have")
                     .with("service", &service.name),

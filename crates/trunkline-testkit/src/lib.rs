@@ -8,6 +8,7 @@ pub mod http;
 pub mod kafka;
 pub mod mosquitto;
 pub mod nats;
+pub mod nginx;
 mod ports;
 pub mod postgres;
 mod process;

@@ -15,7 +15,7 @@ const FAILURE_NANOS_MAX: f64 = 1e9;
 /// A moving average that jumps to a peak and forgets it slowly, also while nothing is measured. Two who write at the
 /// same time may lose one of their measurements, which does no harm.
 #[derive(Debug)]
-pub(super) struct Load {
+pub struct Load {
     /// Nanoseconds, the bits of an `f64`.
     average: AtomicU64,
     /// When it was that.
@@ -23,7 +23,8 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn new(average: f64, now: u64) -> Self {
+    /// With this average to begin with, at this time; both in nanoseconds, as everything here.
+    pub fn new(average: f64, now: u64) -> Self {
         Self {
             average: AtomicU64::new(average.to_bits()),
             at_nanos: AtomicU64::new(now),
@@ -31,7 +32,7 @@ impl Load {
     }
 
     /// The latency to reckon with, in nanoseconds.
-    pub(super) fn nanos(&self, now: u64) -> f64 {
+    pub fn nanos(&self, now: u64) -> f64 {
         let average = f64::from_bits(self.average.load(Ordering::Relaxed));
         if average <= FLOOR_NANOS {
             return FLOOR_NANOS;
@@ -40,7 +41,7 @@ impl Load {
     }
 
     /// Takes a measurement in.
-    pub(super) fn answered(&self, now: u64, nanos: f64) {
+    pub fn answered(&self, now: u64, nanos: f64) {
         let weight = self.weight(now);
         let known = f64::from_bits(self.average.load(Ordering::Relaxed)) * weight;
         let average = if nanos > known {
@@ -52,7 +53,7 @@ impl Load {
     }
 
     /// Takes a failure in that took so long.
-    pub(super) fn failed(&self, now: u64, nanos: f64) {
+    pub fn failed(&self, now: u64, nanos: f64) {
         let penalty = (self.nanos(now) * FAILURE_TIMES).min(FAILURE_NANOS_MAX);
         self.answered(now, nanos.max(penalty));
     }

@@ -9,14 +9,14 @@ const POINTS_MAX: u64 = 1_024;
 
 /// The same in every process, so that all callers agree: it depends on the addresses and weights alone.
 #[derive(Debug)]
-pub(super) struct Ring {
+pub struct Ring {
     /// Where on the ring, and which instance.
     points: Vec<(u64, u32)>,
 }
 
 impl Ring {
     /// A ring of instances, each with its address and weight.
-    pub(super) fn new<'a>(instances: impl Iterator<Item = (&'a str, u16)> + Clone) -> Self {
+    pub fn new<'a>(instances: impl Iterator<Item = (&'a str, u16)> + Clone) -> Self {
         let count = instances.clone().count() as u64;
         let total: u64 = instances.clone().map(|(_, weight)| u64::from(weight)).sum();
         let mut points = Vec::new();
@@ -32,7 +32,7 @@ impl Ring {
     }
 
     /// The instances in the order in which a key comes to them, some of them several times.
-    pub(super) fn after(&self, key: &[u8]) -> impl Iterator<Item = usize> {
+    pub fn after(&self, key: &[u8]) -> impl Iterator<Item = usize> {
         let place = hash(key);
         let first = self
             .points

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::ErrorKind::{ConnectionReset, TimedOut};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
@@ -9,18 +10,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::uri::Scheme;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use trunkline_core::{Error, Result, Retry, report};
 
-use super::{CONNECT_WITHIN, Goal, IDLE_MAX, Wires, tcp, unreached};
+use super::dial::{Asks, Dial, Dialled};
+use super::wire::{Stage, Unanswered};
+use super::{CONNECT_WITHIN, IDLE_MAX, unreached};
 use crate::load::{Load, Place};
 use crate::{Body, Stall};
 
@@ -28,6 +29,10 @@ use crate::{Body, Stall};
 const LINES_MAX: usize = 4;
 /// With fewer requests under way on a connection another is not worth its making.
 const SHARED_BY: usize = 8;
+/// Where so many are under way on each, some wait for others to end: then there may be
+const CROWDED_BY: usize = 64;
+/// so many connections.
+const CROWDED_LINES_MAX: usize = 32;
 /// What one answer may send ahead of its reader.
 const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
 /// What all answers of a connection may send ahead of their readers.
@@ -43,25 +48,28 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// A service that takes nothing of what is sent to it for longer is cut off.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 
-/// The connections to one goal.
+/// The connections to one place.
 pub(crate) struct Bundle {
-    goal: Goal,
+    /// What it is called in logs.
+    to: String,
+    dial: Arc<dyn Dial>,
     lines: ArcSwap<Vec<Arc<Line>>>,
     /// Who makes a connection holds it.
     making: tokio::sync::Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
 }
 
-struct Line {
+pub(super) struct Line {
     sender: SendRequest<Body>,
     load: Arc<Load>,
     verdict: Verdict,
 }
 
 impl Bundle {
-    pub(super) fn new(goal: Goal) -> Self {
+    pub(super) fn to(to: String, dial: Arc<dyn Dial>) -> Self {
         Self {
-            goal,
+            to,
+            dial,
             lines: ArcSwap::default(),
             making: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),
@@ -74,59 +82,81 @@ impl Bundle {
         !self.lines.load().is_empty() || Arc::strong_count(self) > 1
     }
 
-    pub(crate) async fn send(
+    /// Sends a request of a channel.
+    ///
+    /// # Errors
+    /// As [`super::Wires::route`] says.
+    pub(crate) async fn call(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>> {
+        let answer = self.send(request, &Stage::default()).await;
+        let answer = answer.map_err(|unanswered| unanswered.error)?;
+        Ok(answer.map(Body::new))
+    }
+
+    pub(super) async fn send(
         self: &Arc<Self>,
-        wires: &Wires,
         mut request: Request<Body>,
-    ) -> Result<Response<Body>> {
+        stage: &Stage,
+    ) -> Result<Response<Carried>, Unanswered> {
         // Each connection that was closed a moment ago gives the request back once.
-        for _ in 0..=LINES_MAX {
-            let line = self.line(wires).await?;
+        for _ in 0..=CROWDED_LINES_MAX {
+            stage.set(false);
+            let line = match self.line().await {
+                Ok(line) => line,
+                Err(error) => return Err(Unanswered::unsent(error, request)),
+            };
+            stage.set(true);
             let place = line.load.enter();
             let sent = line.sender.clone().try_send_request(request).await;
             match sent {
                 Ok(response) => {
-                    return Ok(response.map(|body| Carried::wrap(body, place, self.clone())));
+                    return Ok(response.map(|body| Carried::new(body, place, self.clone())));
                 }
                 Err(mut error) => {
                     let unsent = error.take_message();
                     self.remove(&line);
-                    if let Some(refusal) = line.refusal() {
-                        return Err(refusal);
+                    if let Some(refusal) = line.verdict.refusal() {
+                        return Err(refusal.into());
                     }
                     let Some(unsent) = unsent else {
-                        return Err(broken(error.into_error()));
+                        return Err(broken(error.into_error()).into());
                     };
                     request = unsent;
                 }
             }
         }
         let closed = std::io::Error::from(ConnectionReset);
-        Err(unreached(true, closed))
+        Err(Unanswered::unsent(unreached(true, closed), request))
     }
 
-    /// The connection with the least to do; another one if all have enough and there may be more.
-    async fn line(self: &Arc<Self>, wires: &Wires) -> Result<Arc<Line>> {
-        let found = self.least();
-        match &found {
+    /// The connection with the least to do; another one if all have enough and there may be more. Who finds all of them
+    /// crowded waits for the other one, and so does who finds none.
+    async fn line(self: &Arc<Self>) -> Result<Arc<Line>> {
+        let (making, enough) = match self.least() {
+            None => (self.making.lock().await, CROWDED_BY),
+            Some((_, under_way, count)) if under_way >= CROWDED_BY && count < CROWDED_LINES_MAX => {
+                (self.making.lock().await, CROWDED_BY)
+            }
             Some((line, under_way, count)) => {
-                let may_grow = *under_way >= SHARED_BY && *count < LINES_MAX;
-                let making = may_grow.then(|| self.making.try_lock().ok()).flatten();
-                if making.is_none() {
-                    return Ok(line.clone());
+                let may_grow = under_way >= SHARED_BY && count < LINES_MAX;
+                match may_grow.then(|| self.making.try_lock().ok()).flatten() {
+                    Some(making) => (making, SHARED_BY),
+                    None => return Ok(line),
                 }
-                // Where no more can be had, what there is has to do.
-                Ok(Box::pin(self.make(wires))
-                    .await
-                    .unwrap_or_else(|_| line.clone()))
             }
-            None => {
-                let _making = self.making.lock().await;
-                if let Some((line, ..)) = self.least() {
-                    return Ok(line);
-                }
-                Box::pin(self.make(wires)).await
-            }
+        };
+        // Somebody may have made one meanwhile.
+        let found = self.least();
+        if let Some((line, under_way, count)) = &found
+            && (*under_way < enough || *count >= CROWDED_LINES_MAX)
+        {
+            return Ok(line.clone());
+        }
+        let made = Box::pin(self.make()).await;
+        drop(making);
+        match (made, found) {
+            // Where no more can be had, what there is has to do.
+            (Err(_), Some((line, ..))) => Ok(line),
+            (made, _) => made,
         }
     }
 
@@ -138,27 +168,18 @@ impl Bundle {
         Some((least.clone(), least.load.under_way(), lines.len()))
     }
 
-    async fn make(self: &Arc<Self>, wires: &Wires) -> Result<Arc<Line>> {
-        let secured = self.goal.scheme == Scheme::HTTPS;
-        if !secured {
-            let stream = tcp(&self.goal.authority, 80).await?;
-            return self.begin(stream, Verdict::default()).await;
-        }
-        #[cfg(feature = "tls")]
-        if let Some(tls) = wires.tls.load_full() {
-            let stream = tcp(&self.goal.authority, 443).await?;
-            let (stream, verdict) = tls.connect(stream, &self.goal).await?;
-            return self.begin(stream, verdict).await;
-        }
-        let _: &Wires = wires;
-        let text = "an https address needs the feature `tls`, and certificates for the network";
-        Err(Error::unavailable("tls_missing", text).with_retry(Retry::Permanent))
+    async fn make(self: &Arc<Self>) -> Result<Arc<Line>> {
+        self.begin(self.dial.dial(Asks::Http2).await?).await
     }
 
-    async fn begin<S>(self: &Arc<Self>, stream: S, verdict: Verdict) -> Result<Arc<Line>>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+    /// Takes a connection that was made into use.
+    pub(super) async fn begin(self: &Arc<Self>, dialled: Dialled) -> Result<Arc<Line>> {
+        let Dialled {
+            stream,
+            verdict,
+            peer,
+            ..
+        } = dialled;
         let stream = TokioIo::new(Stall::new(stream, WRITE_STALL_MAX));
         let begun = builder().handshake(stream);
         let begun = timeout(CONNECT_WITHIN, begun).await;
@@ -174,6 +195,7 @@ impl Bundle {
             bundle: Arc::downgrade(self),
             line: Arc::downgrade(&line),
             load: line.load.clone(),
+            peer,
         };
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
@@ -207,25 +229,26 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-impl Line {
+/// What the other end said of this one after the handshake: with TLS 1.3 a client learns only then that it is refused.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Verdict(pub(super) Arc<OnceLock<String>>);
+
+impl Verdict {
     /// Why the other end does not trust us, if it said so.
-    fn refusal(&self) -> Option<Error> {
-        let why = self.verdict.0.get()?;
+    pub(super) fn refusal(&self) -> Option<Error> {
+        let why = self.0.get()?;
         let text = "the service refused this process's certificate";
         let error = Error::unavailable("certificate_refused", text);
         Some(error.with_retry(Retry::Permanent).with("why", why))
     }
 }
 
-/// What the other end said of this one after the handshake: with TLS 1.3 a client learns only then that it is refused.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Verdict(pub(super) Arc<OnceLock<String>>);
-
 /// A connection at work.
 struct Watched {
     bundle: Weak<Bundle>,
     line: Weak<Line>,
     load: Arc<Load>,
+    peer: Option<SocketAddr>,
 }
 
 impl Watched {
@@ -244,7 +267,7 @@ impl Watched {
                 }
                 () = sleep(IDLE_MAX) => {
                     let at_rest = self.load.at_rest();
-                    if at_rest.is_some() && at_rest == seen {
+                    if at_rest.is_some() && at_rest == seen || !self.leads_there() {
                         self.remove();
                     }
                     seen = at_rest;
@@ -252,6 +275,11 @@ impl Watched {
             }
         }
         self.remove();
+    }
+
+    fn leads_there(&self) -> bool {
+        let bundle = self.bundle.upgrade();
+        bundle.is_none_or(|bundle| bundle.dial.leads_to(self.peer))
     }
 
     fn remove(&self) {
@@ -278,23 +306,21 @@ fn broken(error: hyper::Error) -> Error {
 }
 
 /// An answer's body; its connection has it to do until it ends.
-struct Carried {
+pub(super) struct Carried {
     inner: Incoming,
     place: Option<Place>,
     /// Whoever lets go of a goal lets go of its connections; not of one that this comes by.
-    _bundle: Arc<Bundle>,
+    bundle: Option<Arc<Bundle>>,
 }
 
 impl Carried {
-    fn wrap(inner: Incoming, place: Place, bundle: Arc<Bundle>) -> Body {
-        if inner.is_end_stream() {
-            return Body::empty();
-        }
-        Body::new(Self {
+    fn new(inner: Incoming, place: Place, bundle: Arc<Bundle>) -> Self {
+        let is_over = inner.is_end_stream();
+        Self {
             inner,
-            place: Some(place),
-            _bundle: bundle,
-        })
+            place: (!is_over).then_some(place),
+            bundle: (!is_over).then_some(bundle),
+        }
     }
 }
 
@@ -309,6 +335,7 @@ impl HttpBody for Carried {
         let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
         if !matches!(frame, Some(Ok(_))) {
             self.place = None;
+            self.bundle = None;
         }
         Poll::Ready(frame)
     }
@@ -325,7 +352,7 @@ impl HttpBody for Carried {
 impl fmt::Debug for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bundle")
-            .field("to", &self.goal.authority)
+            .field("to", &self.to)
             .finish_non_exhaustive()
     }
 }

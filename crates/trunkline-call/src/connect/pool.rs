@@ -3,41 +3,52 @@
 //! A connection has no task of its own: the request that uses it drives it, and so does whoever reads the answer's body.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, ready};
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use trunkline_core::{Error, Result};
 
-use super::{IDLE_MAX, tcp, unreached};
+use super::dial::{Asks, Dial, Dialled};
+use super::line::Verdict;
+use super::wire::{Stage, Unanswered};
+use super::{IDLE_COUNT_MAX, IDLE_MAX, unreached};
 use crate::Body;
 use crate::layer::held::AtHand;
-
-/// More connections that nobody uses are not kept.
-const IDLE_COUNT_MAX: usize = 256;
 
 /// An answer that is no longer, and is there with its head, gives its connection back at once.
 const AT_HAND_BYTES_MAX: u64 = 64 * 1024;
 
-/// The connections to one address.
+/// How many connections are kept that nobody uses, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) idle_max: Duration,
+    pub(super) idle_count_max: usize,
+}
+
+/// The connections to one place.
 pub(crate) struct Pool {
-    authority: Authority,
+    dial: Arc<dyn Dial>,
+    bounds: Bounds,
     /// What requests say that they are for, if they say nothing else.
     host: HeaderValue,
     idle: Mutex<VecDeque<Idle>>,
@@ -54,8 +65,13 @@ struct Idle {
 struct Line {
     sender: SendRequest<Body>,
     /// None once it has ended: a request that waits in it is given back when it is dropped, and not before.
-    connection: Option<Connection<TokioIo<TcpStream>, Body>>,
+    connection: Option<Connection>,
+    peer: Option<SocketAddr>,
+    verdict: Verdict,
 }
+
+/// In a box for its type, which can also become something else than HTTP, has no name.
+type Connection = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 impl Pool {
     pub(super) fn new(authority: Authority) -> Result<Self> {
@@ -67,12 +83,21 @@ impl Pool {
         let host = HeaderValue::from_str(host).map_err(|error| {
             Error::internal("an authority is a header's value").with_source(error)
         })?;
-        Ok(Self {
+        let bounds = Bounds {
+            idle_max: IDLE_MAX,
+            idle_count_max: IDLE_COUNT_MAX,
+        };
+        Ok(Self::to(host, Arc::new(authority), bounds))
+    }
+
+    pub(super) fn to(host: HeaderValue, dial: Arc<dyn Dial>, bounds: Bounds) -> Self {
+        Self {
+            dial,
+            bounds,
             host,
-            authority,
             idle: Mutex::default(),
             sweeper: Mutex::default(),
-        })
+        }
     }
 
     /// Whether it has a connection, or somebody is about to use it.
@@ -81,14 +106,29 @@ impl Pool {
         Arc::strong_count(self) > 1 || !self.idle.lock().is_empty()
     }
 
-    /// Sends a request on a connection that is kept, or on a new one.
+    /// Sends a request of a channel. Where the answer comes with its head, it is in memory: [`AtHand`].
     ///
     /// # Errors
     /// As [`super::Wires::route`] says.
-    pub(crate) fn send(
+    pub(crate) fn call(
+        self: Arc<Self>,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send + 'static {
+        self.send(request, None).map(|answer| match answer {
+            Ok(answer) => Ok(Answer::take(answer)),
+            Err(unanswered) => Err(unanswered.error),
+        })
+    }
+
+    /// Sends a request on a connection that is kept, or on a new one.
+    ///
+    /// # Errors
+    /// As [`super::wire::Wire::send`].
+    pub(super) fn send<'a>(
         self: Arc<Self>,
         mut request: Request<Body>,
-    ) -> impl Future<Output = Result<Response<Body>>> + Send + 'static {
+        stage: Option<&'a Stage>,
+    ) -> impl Future<Output = Received> + Send + use<'a> {
         let uri = request.uri();
         // The path alone, without an address and never nothing (RFC 9112, 3.2.1).
         if uri.scheme().is_some() || uri.authority().is_some() || uri.path().is_empty() {
@@ -98,51 +138,84 @@ impl Pool {
         let headers = request.headers_mut();
         headers.entry(HOST).or_insert_with(|| self.host.clone());
         let Some(line) = self.take() else {
-            return Either::Left(self.anew(request));
+            return Either::Left(self.anew(request, stage));
         };
+        tell(stage, true);
         // The request is in the connection's hands at once, so that there is no room for it here.
-        Either::Right(line.exchange(request).then(|(sent, line)| match sent {
-            Ok(response) => Either::Right(ready(Ok(Answer::take(response, line, self)))),
+        Either::Right(line.exchange(request).then(move |(sent, line)| match sent {
+            Ok(response) if is_switched(&response) => {
+                Either::Left(Box::pin(self.give_away(response, line)) as BoxFuture<'a, _>)
+            }
+            Ok(response) => Either::Right(ready(Ok(self.answer(response, line)))),
             Err(mut error) => match error.take_message() {
                 // It was closed while nobody used it, and nothing was sent.
-                Some(unsent) => Either::Left(self.anew(unsent)),
-                None => Either::Right(ready(Err(unreached(false, error.into_error())))),
+                Some(unsent) => Either::Left(self.anew(unsent, stage)),
+                None => Either::Right(ready(Err(line.broke(error.into_error(), true)))),
             },
         }))
     }
 
     /// Sends a request on a new connection, or on one that is kept meanwhile: each of those gives the request back once.
-    fn anew(
+    fn anew<'a>(
         self: Arc<Self>,
         mut request: Request<Body>,
-    ) -> BoxFuture<'static, Result<Response<Body>>> {
+        stage: Option<&'a Stage>,
+    ) -> BoxFuture<'a, Received> {
         Box::pin(async move {
             loop {
                 let kept = self.take();
                 let is_kept = kept.is_some();
                 let line = match kept {
                     Some(line) => line,
-                    None => self.connect().await?,
+                    None => {
+                        tell(stage, false);
+                        match self.connect().await {
+                            Ok(line) => line,
+                            Err(error) => return Err(Unanswered::unsent(error, request)),
+                        }
+                    }
                 };
+                tell(stage, true);
                 let (sent, line) = line.exchange(request).await;
                 match sent {
-                    Ok(response) => {
-                        return Ok(Answer::take(response, line, self));
+                    Ok(response) if is_switched(&response) => {
+                        return self.give_away(response, line).await;
                     }
+                    Ok(response) => return Ok(self.answer(response, line)),
                     Err(mut error) => match error.take_message() {
                         Some(unsent) if is_kept => request = unsent,
-                        unsent => return Err(unreached(unsent.is_some(), error.into_error())),
+                        Some(unsent) => {
+                            let error = unreached(true, error.into_error());
+                            return Err(Unanswered::unsent(error, unsent));
+                        }
+                        None => return Err(line.broke(error.into_error(), is_kept)),
                     },
                 }
             }
         })
     }
 
+    fn answer(self: Arc<Self>, response: Response<Incoming>, line: Box<Line>) -> Response<Answer> {
+        response.map(|body| Answer::new(body, line, self))
+    }
+
+    /// The connection ends as one of HTTP, and gives what it was made of to whoever waits for that.
+    async fn give_away(
+        self: Arc<Self>,
+        response: Response<Incoming>,
+        mut line: Box<Line>,
+    ) -> Received {
+        if let Some(connection) = line.connection.take() {
+            drop(connection.await);
+        }
+        Ok(self.answer(response, line))
+    }
+
     /// The connection that was used last: the longer others are idle, the sooner they are closed.
     fn take(&self) -> Option<Box<Line>> {
         let mut idle = self.idle.lock();
         let last = idle.pop_back()?;
-        if last.since.elapsed() < IDLE_MAX {
+        if last.since.elapsed() < self.bounds.idle_max {
             return Some(last.line);
         }
         // Those before it are older.
@@ -151,22 +224,35 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Box<Line>> {
-        let stream = tcp(&self.authority, 80).await?;
-        let (sender, connection) = Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreached(true, error))?;
+        Self::greet(self.dial.dial(Asks::Http1).await?).await
+    }
+
+    /// Takes a connection that was made, to be used by the next request.
+    pub(super) async fn begin(self: &Arc<Self>, dialled: Dialled) -> Result<()> {
+        let line = Self::greet(dialled).await?;
+        self.put(line);
+        Ok(())
+    }
+
+    async fn greet(dialled: Dialled) -> Result<Box<Line>> {
+        let begun = Builder::new().handshake(TokioIo::new(dialled.stream)).await;
+        let (sender, connection) = begun.map_err(|error| unreached(true, error))?;
         Ok(Box::new(Line {
             sender,
-            connection: Some(connection),
+            connection: Some(Box::pin(connection.with_upgrades())),
+            peer: dialled.peer,
+            verdict: dialled.verdict,
         }))
     }
 
     fn put(self: &Arc<Self>, line: Box<Line>) {
+        if !self.dial.leads_to(line.peer) {
+            return;
+        }
         let since = Instant::now();
         let is_first = {
             let mut idle = self.idle.lock();
-            if idle.len() == IDLE_COUNT_MAX {
+            if idle.len() >= self.bounds.idle_count_max {
                 idle.pop_front();
             }
             idle.push_back(Idle { line, since });
@@ -183,25 +269,43 @@ impl Pool {
         if sweeper.is_empty() && tokio::runtime::Handle::try_current().is_ok() {
             let pool = Arc::downgrade(self);
             sweeper.spawn(async move {
-                while let Some(next) = pool.upgrade().and_then(|pool| pool.close_old()) {
+                while let Some(next) = Self::look(&pool).await {
                     sleep_until(next).await;
                 }
             });
         }
     }
 
-    /// Closes what is too old, and says when the next will be.
-    fn close_old(&self) -> Option<Instant> {
-        let mut idle = self.idle.lock();
-        while idle
-            .front()
-            .is_some_and(|first| first.since.elapsed() >= IDLE_MAX)
-        {
-            idle.pop_front();
-        }
-        idle.front().map(|first| first.since + IDLE_MAX)
+    /// Closes what is too old or leads elsewhere by now, and says when to look again.
+    async fn look(pool: &Weak<Self>) -> Option<Instant> {
+        let pool = pool.upgrade()?;
+        pool.dial.refresh().await;
+        let idle_max = pool.bounds.idle_max;
+        let mut idle = pool.idle.lock();
+        idle.retain(|line| line.since.elapsed() < idle_max && pool.dial.leads_to(line.line.peer));
+        idle.front().map(|first| first.since + idle_max)
     }
 }
+
+/// Whether the other end had closed the connection.
+fn is_reset(error: &hyper::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+    io.is_some_and(|io| matches!(io.kind(), ConnectionReset | BrokenPipe | NotConnected))
+}
+
+fn is_switched(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+}
+
+fn tell(stage: Option<&Stage>, connected: bool) {
+    if let Some(stage) = stage {
+        stage.set(connected);
+    }
+}
+
+type Received = Result<Response<Answer>, Unanswered>;
 
 type Sent =
     std::result::Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<Body>>>;
@@ -215,6 +319,17 @@ impl Line {
         Exchange {
             answer: self.sender.try_send_request(request),
             line: Some(self),
+        }
+    }
+
+    /// Why a request that it took has no answer.
+    fn broke(&self, error: hyper::Error, is_kept: bool) -> Unanswered {
+        let was_kept = is_kept && (error.is_incomplete_message() || is_reset(&error));
+        let refusal = self.verdict.refusal();
+        let error = refusal.unwrap_or_else(|| unreached(false, error));
+        Unanswered {
+            was_kept,
+            ..Unanswered::from(error)
         }
     }
 }
@@ -247,17 +362,17 @@ impl<F: Future<Output = Sent>> Future for Exchange<F> {
 }
 
 /// Lets a connection read and write what it can; one that has ended goes.
-fn drive(connection: &mut Option<Connection<TokioIo<TcpStream>, Body>>, cx: &mut Context<'_>) {
+fn drive(connection: &mut Option<Connection>, cx: &mut Context<'_>) {
     let ended = connection
         .as_mut()
-        .map(|connection| Pin::new(connection).poll(cx));
+        .map(|connection| connection.as_mut().poll(cx));
     if ended.is_some_and(|polled| polled.is_ready()) {
         *connection = None;
     }
 }
 
 /// The body of an answer, whose reader drives the connection.
-struct Answer {
+pub(super) struct Answer {
     body: Incoming,
     /// What was there with the head, if that was not all.
     first: Option<std::result::Result<Frame<Bytes>, hyper::Error>>,
@@ -266,15 +381,22 @@ struct Answer {
 }
 
 impl Answer {
-    /// The answer with its body: as it comes, or in memory if all of it came with the head.
-    fn take(response: Response<Incoming>, line: Box<Line>, pool: Arc<Pool>) -> Response<Body> {
-        let (parts, body) = response.into_parts();
+    fn new(body: Incoming, line: Box<Line>, pool: Arc<Pool>) -> Self {
         let mut answer = Self {
             body,
             first: None,
             line: line.connection.is_some().then_some(line),
             pool,
         };
+        if answer.body.is_end_stream() {
+            answer.give_back(&mut Context::from_waker(Waker::noop()));
+        }
+        answer
+    }
+
+    /// The answer with its body: as it comes, or in memory if all of it came with the head.
+    fn take(response: Response<Self>) -> Response<Body> {
+        let (parts, mut answer) = response.into_parts();
         let Some(data) = answer.at_hand() else {
             return Response::from_parts(parts, Body::new(answer));
         };
@@ -284,12 +406,11 @@ impl Answer {
     }
 
     fn at_hand(&mut self) -> Option<Bytes> {
-        // Whoever polls next is woken, and nobody is before.
-        let mut cx = Context::from_waker(Waker::noop());
         if self.body.is_end_stream() {
-            self.give_back(&mut cx);
             return None;
         }
+        // Whoever polls next is woken, and nobody is before.
+        let mut cx = Context::from_waker(Waker::noop());
         let bytes = self.body.size_hint().exact();
         bytes.filter(|bytes| *bytes <= AT_HAND_BYTES_MAX)?;
         let Poll::Ready(Some(first)) = Pin::new(&mut self.body).poll_frame(&mut cx) else {
@@ -367,6 +488,12 @@ impl HttpBody for Answer {
             Some(rest) => SizeHint::with_exact(first.saturating_add(rest)),
             None => hint,
         }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
     }
 }
 

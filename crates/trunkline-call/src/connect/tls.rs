@@ -6,20 +6,26 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use arc_swap::ArcSwapOption;
+use futures::future::BoxFuture;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use trunkline_core::{Error, Result, Retry, report};
 
+use super::dial::{Asks, Dial, Dialled, Stream};
 use super::line::Verdict;
-use super::{Goal, in_time};
+use super::wire::{PROTOCOL_REFUSED, WireTls};
+use super::{CONNECT_WITHIN, Goal, Nowhere, tcp, unreached};
 use crate::server::Peer;
 
-/// The protocol that is agreed on.
+/// The protocols that are agreed on.
 pub(crate) const H2: &[u8] = b"h2";
+const HTTP_1: &[u8] = b"http/1.1";
 
 /// Gives the configuration by which a caller connects to a service, both by their names.
 type Configs = dyn Fn(&str, &str) -> Result<Arc<ClientConfig>> + Send + Sync;
@@ -42,34 +48,122 @@ impl TlsClient {
         Self(Arc::new(configs))
     }
 
+    async fn connect(&self, stream: TcpStream, goal: &Goal) -> Result<(Judged, Verdict)> {
+        let mut config = ClientConfig::clone(&*(self.0)(&goal.caller, &goal.service)?);
+        config.alpn_protocols = vec![H2.to_vec()];
+        let host = server_name(goal.authority.host())?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let by = Instant::now() + CONNECT_WITHIN;
+        let (judged, verdict, is_h2) = shake(&connector, host, stream, by).await?;
+        if !is_h2 {
+            let text = "expected the service to speak HTTP/2 over TLS (ALPN h2)";
+            return Err(Error::unavailable(PROTOCOL_REFUSED, text).with_retry(Retry::Permanent));
+        }
+        Ok((judged, verdict))
+    }
+}
+
+/// Connects to a service of the platform, which has to prove its name.
+pub(super) struct ToService {
+    goal: Goal,
+    tls: Arc<ArcSwapOption<TlsClient>>,
+}
+
+impl ToService {
+    pub(super) fn new(goal: Goal, tls: Arc<ArcSwapOption<TlsClient>>) -> Self {
+        Self { goal, tls }
+    }
+}
+
+impl Dial for ToService {
+    fn dial(&self, asks: Asks) -> BoxFuture<'_, Result<Dialled>> {
+        Box::pin(async move {
+            let Some(tls) = self.tls.load_full() else {
+                return Nowhere.dial(asks).await;
+            };
+            let stream = tcp(&self.goal.authority, 443).await?;
+            let (judged, verdict) = tls.connect(stream, &self.goal).await?;
+            Ok(Dialled {
+                stream: Stream::Secured(Box::new(judged)),
+                peer: None,
+                is_h2: true,
+                verdict,
+            })
+        })
+    }
+}
+
+/// TLS to one place: the same for each connection, whichever protocols it is asked for.
+pub(super) struct Secured {
+    name: ServerName<'static>,
+    http1: TlsConnector,
+    http2: TlsConnector,
+    either: TlsConnector,
+}
+
+impl Secured {
+    pub(super) fn new(tls: &WireTls) -> Result<Self> {
+        let asking = |protocols: &[&[u8]]| {
+            let mut config = ClientConfig::clone(&tls.config);
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            TlsConnector::from(Arc::new(config))
+        };
+        Ok(Self {
+            name: server_name(&tls.name)?,
+            http1: asking(&[HTTP_1]),
+            http2: asking(&[H2]),
+            either: asking(&[H2, HTTP_1]),
+        })
+    }
+
+    /// What was connected, and whether HTTP/2 was agreed on.
     pub(super) async fn connect(
         &self,
         stream: TcpStream,
-        goal: &Goal,
-    ) -> Result<(Judged, Verdict)> {
-        let mut config = ClientConfig::clone(&*(self.0)(&goal.caller, &goal.service)?);
-        config.alpn_protocols = vec![H2.to_vec()];
-        let host = goal.authority.host().trim_matches(['[', ']']).to_owned();
-        let host = ServerName::try_from(host).map_err(|error| {
-            Error::invalid("address_invalid", "expected a host's name or address")
-                .with("address", &goal.authority)
-                .with_source(error)
-        })?;
-        let connector = TlsConnector::from(Arc::new(config));
-        let stream = in_time(connector.connect(host, stream)).await;
-        let stream = stream.map_err(untrusted)?;
-        let (_, session) = stream.get_ref();
-        if session.alpn_protocol() != Some(H2) {
-            let text = "expected the service to speak HTTP/2 over TLS (ALPN h2)";
-            return Err(Error::unavailable("protocol_refused", text).with_retry(Retry::Permanent));
-        }
-        let verdict = Verdict::default();
-        let judged = Judged {
-            inner: stream,
-            verdict: verdict.clone(),
+        asks: Asks,
+        by: Instant,
+    ) -> Result<(Judged, Verdict, bool)> {
+        let connector = match asks {
+            Asks::Http1 => &self.http1,
+            Asks::Http2 => &self.http2,
+            Asks::Either => &self.either,
         };
-        Ok((judged, verdict))
+        let (judged, verdict, is_h2) = shake(connector, self.name.clone(), stream, by).await?;
+        // Who agrees on nothing speaks HTTP/1.1.
+        if is_h2 == (asks == Asks::Http1) && asks != Asks::Either {
+            let text = "the service does not speak the protocol that it is asked for";
+            return Err(Error::unavailable(PROTOCOL_REFUSED, text));
+        }
+        Ok((judged, verdict, is_h2))
     }
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>> {
+    let name = host.trim_matches(['[', ']']).to_owned();
+    ServerName::try_from(name).map_err(|error| {
+        Error::invalid("address_invalid", "expected a host's name or address")
+            .with("address", host)
+            .with_source(error)
+    })
+}
+
+async fn shake(
+    connector: &TlsConnector,
+    name: ServerName<'static>,
+    stream: TcpStream,
+    by: Instant,
+) -> Result<(Judged, Verdict, bool)> {
+    let shaken = timeout_at(by, connector.connect(name, stream)).await;
+    let shaken = shaken.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)));
+    let stream = shaken.map_err(|error| untrusted(unreached(true, error)))?;
+    let (_, session) = stream.get_ref();
+    let is_h2 = session.alpn_protocol() == Some(H2);
+    let verdict = Verdict::default();
+    let judged = Judged {
+        inner: stream,
+        verdict: verdict.clone(),
+    };
+    Ok((judged, verdict, is_h2))
 }
 
 impl fmt::Debug for TlsClient {
@@ -104,6 +198,11 @@ fn untrusted(error: Error) -> Error {
             return Error::unavailable("certificate_untrusted", text)
                 .with_retry(Retry::Permanent)
                 .with("why", report(why));
+        }
+        if let Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) = why_tls
+        {
+            let text = "the service does not speak the protocol that it is asked for";
+            return Error::unavailable(PROTOCOL_REFUSED, text);
         }
         if let Some(rustls::Error::AlertReceived(_)) = why_tls {
             let text = "the service refused this process's certificate";

@@ -77,7 +77,7 @@ pub(crate) fn is_failure(code: Code) -> bool {
 }
 
 /// An error as a status, with `google.rpc.ErrorInfo`, `RetryInfo` and `BadRequest` as its details.
-pub(crate) fn encode(error: &Error) -> Status {
+pub fn encode(error: &Error) -> Status {
     let kind = KINDS.iter().find(|(kind, ..)| *kind == error.kind());
     let (name, code) = kind.map_or(("internal", Code::Internal), |(_, name, code)| {
         (name, *code)

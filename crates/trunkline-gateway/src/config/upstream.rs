@@ -1,5 +1,7 @@
 //! Services of several targets.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::At;
@@ -14,8 +16,10 @@ pub struct Upstream {
     pub algorithm: Algorithm,
     /// What requests are hashed by, and what if they don't have it.
     pub hash_on: [HashOn; 2],
-    /// The host that targets are told, if it is not the request's.
+    /// The host that targets are told, and whose certificate they have; their own without.
     pub host_header: Option<String>,
+    /// The certificate that targets are shown, by its id, if the service names none.
+    pub client_certificate: Option<String>,
     /// How sick targets are found.
     pub healthchecks: Health,
     /// Its targets.
@@ -50,7 +54,7 @@ pub enum HashOn {
     /// Nothing: in turn.
     #[default]
     None,
-    /// The consumer; the address where there is none.
+    /// The consumer, or the credential.
     Consumer,
     /// The client's address.
     Ip,
@@ -96,6 +100,14 @@ pub struct Health {
 pub struct Active {
     /// Whether it is enough that they take a connection.
     pub tcp_only: bool,
+    /// Whether they are asked with TLS.
+    pub https: bool,
+    /// The name that their certificates have to have; the target's host without.
+    pub https_sni: Option<String>,
+    /// Whether their certificates have to be trusted by the system, and to have that name: true.
+    pub https_verify_certificate: bool,
+    /// Headers that they are asked with.
+    pub headers: BTreeMap<String, Vec<String>>,
     /// What is asked for: `/`.
     pub http_path: String,
     /// How long an answer may take, in seconds: 1.
@@ -140,6 +152,10 @@ impl Default for Active {
     fn default() -> Self {
         Self {
             tcp_only: false,
+            https: false,
+            https_sni: None,
+            https_verify_certificate: true,
+            headers: BTreeMap::new(),
             http_path: "/".to_owned(),
             timeout: 1.0,
             concurrency: 10,
@@ -188,6 +204,7 @@ impl Upstream {
             algorithm: Algorithm::default(),
             hash_on: [HashOn::None, HashOn::None],
             host_header: None,
+            client_certificate: None,
             healthchecks: Health::default(),
             targets: Vec::new(),
             tags: Vec::new(),

@@ -51,16 +51,10 @@ pub(super) fn service(
         let why = "`enabled: false` is not supported for a service: leave it out";
         problems.add(fields.place, &fields.path, why);
     }
-    let tls = "TLS to services is the gateway's own `tls` settings'";
-    fields.unsupported(
-        &[
-            ("client_certificate", tls),
-            ("tls_verify", tls),
-            ("tls_verify_depth", tls),
-            ("ca_certificates", tls),
-        ],
-        problems,
-    );
+    let depth = fields.number("tls_verify_depth", (0, 64), problems);
+    let client_certificate = reference(&mut fields, "client_certificate", problems);
+    let tls_verify = fields.flag("tls_verify", problems);
+    let ca_certificates = fields.texts("ca_certificates", problems);
     let at = fields.path.clone().into_boxed_str();
     fields.end(problems);
     // Its place in the list is taken whatever is wrong with it, so that what belongs to it finds it.
@@ -77,9 +71,14 @@ pub(super) fn service(
         connect_timeout: connect,
         write_timeout: write,
         read_timeout: read,
+        client_certificate,
+        tls_verify: tls_verify.unwrap_or(true),
+        tls_verify_depth: depth.and_then(|depth| u8::try_from(depth).ok()),
+        ca_certificates,
         routes,
         plugins,
         tags,
+        is_local: false,
         at,
     })
 }
@@ -254,7 +253,10 @@ fn signed(fields: &mut Fields<'_>, name: &'static str, problems: &mut Problems) 
     number
 }
 
-fn headers(fields: &mut Fields<'_>, problems: &mut Problems) -> BTreeMap<String, Vec<String>> {
+pub(super) fn headers(
+    fields: &mut Fields<'_>,
+    problems: &mut Problems,
+) -> BTreeMap<String, Vec<String>> {
     let mut headers = BTreeMap::new();
     let Some(mut inside) = fields.inside("headers", problems) else {
         return headers;

@@ -71,6 +71,38 @@ fn entities_find_each_other_wherever_they_stand() {
 }
 
 #[test]
+fn certificates_have_their_names_and_services_name_certificates() {
+    let text = "
+certificates:
+- {id: shop, cert: CERT, key: KEY, snis: [{name: shop.example.com}, '*.shop.example.com']}
+ca_certificates:
+- {id: ours, cert: ROOT, cert_digest: abc}
+snis:
+- {name: api.example.com, certificate: {id: shop}}
+services:
+- name: a
+  url: https://a:8443
+  client_certificate: {id: shop}
+  ca_certificates: [ours]
+  tls_verify_depth: 2
+- {name: b, url: 'https://b', tls_verify: false}
+";
+    let config = Config::parse("kong.yml", text).unwrap();
+    assert_eq!(
+        config.certificates[0].snis,
+        ["shop.example.com", "*.shop.example.com", "api.example.com"]
+    );
+    assert_eq!(config.ca_certificates[0].cert, "ROOT");
+    let [a, b] = &*config.services else {
+        panic!("{config:?}");
+    };
+    assert_eq!(a.client_certificate.as_deref(), Some("shop"));
+    assert_eq!((a.tls_verify, a.tls_verify_depth), (true, Some(2)));
+    assert_eq!(a.ca_certificates, ["ours"]);
+    assert!(!b.tls_verify);
+}
+
+#[test]
 fn json_is_read_too() {
     let json = "{\"_format_version\": \"3.0\", \"services\": [{\"name\": \"a\", \"host\": \"h\", \"routes\": [{\"paths\": [\"/\"]}]}]}";
     let config = Config::parse("kong.json", json).unwrap();
@@ -151,6 +183,14 @@ const REFUSED: &[(&str, &str)] = &[
         "services:\n- name: a\n  rotes: []",
         "kong.yml:3:3: services[0].rotes: unknown field `rotes`; did you mean `routes`?",
     ),
+    (
+        "certificates:\n- {cert: x}",
+        "kong.yml:2:3: certificates[0]: expected `key`",
+    ),
+    (
+        "snis: [{name: x, certificate: gone}]",
+        "snis[0].certificate: expected a certificate of the file, found `gone`",
+    ),
     ("services: [", "kong.yml:2:1: while"),
     ("[]", "kong.yml:1:1: expected fields, found a list"),
 ];
@@ -200,11 +240,14 @@ fn a_check_tells_what_is_wrong_in_form_and_in_sense() {
 
 #[test]
 fn secrets_are_in_no_debug_text() {
-    let config = Config::parse("flat.yml", FLAT).unwrap();
+    let text = format!("{FLAT}\ncertificates: [{{cert: public, key: the-private-key}}]");
+    let config = Config::parse("flat.yml", &text).unwrap();
     let text = format!(
-        "{:?}{}",
+        "{:?}{:?}{}",
         config.consumers,
+        config.certificates,
         serde_json::to_string(&config).unwrap()
     );
     assert!(!text.contains("ann-key"), "{text}");
+    assert!(!text.contains("the-private-key"), "{text}");
 }

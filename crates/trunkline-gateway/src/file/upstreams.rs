@@ -47,6 +47,7 @@ pub(super) fn upstream(node: &Node, path: String, problems: &mut Problems) -> Op
         problems.add(fields.place, &fields.path, expected);
     }
     upstream.host_header = fields.text("host_header", problems);
+    upstream.client_certificate = reference(&mut fields, "client_certificate", problems);
     if let Some(inside) = fields.inside("healthchecks", problems) {
         upstream.healthchecks = health(inside, problems);
     }
@@ -56,10 +57,6 @@ pub(super) fn upstream(node: &Node, path: String, problems: &mut Problems) -> Op
     fields.ignored(&["id", "slots"]);
     fields.unsupported(
         &[
-            (
-                "client_certificate",
-                "TLS to services is the gateway's own `tls` settings'",
-            ),
             ("use_srv_name", "write `host_header`"),
             (
                 "hash_on_uri_capture",
@@ -176,8 +173,14 @@ fn health(mut fields: Fields<'_>, problems: &mut Problems) -> Health {
 
 fn active(mut fields: Fields<'_>, problems: &mut Problems) -> Active {
     let mut active = Active::default();
-    let kinds = [("http", false), ("tcp", true)];
-    active.tcp_only = fields.one_of("type", &kinds, problems).unwrap_or(false);
+    let kinds = ["http", "https", "tcp"].map(|kind| (kind, kind));
+    let kind = fields.one_of("type", &kinds, problems);
+    active.tcp_only = kind == Some("tcp");
+    active.https = kind == Some("https");
+    active.https_sni = fields.text("https_sni", problems);
+    if let Some(is_verified) = fields.flag("https_verify_certificate", problems) {
+        active.https_verify_certificate = is_verified;
+    }
     if let Some(path) = fields.text("http_path", problems) {
         active.http_path = path;
     }
@@ -187,14 +190,7 @@ fn active(mut fields: Fields<'_>, problems: &mut Problems) -> Active {
     if let Some(many) = fields.number("concurrency", (1, 1_000), problems) {
         active.concurrency = u32::try_from(many).unwrap_or(active.concurrency);
     }
-    fields.unsupported(
-        &[
-            ("https_sni", "targets are asked without TLS"),
-            ("https_verify_certificate", "targets are asked without TLS"),
-            ("headers", "targets are asked without headers of their own"),
-        ],
-        problems,
-    );
+    active.headers = super::services::headers(&mut fields, problems);
     let mut intervals = [0.0, 0.0];
     checks(
         &mut fields,

@@ -2,6 +2,7 @@ use http::HeaderValue;
 use proptest::prelude::*;
 
 use super::*;
+use crate::fuzzing::tried;
 
 fn name(text: &str) -> HostRule {
     let name = match text {
@@ -201,34 +202,6 @@ fn what_an_expression_begins_with_is_certain() {
     }
 }
 
-/// What the table has to find: the first in its order that fits, tried one by one.
-fn tried(
-    ways: &[(String, String, Vec<Method>)],
-    host: &str,
-    path: &str,
-    method: &Method,
-) -> Option<usize> {
-    let ways = ways.iter().enumerate();
-    let mut ways: Vec<_> = ways
-        .map(|(at, (host, path, methods))| way(at, host, path, methods))
-        .collect();
-    ways.sort_by_cached_key(|way| Reverse(rank(way)));
-    let takes = |way: &&Way<usize>| {
-        let host_fits = match &way.host.name {
-            Name::Any => true,
-            Name::Exact(exact) => exact == host,
-            Name::Below(end) => host.len() > end.len() && host.ends_with(end),
-            Name::Above(begin) => host.len() > begin.len() && host.starts_with(begin),
-        };
-        let path_fits = match &way.path {
-            PathRule::Prefix(prefix) => path.starts_with(prefix),
-            PathRule::Matches { regex, .. } => regex.is_match(path),
-        };
-        host_fits && path_fits && (way.methods.is_empty() || way.methods.contains(method))
-    };
-    ways.iter().find(takes).map(|way| way.target)
-}
-
 proptest! {
     #[test]
     fn it_finds_what_trying_one_by_one_finds(
@@ -247,13 +220,13 @@ proptest! {
             .filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, method)| method).collect::<Vec<_>>();
         let ways: Vec<_> = ways.into_iter()
             .map(|(host, path, mask)| (host.to_owned(), path.to_owned(), methods(mask))).collect();
-        let made = ways.iter().enumerate().map(|(at, (host, path, methods))| way(at, host, path, methods));
-        let table = Table::new(made.collect());
+        let made = || ways.iter().enumerate().map(|(at, (host, path, methods))| way(at, host, path, methods));
+        let table = Table::new(made().collect());
         let found = match table.find(asked(host, path, &Method::GET, &HeaderMap::new())) {
             Found::Target { target, .. } => Some(*target),
             _ => None,
         };
-        prop_assert_eq!(found, tried(&ways, host, path, &Method::GET));
+        prop_assert_eq!(found, tried(made().collect(), host, path, &Method::GET));
     }
 }
 

@@ -8,10 +8,10 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use trunkline_call::{Network, Responses};
 use trunkline_core::{Clock, Env};
 use trunkline_gateway::{Config, Gateway, Limits, Route, Service};
@@ -28,7 +28,9 @@ pub(crate) struct Kit {
     pub(crate) clock: Clock,
     pub(crate) ring: Arc<Ring>,
     pub(crate) gateway: Gateway,
-    stop: Option<oneshot::Sender<()>>,
+    /// With TLS, where the configuration has certificates.
+    pub(crate) tls_address: SocketAddr,
+    stop: CancellationToken,
     server: JoinSet<()>,
 }
 
@@ -75,37 +77,64 @@ pub(crate) fn config(routes: impl IntoIterator<Item = Route>) -> Config {
     Config::default().service(service)
 }
 
+/// The same routes to a service whose `url` the file has.
+pub(crate) fn with_url(mut config: Config, url: &str) -> Config {
+    let text = format!("services: [{{name: echo, url: '{url}', routes: [{{paths: [/]}}]}}]");
+    let named = Config::parse("kong.yml", &text).unwrap();
+    config.services[0].url = named.services[0].url.clone();
+    config
+}
+
 pub(crate) async fn start(config: Config) -> Kit {
     start_with(config, echo(), Limits::default()).await
 }
 
 pub(crate) async fn start_with(config: Config, router: Router, limits: Limits) -> Kit {
+    let mount = |network: &Network| network.mount("echo", router, Responses::Plain);
+    start_before(config, mount, limits).await
+}
+
+/// In front of a service at this address.
+pub(crate) async fn start_at(config: Config, service: SocketAddr, limits: Limits) -> Kit {
+    let url = format!("http://{service}");
+    let place = |network: &Network| network.remote("echo", &url, Responses::Plain).unwrap();
+    start_before(config, place, limits).await
+}
+
+async fn start_before(config: Config, place: impl FnOnce(&Network), limits: Limits) -> Kit {
     let (env, clock) = Env::manual(7);
     let ring = Arc::new(Ring::new(1024));
     let telemetry = Telemetry::new(env.clone()).with_sink(ring.clone());
     let network = Network::new(telemetry.clone(), env.clone());
-    network.mount("echo", router, Responses::Plain);
+    place(&network);
     let channel_of = move |name: &str| network.channel("gateway", name);
+    let is_secured = !config.certificates.is_empty();
     let verifier = Verifier::hs256(&secret(), env.clone());
     let gateway = Gateway::new(config, channel_of, verifier, telemetry, env.clone())
         .unwrap()
         .with_limits(limits);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (stop, stopped) = oneshot::channel();
+    let stop = CancellationToken::new();
     let mut server = JoinSet::new();
-    let serving = gateway.clone();
-    server.spawn(async move {
-        serving.serve(listener, async { drop(stopped.await) }).await;
-    });
+    let (serving, stopped) = (gateway.clone(), stop.clone().cancelled_owned());
+    server.spawn(async move { serving.serve(listener, stopped).await });
+    let mut tls_address = address;
+    if is_secured {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        tls_address = listener.local_addr().unwrap();
+        let (serving, stopped) = (gateway.clone(), stop.clone().cancelled_owned());
+        server.spawn(async move { serving.serve_tls(listener, stopped).await.unwrap() });
+    }
     Kit {
         address,
+        tls_address,
         signer: Signer::hs256(&secret()),
         env,
         clock,
         ring,
         gateway,
-        stop: Some(stop),
+        stop,
         server,
     }
 }
@@ -216,16 +245,21 @@ impl Kit {
     }
 
     pub(crate) fn begin_stop(&mut self) {
-        drop(self.stop.take());
+        self.stop.cancel();
     }
 
     pub(crate) async fn stopped(&mut self) {
-        let ended = tokio::time::timeout(SOON, self.server.join_next()).await;
-        ended.expect("the gateway stops in time").unwrap().unwrap();
+        let ended = async {
+            while let Some(ended) = self.server.join_next().await {
+                ended.unwrap();
+            }
+        };
+        let ended = tokio::time::timeout(SOON, ended).await;
+        ended.expect("the gateway stops in time");
     }
 }
 
-pub(crate) async fn read_all(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(SOON, stream.read_to_end(&mut bytes)).await;
     // A reset after the answer is an end too.
@@ -234,7 +268,7 @@ pub(crate) async fn read_all(stream: &mut TcpStream) -> String {
 }
 
 /// Reads until the text is there.
-pub(crate) async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
+pub(crate) async fn read_until(stream: &mut (impl AsyncRead + Unpin), wanted: &str) -> String {
     let mut text = String::new();
     let reading = async {
         let mut piece = [0; 4096];

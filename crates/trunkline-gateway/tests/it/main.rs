@@ -9,8 +9,13 @@
     reason = "tests fail loudly, and their helpers are no interface"
 )]
 
+mod admin;
 mod config;
 mod cors;
+mod differential;
+mod grpc;
+mod grpc_web;
+mod h2;
 mod identity;
 mod kit;
 mod limits;
@@ -20,3 +25,9 @@ mod reload;
 mod routing;
 mod shutdown;
 mod streaming;
+mod targets;
+mod tls;
+mod upstream_faults;
+mod upstream_tls;
+mod upstreams;
+mod websocket;

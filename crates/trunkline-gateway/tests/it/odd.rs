@@ -1,6 +1,6 @@
 //! Requests that a proxy must not pass on as they are.
 
-use trunkline_gateway::Route;
+use trunkline_gateway::{Limits, Route};
 
 use crate::kit::{config, start};
 
@@ -102,6 +102,51 @@ async fn what_holds_for_one_connection_does_not_go_on() {
         assert!(answer.got(name).is_empty(), "{name}: {answer:?}");
     }
     assert_eq!(answer.got("te"), ["trailers"]);
+}
+
+#[tokio::test]
+async fn bodies_that_clients_break_off_are_no_fault_of_the_service() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = async { axum::serve(listener, crate::kit::echo()).await.unwrap() };
+    let ask = async {
+        let routes = config([Route::new("api", "/api")]);
+        let kit = crate::kit::start_at(routes, address, Limits::default()).await;
+        let chunked = "POST /api HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\nno chunk";
+        for _ in 0..100 {
+            let said = kit.raw(chunked).await;
+            assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
+        }
+        // Many of them open no circuit breaker.
+        assert_eq!(kit.get("/api").await.status, 200);
+    };
+    tokio::select! {
+        () = serve => {}
+        () = ask => {}
+    }
+}
+
+#[tokio::test]
+async fn methods_and_codings_that_could_be_read_otherwise_are_refused() {
+    let kit = start(config([Route::new("all", "/")])).await;
+    for (request, status) in [
+        ("TRACE /a HTTP/1.1\r\nhost: h\r\n", 405),
+        ("get /a HTTP/1.1\r\nhost: h\r\n", 400),
+        (
+            "POST /a HTTP/1.1\r\nhost: h\r\ntransfer-encoding: gzip, chunked\r\n",
+            501,
+        ),
+        (
+            "POST /a HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+            501,
+        ),
+    ] {
+        let said = kit
+            .raw(&format!("{request}connection: close\r\n\r\n0\r\n\r\n"))
+            .await;
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(said.starts_with(&expected), "{request}: {said}");
+    }
 }
 
 #[tokio::test]

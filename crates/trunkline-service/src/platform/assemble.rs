@@ -9,10 +9,11 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts};
 use trunkline_call::{Network, Responses};
-use trunkline_console::{AdminToken, Parts, Peer};
+use trunkline_console::{Parts, Peer};
 use trunkline_core::{ByteString, Env, Error, EventDecl, Result};
 use trunkline_gateway::Gateway;
 use trunkline_saga::Flow;
+use trunkline_security::AdminToken;
 use trunkline_store::{Store, Trail};
 use trunkline_telemetry::{Otlp, SpanSink, Telemetry, prometheus};
 
@@ -40,6 +41,8 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let (secure, development) = Secure::open(&config, &platform)?;
     // The addresses first: one that is in use is found before anything is touched.
     let gateway = platform.gateway.filter(|_| config.runs(GATEWAY));
+    let is_ours = |name: &str| platform.services.iter().any(|own| *own.name == *name);
+    let gateway = gateway.map(|(config, verifier)| (config.local(is_ours), verifier));
     let (gateway_at, admin_at) = front_doors(&config, gateway.is_some()).await?;
     let (service_doors, announcements) = service_doors(&config, &platform.services).await?;
     let (telemetry, otlp) = telemetry_of(&platform.sinks, &platform.env, &config)?;

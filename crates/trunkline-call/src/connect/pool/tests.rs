@@ -77,7 +77,7 @@ impl Server {
         let request = Request::post("http://elsewhere/a?b=c")
             .body(Body::empty())
             .unwrap();
-        self.pool.clone().send(request).await
+        self.pool.clone().call(request).await
     }
 
     async fn text(&self) -> String {
@@ -105,7 +105,7 @@ async fn one_connection_has_one_request_after_the_other() {
     let head = server.heads.lock()[0].clone();
     assert!(head.starts_with("POST /a?b=c HTTP/1.1\r\n"), "{head}");
     assert!(
-        head.contains(&format!("host: {}\r\n", server.pool.authority)),
+        head.contains(&format!("host: {}\r\n", server.pool.host.to_str().unwrap())),
         "{head}"
     );
     // Those at once have one each, and all are kept.
@@ -174,6 +174,42 @@ async fn what_nobody_uses_is_closed_in_time() {
     tokio::time::resume();
     assert_eq!(server.text().await, "ok");
     assert_eq!(server.counts(), (2, 2, 1));
+}
+
+#[tokio::test]
+async fn an_answer_of_101_gives_the_connection_away() {
+    let switched =
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nhi";
+    let server = server(1, switched).await;
+    let mut response = server.ask().await.unwrap();
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
+    let mut said = String::new();
+    TokioIo::new(upgraded)
+        .read_to_string(&mut said)
+        .await
+        .unwrap();
+    assert_eq!(said, "hi");
+    assert!(server.pool.idle.lock().is_empty(), "it is kept for nobody");
+}
+
+#[tokio::test]
+async fn a_body_that_its_sender_breaks_off_is_no_fault_of_the_service() {
+    // One that takes connections, and answers nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = silent.local_addr().unwrap().to_string();
+    let pool = Arc::new(Pool::new(at.parse().unwrap()).unwrap());
+    let broken = [
+        Ok(Bytes::from_static(b"one")),
+        Err(std::io::Error::other("no more")),
+    ];
+    let body = Body::from_stream(futures::stream::iter(broken));
+    let request = Request::post("http://elsewhere/").body(body).unwrap();
+    let error = pool.call(request).await.map(drop).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ErrorKind::InvalidInput, "request_broken")
+    );
 }
 
 #[tokio::test]

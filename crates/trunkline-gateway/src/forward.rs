@@ -1,0 +1,186 @@
+//! The request's way from the gateway to its service and back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderName, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tower::ServiceExt;
+use trunkline_call::headers::{DEADLINE_MS, USER_ID, write_roles};
+use trunkline_call::{Body, Channel};
+use trunkline_core::{ErrorKind, Result};
+
+use crate::arrival::{Arrival, Speaks};
+use crate::body::{ClientBody, Progress};
+use crate::plugin::Exchange;
+use crate::route::Target;
+use crate::upstream::{Backend, Sending, UpstreamState, key};
+use crate::{Gateway, grpc, headers, plugin, problem};
+
+/// What the client said that it wants to speak to.
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Where a route's requests go.
+#[derive(Clone)]
+pub(crate) enum Onward {
+    /// To a service of the platform, wherever it runs; for so long.
+    Channel(Channel, Option<Duration>),
+    /// To targets that the file names.
+    Upstream(Arc<Backend>),
+}
+
+impl Gateway {
+    /// The upstreams of the configuration and their targets, as they are now, by their names.
+    pub fn upstreams(&self) -> Vec<UpstreamState> {
+        self.inner.compiled.load().upstreams.states()
+    }
+
+    pub(crate) async fn forward(
+        &self,
+        target: &Target,
+        exchange: &Exchange,
+        body: Incoming,
+        arrival: &mut Arrival,
+    ) -> Result<Response<Body>> {
+        let web = plugin::called(&exchange.extensions);
+        if web.is_some() {
+            arrival.speaks = Speaks::Grpc;
+        }
+        let left = arrival.left(&exchange.request.headers);
+        let head = || onward_head(target, exchange, left);
+        let (body, progress) = self.client_body(exchange, body, arrival);
+        let body = match web {
+            Some(web) => body.map(|body| web.decode(body)),
+            None => body,
+        };
+        let answer = match &target.onward {
+            Onward::Channel(channel, timeout) => {
+                let mut head = head();
+                let channel = match arrival.speaks {
+                    Speaks::Http => channel.clone(),
+                    Speaks::Grpc => {
+                        grpc::bound(&mut head, left);
+                        channel.clone()
+                    }
+                    // A connection is joined once.
+                    Speaks::WebSocket(_) => channel.clone().bare(),
+                };
+                let call = call(channel, *timeout, (head, body), progress.as_deref());
+                // In a box of its own: it is long, and a request that goes elsewhere has no room for it.
+                Box::pin(call).await
+            }
+            Onward::Upstream(backend) => {
+                let body = body.zip(progress.as_deref());
+                let bytes_max = exchange.body_bytes_max;
+                let sent = self.send(backend, exchange, (&head, body, bytes_max));
+                match left {
+                    None => sent.await,
+                    Some(left) => Box::pin(grpc::within(left, sent)).await,
+                }
+            }
+        };
+        if let Some(refusal) = progress.and_then(|told| told.refusal(exchange.body_bytes_max)) {
+            return Err(refusal);
+        }
+        let mut response = answer?;
+        // Which version was spoken there is nobody's business here.
+        *response.version_mut() = Version::HTTP_11;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            headers::strip_hop_by_hop(response.headers_mut());
+        }
+        headers::strip_ours(response.headers_mut());
+        Ok(response)
+    }
+
+    /// The client's body, bounded and timed; nothing where it has none.
+    fn client_body(
+        &self,
+        exchange: &Exchange,
+        body: Incoming,
+        arrival: &mut Arrival,
+    ) -> (Option<Body>, Option<Arc<Progress>>) {
+        if body.is_end_stream() {
+            return (None, None);
+        }
+        let idle_max = match arrival.speaks {
+            Speaks::Grpc => grpc::LASTS_MAX,
+            Speaks::Http | Speaks::WebSocket(_) => self.limits.body_idle_max,
+        };
+        let body = ClientBody::new(body, exchange.body_bytes_max, idle_max);
+        let progress = body.progress();
+        arrival.body = Some(progress.clone());
+        (Some(Body::new(body)), Some(progress))
+    }
+
+    async fn send(
+        &self,
+        backend: &Backend,
+        exchange: &Exchange,
+        (head, body, bytes_max): (&Head<'_>, Option<(Body, &Progress)>, Option<u64>),
+    ) -> Result<Response<Body>> {
+        let hashed = backend.group.hash_on();
+        let mut key = hashed.and_then(|by| key::of(by, exchange, &self.inner.env));
+        let cookie = key.as_mut().and_then(|key| key.cookie.take());
+        let sending = Sending {
+            head: head(),
+            again: head,
+            body,
+            bytes_max,
+            key: key.as_ref().map(|key| &*key.bytes),
+        };
+        let mut response = backend.send(sending).await?;
+        key::tell(cookie, response.headers_mut());
+        Ok(response)
+    }
+}
+
+/// The head of a request as it goes on, each time anew.
+type Head<'a> = dyn Fn() -> Parts + Sync + 'a;
+
+fn onward_head(target: &Target, exchange: &Exchange, left: Option<Duration>) -> Parts {
+    let mut head = exchange.request.clone();
+    head.version = Version::HTTP_11;
+    if let Some(left) = left {
+        grpc::tell(&mut head.headers, left);
+    }
+    if let Some(claims) = &exchange.claims {
+        headers::put(&mut head.headers, USER_ID, &claims.sub);
+        write_roles(&mut head.headers, &claims.roles);
+    }
+    if let Some(member) = &exchange.consumer {
+        headers::tell_consumer(&mut head.headers, member, exchange.is_anonymous);
+    }
+    if target.preserve_host
+        && let Some(host) = head.headers.get(FORWARDED_HOST)
+    {
+        let host = host.clone();
+        head.headers.insert(HOST, host);
+    }
+    head
+}
+
+/// Sends a request through a channel.
+async fn call(
+    channel: Channel,
+    timeout: Option<Duration>,
+    (mut head, body): (Parts, Option<Body>),
+    progress: Option<&Progress>,
+) -> Result<Response<Body>> {
+    if let Some(timeout) = timeout {
+        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        head.headers.insert(DEADLINE_MS, millis.into());
+    }
+    let request = Request::from_parts(head, body.unwrap_or_default());
+    match channel.oneshot(request).await {
+        Err(error)
+            if error.kind() == ErrorKind::DeadlineExceeded
+                && progress.is_some_and(Progress::is_awaited) =>
+        {
+            Err(problem::body_slow().with_source(error))
+        }
+        answer => answer,
+    }
+}

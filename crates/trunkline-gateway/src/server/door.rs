@@ -1,0 +1,208 @@
+//! How a connection comes in, and becomes requests.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics::gauge;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use trunkline_call::Stall;
+use trunkline_call::server::Accepted;
+use trunkline_core::{ByteString, report};
+
+use super::Stopping;
+use super::opening::Opening;
+use super::wire::Wire;
+use crate::arrival::Arrival;
+use crate::body::Answered;
+use crate::client::{Client, Session};
+use crate::{Gateway, tls};
+
+/// How bytes become requests.
+#[derive(Clone)]
+pub(super) enum Way {
+    Plain,
+    /// With places for handshakes.
+    Tls(Arc<Semaphore>),
+}
+
+/// What connections come in by.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) gateway: Gateway,
+    pub(super) way: Way,
+    pub(super) port: u16,
+    pub(super) stopping: Stopping,
+    pub(super) cut: watch::Receiver<bool>,
+}
+
+impl Door {
+    /// Serves a connection until it ends.
+    pub(super) async fn open(self, accepted: Accepted) {
+        let Accepted {
+            stream,
+            remote,
+            place,
+        } = accepted;
+        let open = Open::new(&self.gateway);
+        let ended = match &self.way {
+            Way::Plain => self.plain(stream, remote).await,
+            Way::Tls(handshakes) => Box::pin(self.secure(stream, remote, handshakes)).await,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(service = "gateway", %remote, error = %report(&*error), "connection ended");
+        }
+        drop((open, place));
+    }
+
+    async fn plain(&self, mut stream: TcpStream, remote: SocketAddr) -> Ended {
+        let mut stopping = self.stopping.clone();
+        let limits = &self.gateway.limits;
+        let silent = async {
+            stopping.begun().await;
+            sleep(limits.linger).await;
+        };
+        let opening = tokio::select! {
+            biased;
+            opening = timeout(limits.head_within, Opening::of(&mut stream)) => opening??,
+            () = silent => return Ok(()),
+        };
+        let line = self.line(remote, None);
+        let is_h2 = opening.is_h2();
+        self.answer(line, stream, opening, is_h2).await
+    }
+
+    async fn secure(&self, stream: TcpStream, remote: SocketAddr, handshakes: &Semaphore) -> Ended {
+        let tls = self.gateway.tls().ok_or("there is no certificate")?;
+        let shaken = async {
+            let _place = handshakes.acquire().await.map_err(io::Error::other)?;
+            TlsAcceptor::from(tls.config.clone()).accept(stream).await
+        };
+        let stream = timeout(self.gateway.limits.handshake_within, shaken).await??;
+        let (_, agreed) = stream.get_ref();
+        let sni = agreed.server_name().map(str::to_ascii_lowercase);
+        let is_h2 = agreed.alpn_protocol() == Some(tls::H2);
+        let session = Session {
+            shown: tls.shown(sni.as_deref()).clone(),
+            sni: sni.map(ByteString::from),
+        };
+        let line = self.line(remote, Some(session));
+        self.answer(line, stream, Opening::default(), is_h2).await
+    }
+
+    fn line(&self, remote: SocketAddr, session: Option<Session>) -> Arc<Line> {
+        Arc::new(Line {
+            client: Arc::new(Client::new(remote, self.port, session)),
+            gateway: self.gateway.clone(),
+        })
+    }
+
+    async fn answer<S>(&self, line: Arc<Line>, stream: S, opening: Opening, is_h2: bool) -> Ended
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = &self.gateway.limits;
+        let stream = Stall::new(stream, limits.write_stall_max);
+        if is_h2 {
+            let stream = opening.before(stream);
+            Box::pin(line.answer_h2(stream, self.stopping.clone())).await?;
+            return Ok(());
+        }
+        let (client, idle_max) = (line.client.clone(), limits.tunnel_idle_max);
+        let (wire, gone) = Wire::new(
+            opening.before(stream),
+            client.clone(),
+            (idle_max, self.cut.clone()),
+        );
+        line.answer_h1(wire, self.stopping.clone()).await?;
+        if client.is_tunnel() {
+            match client.take_ends() {
+                Some(ends) => Box::pin(ends.carry()).await?,
+                // A service of this process has it.
+                None => drop(gone.await),
+            }
+        }
+        Ok(())
+    }
+}
+
+type Ended = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// A connection that requests come on.
+pub(super) struct Line {
+    pub(super) gateway: Gateway,
+    client: Arc<Client>,
+}
+
+impl Line {
+    pub(super) fn service(
+        self: &Arc<Self>,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = Response<Answered<Arrival>>,
+        Error = Infallible,
+        Future: Send,
+    > + use<> {
+        let line = self.clone();
+        service_fn(move |request: Request<Incoming>| {
+            let line = line.clone();
+            async move { Ok::<_, Infallible>(line.gateway.handle(request, &line.client).await) }
+        })
+    }
+
+    /// Answers the requests of a connection of HTTP/1.1 until it ends or becomes a tunnel.
+    async fn answer_h1<S>(self: Arc<Self>, stream: S, mut stopping: Stopping) -> hyper::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = &self.gateway.limits;
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_within)
+            .max_header_size(limits.head_bytes_max)
+            .serve_connection(TokioIo::new(stream), self.service())
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let silent = async {
+            stopping.begun().await;
+            sleep(limits.linger).await;
+        };
+        tokio::select! {
+            biased;
+            ended = &mut connection => ended,
+            () = silent => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    }
+}
+
+/// Counts an open connection for as long as it lives.
+struct Open(Gateway);
+
+impl Open {
+    fn new(gateway: &Gateway) -> Self {
+        gateway.inner.connections.fetch_add(1, Ordering::Relaxed);
+        gauge!("trunkline_gateway_connections").increment(1);
+        Self(gateway.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.inner.connections.fetch_sub(1, Ordering::Relaxed);
+        gauge!("trunkline_gateway_connections").decrement(1);
+    }
+}

@@ -1,0 +1,260 @@
+//! Sending a request to a target, and to others if that was in vain.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use metrics::counter;
+use tokio::time::{Instant, Sleep, sleep_until};
+use trunkline_call::{Body, Stage, Unanswered, Wire, WireBody};
+use trunkline_core::{Error, Result};
+
+use super::Group;
+use super::answer::{AnswerBody, Place};
+use super::health::Said;
+use super::pick::Tried;
+use crate::body::Progress;
+use crate::problem;
+
+/// So many connections may break that were being closed when a request came, before that speaks for a fault.
+const STALE_MAX: usize = 8;
+
+/// What a service is reached by.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub(crate) group: Arc<Group>,
+    /// For each target of the group its connections, and what it is told as `Host`.
+    pub(super) ends: Box<[(Arc<Wire>, HeaderValue)]>,
+    /// How often a request is sent again.
+    pub(super) retries: u16,
+    /// A target may pause for so long before it takes more of a request.
+    pub(super) write_within: Duration,
+    /// A target may pause for so long before it gives more of an answer; of its head all of it.
+    pub(super) read_within: Duration,
+}
+
+/// A request on its way to a target.
+pub(crate) struct Sending<'a> {
+    /// As it goes on, but for its body and perhaps its `Host`,
+    pub(crate) head: Parts,
+    /// and once more.
+    pub(crate) again: &'a (dyn Fn() -> Parts + Sync),
+    /// The client's body, and how it fares; nothing where it has none.
+    pub(crate) body: Option<(Body, &'a Progress)>,
+    /// More of it is refused.
+    pub(crate) bytes_max: Option<u64>,
+    pub(crate) key: Option<&'a [u8]>,
+}
+
+/// Why an attempt came to nothing, and what there is to try again with.
+struct Failed {
+    error: Error,
+    said: Said,
+    unsent: Option<Request<Body>>,
+    was_kept: bool,
+}
+
+impl Backend {
+    /// Sends a request to a target; where that fails, to another one, if it was never sent or does no harm twice and has
+    /// no body. A kept connection that was being closed when the request came counts for nothing.
+    ///
+    /// # Errors
+    /// `upstream_unhealthy` (503), `upstream_unreachable` (502), `upstream_timeout` (504), or what is wrong with the
+    /// client's body.
+    pub(crate) async fn send(&self, sending: Sending<'_>) -> Result<Response<Body>> {
+        let Sending {
+            head,
+            again,
+            body,
+            bytes_max,
+            key,
+        } = sending;
+        let (body, progress) = match body {
+            Some((body, progress)) => (body, Some(progress)),
+            None => (Body::empty(), None),
+        };
+        let repeats = progress.is_none() && head.method.is_idempotent();
+        let mut request = Request::from_parts(head, body);
+        let (mut tried, mut left) = (Tried::default(), self.retries);
+        let mut stale_left = STALE_MAX;
+        loop {
+            let Some(index) = self.group.picker.pick(key, &tried) else {
+                return Err(problem::upstream_unhealthy());
+            };
+            let answer = self.attempt(index, request, progress).await;
+            if let Some(refusal) = progress.and_then(|progress| progress.refusal(bytes_max)) {
+                return Err(refusal);
+            }
+            let failed = match answer {
+                Ok(response) => {
+                    self.group
+                        .said(index, Said::Status(response.status().as_u16()));
+                    return Ok(response);
+                }
+                Err(failed) => failed,
+            };
+            let is_stale = failed.was_kept && stale_left > 0;
+            if is_stale && repeats {
+                stale_left -= 1;
+                request = Request::from_parts(again(), Body::empty());
+                continue;
+            }
+            if !is_stale {
+                self.group.said(index, failed.said);
+            }
+            request = match failed.unsent {
+                _ if left == 0 => return Err(failed.error),
+                Some(unsent) => unsent,
+                None if repeats => Request::from_parts(again(), Body::empty()),
+                None => return Err(failed.error),
+            };
+            left -= 1;
+            tried.add(index);
+            let labels = [("upstream", self.group.name.to_string())];
+            counter!("trunkline_gateway_upstream_retries_total", &labels).increment(1);
+            tracing::debug!(service = "gateway", error = %failed.error, "sent again");
+        }
+    }
+
+    async fn attempt(
+        &self,
+        index: usize,
+        mut request: Request<Body>,
+        progress: Option<&Progress>,
+    ) -> Result<Response<Body>, Failed> {
+        let member = self.group.members.get(index).zip(self.ends.get(index));
+        let Some((member, (wire, host))) = member else {
+            let error = Error::internal("each target has an end");
+            return Err(Failed::of(error.into(), Said::Nothing));
+        };
+        let is_ours = !request.headers().contains_key(HOST);
+        if is_ours {
+            request.headers_mut().insert(HOST, host.clone());
+        }
+        let place = Place::at(&member.vitals);
+        let began = self.group.picker.begins(index);
+        let stage = Stage::default();
+        let sent = wire.send(request, &stage);
+        let answer = self.in_time(sent, &stage, progress).await;
+        self.group
+            .picker
+            .ended(index, began, !matches!(answer, Some(Ok(_))));
+        match answer {
+            Some(Ok(response)) => {
+                let within = self.read_within;
+                Ok(response.map(|body| AnswerBody::wrap(body, place, within)))
+            }
+            Some(Err(unanswered)) => {
+                let said = if is_late(&unanswered.error) {
+                    Said::Late
+                } else {
+                    Said::Nothing
+                };
+                let mut failed = Failed::of(unanswered, said);
+                failed.error = failed.error.with("target", &*member.name);
+                // Another target has another name.
+                if let Some(unsent) = failed.unsent.as_mut().filter(|_| is_ours) {
+                    unsent.headers_mut().remove(HOST);
+                }
+                Err(failed)
+            }
+            None => {
+                let error = problem::upstream_timeout().with("target", &*member.name);
+                Err(Failed {
+                    error,
+                    said: Said::Late,
+                    unsent: None,
+                    was_kept: false,
+                })
+            }
+        }
+    }
+
+    /// What sending comes to, or nothing when the target pauses for too long. How long connecting may take is the
+    /// connection's to say, and how long the client may pause its body's.
+    async fn in_time(
+        &self,
+        sent: impl Future<Output = Result<Response<WireBody>, Unanswered>>,
+        stage: &Stage,
+        progress: Option<&Progress>,
+    ) -> Option<Result<Response<WireBody>, Unanswered>> {
+        let mut sent = pin!(sent);
+        let mut timer = pin!(None::<Sleep>);
+        let mut seen = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
+                return Poll::Ready(Some(answer));
+            }
+            if !stage.is_connected() {
+                return Poll::Pending;
+            }
+            loop {
+                let now = progress.map(Progress::step);
+                if seen != Some(now) {
+                    seen = Some(now);
+                    let within = match progress {
+                        Some(progress) if !progress.is_whole() => self.write_within,
+                        _ => self.read_within,
+                    };
+                    let until = Instant::now() + within;
+                    match timer.as_mut().as_pin_mut() {
+                        Some(waits) => waits.reset(until),
+                        None => timer.set(Some(sleep_until(until))),
+                    }
+                }
+                let Some(waits) = timer.as_mut().as_pin_mut() else {
+                    return Poll::Pending;
+                };
+                std::task::ready!(waits.poll(cx));
+                let step = progress.map(Progress::step);
+                let is_awaited = progress.is_some_and(Progress::is_awaited);
+                if seen == Some(step) && !is_awaited {
+                    return Poll::Ready(None);
+                }
+                // It goes on, or it is the client whom everybody waits for.
+                seen = None;
+            }
+        })
+        .await
+    }
+}
+
+impl Failed {
+    fn of(unanswered: Unanswered, said: Said) -> Self {
+        let Unanswered {
+            error,
+            unsent,
+            was_kept,
+        } = unanswered;
+        let told = match said {
+            Said::Late => problem::upstream_timeout(),
+            _ if error.code() == "name_unknown" => problem::upstream_unresolved(),
+            _ => problem::upstream_unreachable(),
+        };
+        Self {
+            error: told.with_source(error),
+            said,
+            unsent: unsent.map(|request| *request),
+            was_kept,
+        }
+    }
+}
+
+/// Whether it took too long.
+fn is_late(error: &Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(why) = cause {
+        let io = why.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = why.source();
+    }
+    false
+}
