@@ -12,13 +12,16 @@ mod consumers;
 mod entry;
 mod file;
 mod headers;
+mod means;
 mod meters;
+mod outside;
 mod path;
 mod plugin;
 mod problem;
 mod proxy;
 mod route;
 mod server;
+mod workers;
 
 pub use config::{
     Active, Algorithm, CaCertificate, Certificate, Checks, Config, Consumer, HashOn, Health,
@@ -26,7 +29,8 @@ pub use config::{
     Upstream, Url,
 };
 pub use consumers::Member;
+pub use means::Means;
 pub use path::normalise;
-pub use plugin::{Exchange, Plugin, Verdict};
+pub use plugin::{Ended, Exchange, Plugin, Verdict};
 pub use proxy::Gateway;
 pub use server::Limits;

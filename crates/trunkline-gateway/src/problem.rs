@@ -10,6 +10,10 @@ use trunkline_core::{Error, ErrorKind};
 pub(crate) const LENGTH_REQUIRED: &str = "length_required";
 /// The request's body came too slowly (408).
 pub(crate) const BODY_SLOW: &str = "request_body_slow";
+/// A request is not as a schema says (400).
+pub(crate) const REQUEST_INVALID: &str = "request_invalid";
+/// A body is of a type that nobody takes (400).
+pub(crate) const CONTENT_TYPE_NOT_ALLOWED: &str = "content_type_not_allowed";
 /// What is wrong with the request itself (400).
 pub(crate) const MALFORMED: &str = "request_malformed";
 
@@ -17,6 +21,8 @@ fn status_of(error: &Error) -> StatusCode {
     match error.code() {
         LENGTH_REQUIRED => StatusCode::LENGTH_REQUIRED,
         BODY_SLOW => StatusCode::REQUEST_TIMEOUT,
+        // As Kong answers.
+        REQUEST_INVALID | CONTENT_TYPE_NOT_ALLOWED => StatusCode::BAD_REQUEST,
         _ => status(error),
     }
 }
@@ -89,5 +95,13 @@ pub(crate) fn body_slow() -> Error {
         ErrorKind::DeadlineExceeded,
         BODY_SLOW,
         "the request's body did not come in time",
+    )
+}
+
+pub(crate) fn plugin_slow() -> Error {
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        "plugin_slow",
+        "the gateway could not tell in time whether the request may go on",
     )
 }

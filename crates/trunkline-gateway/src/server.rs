@@ -97,6 +97,7 @@ impl Gateway {
             tracing::warn!("requests were still under way at the limit and were cut off");
         }
         connections.shutdown().await;
+        self.flush().await;
     }
 
     async fn connection(self, accepted: Accepted, mut closing: watch::Receiver<bool>) {
