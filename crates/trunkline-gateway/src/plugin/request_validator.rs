@@ -2,6 +2,7 @@
 
 mod document;
 mod documents;
+mod json;
 mod operation;
 mod parameter;
 mod schema;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use jsonschema::Validator;
-use serde_json::Value;
 use trunkline_core::Error;
 
+use super::json::Plain;
 use super::parameter::Parameter;
 use super::schema::{check, invalid};
 use crate::plugin::Exchange;
@@ -166,10 +166,14 @@ impl Operation {
         let Some(schema) = media.schema.as_ref().filter(|_| media.is_json()) else {
             return Ok(());
         };
-        let value: Value = serde_json::from_slice(body).map_err(|error| {
+        let Plain(value) = serde_json::from_slice(body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
+            let why = match error.classify() {
+                serde_json::error::Category::Data => "each field once, found one twice",
+                _ => "JSON, broken",
+            };
             invalid(format!(
-                "body: expected JSON, broken at line {line}, column {column}"
+                "body: expected {why} at line {line}, column {column}"
             ))
         })?;
         check(schema, &value, "body", tells)

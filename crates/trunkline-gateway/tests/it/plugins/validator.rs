@@ -134,6 +134,12 @@ async fn each_mistake_is_named_by_its_place_and_what_was_expected() {
         (
             "POST /orders/7",
             GOOD,
+            "{\"item\": 7, \"item\": {}}",
+            "body: expected each field once, found one twice at line 1",
+        ),
+        (
+            "POST /orders/7",
+            GOOD,
             "{\"item\": ",
             "body: expected JSON, broken at line 1",
         ),
