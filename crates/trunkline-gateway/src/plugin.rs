@@ -52,7 +52,7 @@ pub(crate) use exchange::{Held, Trace};
 /// # Guarantees
 /// `access` runs in the order of Kong's priorities, until one does not say [`Verdict::Next`]; `answer` runs for
 /// every plugin of the route on whatever is sent, the gateway's own refusals included; `ended` runs once for each
-/// request that found its route, when the last byte of its answer was sent or is lost. All but `wait` compute and never wait.
+/// answer to a request that found its route, when its last byte was sent or is lost. All but `wait` compute and never wait.
 pub trait Plugin: Send + Sync + fmt::Debug {
     /// Before the request goes to its service.
     fn access(&self, exchange: &mut Exchange) -> Verdict {
