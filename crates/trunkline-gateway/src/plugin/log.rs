@@ -1,14 +1,18 @@
 //! What log plugins share: a request as Kong's tell of it, and its way into a queue.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHORIZATION, SET_COOKIE,
 };
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Map, Value, json};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use super::queue::{Policy, Queue, Sink};
 use super::{Ended, Making, Mistake, Plugin, mistake};
@@ -50,106 +54,159 @@ impl Plugin for Log {
     }
 
     fn ended(&self, ended: &Ended<'_>) {
-        self.0.push(of(ended).to_string());
+        self.0.push(line(ended));
     }
 }
 
 /// The entry of a request, by the names of Kong's log serializer. Sizes are those of bodies.
-fn of(ended: &Ended<'_>) -> Value {
+#[derive(Serialize)]
+struct Entry<'a> {
+    service: Named<'a>,
+    route: Named<'a>,
+    request: Asked<'a>,
+    upstream_uri: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_status: Option<&'a str>,
+    response: Answered<'a>,
+    latencies: Latencies,
+    client_ip: IpAddr,
+    started_at: i64,
+    /// Who answered: Kong's words for the service and for the gateway itself.
+    source: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumer: Option<Who<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authenticated_entity: Option<Credential<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Credential<'a> {
+    id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Who<'a> {
+    username: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Asked<'a> {
+    id: &'a str,
+    method: &'a str,
+    uri: &'a str,
+    url: String,
+    size: u64,
+    querystring: Map<String, Value>,
+    headers: Headers<'a>,
+}
+
+#[derive(Serialize)]
+struct Answered<'a> {
+    status: u16,
+    size: u64,
+    headers: Headers<'a>,
+}
+
+/// How long it took in milliseconds: all of it, the service, and the gateway.
+#[derive(Serialize)]
+struct Latencies {
+    request: i64,
+    /// A service that was not asked took no time, which Kong tells as -1.
+    proxy: i64,
+    kong: i64,
+}
+
+/// Headers by their names, those of several values as lists. Secrets are struck out.
+struct Headers<'a>(&'a HeaderMap);
+
+fn line(ended: &Ended<'_>) -> String {
     let exchange = ended.exchange;
     let request = &exchange.request;
     let target = ended.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let host = ended.uri.host();
     let host = host.or_else(|| text(&request.headers, "x-forwarded-host"));
     let scheme = text(&request.headers, "x-forwarded-proto").unwrap_or("http");
-    let began = exchange.now.as_millisecond();
-    let mut entry = json!({
-        "service": { "name": &*exchange.service },
-        "route": { "name": &*exchange.route },
-        "request": {
-            "id": &*exchange.request_id,
-            "method": ended.method.as_str(),
-            "uri": target,
-            "url": format!("{scheme}://{}{target}", host.unwrap_or_default()),
-            "size": ended.bytes_in,
-            "querystring": parameters(ended.uri.query().unwrap_or_default()),
-            "headers": told(&request.headers),
+    let onward = request.uri.path_and_query();
+    let millis = |took: Duration| i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+    let own = ended
+        .took
+        .saturating_sub(ended.service_took.unwrap_or_default());
+    let entry = Entry {
+        service: Named {
+            name: &exchange.service,
         },
-        "upstream_uri": request.uri.path_and_query().map_or("/", PathAndQuery::as_str),
-        "response": {
-            "status": ended.status.as_u16(),
-            "size": ended.bytes_out,
-            "headers": told(ended.headers),
+        route: Named {
+            name: &exchange.route,
         },
-        "latencies": latencies(ended),
-        "client_ip": exchange.remote.to_canonical().to_string(),
-        "started_at": began,
-        "source": source(ended),
-    });
-    let Some(fields) = entry.as_object_mut() else {
-        return entry;
+        request: Asked {
+            id: &exchange.request_id,
+            method: ended.method.as_str(),
+            uri: target,
+            url: format!("{scheme}://{}{target}", host.unwrap_or_default()),
+            size: ended.bytes_in,
+            querystring: parameters(ended.uri.query().unwrap_or_default()),
+            headers: Headers(&request.headers),
+        },
+        upstream_uri: onward.map_or("/", PathAndQuery::as_str),
+        upstream_status: ended.service_status.as_ref().map(StatusCode::as_str),
+        response: Answered {
+            status: ended.status.as_u16(),
+            size: ended.bytes_out,
+            headers: Headers(ended.headers),
+        },
+        latencies: Latencies {
+            request: millis(ended.took),
+            proxy: ended.service_took.map_or(-1, millis),
+            kong: millis(own),
+        },
+        client_ip: exchange.remote.to_canonical(),
+        started_at: exchange.now.as_millisecond(),
+        source: match ended.service_status {
+            Some(_) => "upstream",
+            None => "kong",
+        },
+        consumer: exchange.consumer.as_ref().map(|member| Who {
+            username: &member.username,
+            custom_id: member.custom_id.as_deref(),
+        }),
+        authenticated_entity: exchange.credential.as_deref().map(|id| Credential { id }),
+        error: ended.cut_off,
     };
-    if let Some(status) = ended.service_status {
-        fields.insert(
-            "upstream_status".to_owned(),
-            status.as_u16().to_string().into(),
-        );
-    }
-    if let Some(member) = &exchange.consumer {
-        let consumer = match &member.custom_id {
-            Some(id) => json!({ "username": &*member.username, "custom_id": &**id }),
-            None => json!({ "username": &*member.username }),
-        };
-        fields.insert("consumer".to_owned(), consumer);
-    }
-    if let Some(credential) = &exchange.credential {
-        let known = json!({ "id": &**credential });
-        fields.insert("authenticated_entity".to_owned(), known);
-    }
-    if let Some(why) = ended.cut_off {
-        fields.insert("error".to_owned(), why.into());
-    }
-    entry
+    // Texts and numbers can always be written.
+    serde_json::to_string(&entry).unwrap_or_default()
 }
 
-/// Who answered: Kong's words for the service and for the gateway itself.
-fn source(ended: &Ended<'_>) -> &'static str {
-    match ended.service_status {
-        Some(_) => "upstream",
-        None => "kong",
-    }
-}
-
-/// How long it took in milliseconds: all of it, the service, and the gateway.
-fn latencies(ended: &Ended<'_>) -> Value {
-    let millis = |took: Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    // A service that was not asked took no time, which Kong tells as -1.
-    let proxy = ended
-        .service_took
-        .map_or(json!(-1), |took| millis(took).into());
-    json!({
-        "request": millis(ended.took),
-        "proxy": proxy,
-        "kong": millis(ended.took.saturating_sub(ended.service_took.unwrap_or_default())),
-    })
-}
-
-/// Headers by their names, those of several values as lists. Secrets are struck out.
-fn told(headers: &HeaderMap) -> Map<String, Value> {
-    let values = |name: &HeaderName| {
-        let mut all = headers.get_all(name).iter().map(|value| {
-            if SECRET.contains(name) || value.is_sensitive() {
-                return Value::from("REDACTED");
+impl Serialize for Headers<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self(headers) = self;
+        let mut map = to.serialize_map(Some(headers.keys_len()))?;
+        for name in headers.keys() {
+            let is_secret = SECRET.contains(name);
+            let mut values = headers.get_all(name).iter().map(|value| {
+                if is_secret || value.is_sensitive() {
+                    return Cow::Borrowed("REDACTED");
+                }
+                String::from_utf8_lossy(value.as_bytes())
+            });
+            match (values.next(), values.next()) {
+                (Some(only), None) => map.serialize_entry(name.as_str(), &only)?,
+                (first, second) => {
+                    let all: Vec<_> = first.into_iter().chain(second).chain(values).collect();
+                    map.serialize_entry(name.as_str(), &all)?;
+                }
             }
-            String::from_utf8_lossy(value.as_bytes()).into()
-        });
-        match (all.next(), all.next()) {
-            (Some(only), None) => only,
-            (first, second) => first.into_iter().chain(second).chain(all).collect(),
         }
-    };
-    let names = headers.keys();
-    names.map(|name| (name.to_string(), values(name))).collect()
+        map.end()
+    }
 }
 
 fn parameters(query: &str) -> Map<String, Value> {
