@@ -43,8 +43,6 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let (secure, development) = Secure::open(&config, &platform)?;
     // The addresses first: one that is in use is found before anything is touched.
     let gateway = platform.gateway.filter(|_| config.runs(GATEWAY));
-    let is_ours = |name: &str| platform.services.iter().any(|own| *own.name == *name);
-    let gateway = gateway.map(|(config, verifier)| (config.local(is_ours), verifier));
     let (gateway_at, admin_at) = front_doors(&config, gateway.is_some()).await?;
     let (service_doors, announcements) = service_doors(&config, &platform.services).await?;
     let (telemetry, otlp) = telemetry_of(&platform.sinks, &platform.env, &config)?;
@@ -317,6 +315,8 @@ fn make_gateway(
     let network = shared.network.clone();
     let channel_of = move |service: &str| network.channel(GATEWAY, service);
     let telemetry = shared.telemetry.clone();
+    // What it has itself is asked for by its name, whatever a file says of where it is.
+    let config = config.local(|service| documents.contains_key(service));
     let means = means.documents(move |service| documents.get(service).cloned());
     Gateway::new(config, channel_of, means, telemetry, shared.env.clone()).map(Some)
 }
