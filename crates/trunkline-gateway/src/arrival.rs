@@ -14,6 +14,7 @@ use trunkline_telemetry::{Span, SpanKind};
 
 use crate::body::{Ending, Progress};
 use crate::meters::RouteMeters;
+use crate::plugin::{Ended, Listeners, Trace};
 use crate::proxy::{Inner, log_failure, service_name};
 use crate::route::Target;
 use crate::{Gateway, grpc, problem};
@@ -43,9 +44,12 @@ pub(crate) struct Arrival {
     /// How the request's body fares, once it is on its way.
     pub(crate) body: Option<Arc<Progress>>,
     gateway: Arc<Inner>,
+    /// What plugins are told when it ends, if one wants to hear that.
+    pub(crate) listeners: Option<Box<Listeners>>,
     began: Instant,
     method: http::Method,
-    path: String,
+    uri: http::Uri,
+    parent: Option<TraceContext>,
     target: Option<Arc<Target>>,
     span: Option<Span>,
     status: StatusCode,
@@ -82,9 +86,11 @@ impl Arrival {
             },
             user: None,
             body: None,
+            listeners: None,
             began: Instant::now(),
             method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            uri: request.uri().clone(),
+            parent,
             target: None,
             span: Some(span),
             status: StatusCode::OK,
@@ -113,6 +119,15 @@ impl Arrival {
         self.target
             .as_ref()
             .map_or_else(service_name, |t| t.service.clone())
+    }
+
+    /// Its span, for plugins that tell of it elsewhere.
+    pub(crate) fn span(&self) -> Trace {
+        Trace {
+            own: self.trace(),
+            parent: self.parent,
+            is_recorded: self.span.as_ref().is_some_and(Span::is_recorded),
+        }
     }
 
     pub(crate) fn trace(&self) -> TraceContext {
@@ -187,7 +202,7 @@ impl Ending for Arrival {
             service = "gateway",
             operation = &*self.route(),
             method = self.method.as_str(),
-            path = self.path,
+            path = self.uri.path(),
             status = self.status.as_u16(),
             ?took,
             bytes_in = self.body.as_ref().map_or(0, |body| body.bytes()),
@@ -200,6 +215,21 @@ impl Ending for Arrival {
             trace_id = format_args!("{:032x}", self.trace().trace_id),
             "access"
         );
+        if let Some(listeners) = self.listeners.take() {
+            listeners.tell(&Ended {
+                exchange: &listeners.exchange,
+                method: &self.method,
+                uri: &self.uri,
+                status: self.status,
+                headers: &listeners.headers,
+                service_status: listeners.service_status,
+                service_took: listeners.service_took,
+                took,
+                bytes_in: self.body.as_ref().map_or(0, |body| body.bytes()),
+                bytes_out: bytes,
+                cut_off: cut_off.as_deref(),
+            });
+        }
         if let Some(mut span) = self.span.take() {
             if let Some(reason) = cut_off {
                 span.fail_with(reason);

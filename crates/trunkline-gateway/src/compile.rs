@@ -10,28 +10,30 @@ use regex::RegexBuilder;
 use serde_json::Value;
 use trunkline_call::Channel;
 use trunkline_core::{ByteString, Env};
-use trunkline_security::Verifier;
 
 use crate::config::{Config, PluginConfig, Route, Service};
 use crate::consumers::Consumers;
 use crate::file::{Problems, Source};
 use crate::forward::Onward;
+use crate::means::Means;
 use crate::path::normalise;
-use crate::plugin::{self, Making, Plugin};
+use crate::plugin::{self, Making, Order, Plugin};
 use crate::route::{HeaderRule, HostRule, Name, PathRule, Slot, Table, Target, Way};
 use crate::tls::Tls;
 use crate::upstream::{Links, Upstreams};
+use crate::workers::Workers;
 
 /// A longer prefix or expression is refused.
 const PATH_BYTES_MAX: usize = 4_096;
 
 /// The plugins of a scope, by their place in the order.
-type Plugins = BTreeMap<usize, Slot>;
+type Plugins = BTreeMap<Order, Slot>;
 
 /// What a configuration is made with.
 pub(crate) struct Ports {
     pub(crate) channel_of: Box<dyn Fn(&str) -> Channel + Send + Sync>,
-    pub(crate) verifier: Option<Verifier>,
+    pub(crate) means: Means,
+    pub(crate) workers: Workers,
     pub(crate) env: Env,
     /// Whether services may run in this process; otherwise each has to say where it is.
     pub(crate) has_services: bool,
@@ -57,15 +59,18 @@ pub(crate) fn compile(
     ports: &Ports,
     before: Option<&Compiled>,
 ) -> Result<Compiled, Problems> {
-    let Ports { verifier, env, .. } = ports;
+    let env = &ports.env;
     let mut wrong = Vec::new();
     let consumers_wrong = |at: String, why: String| wrong.push((at, why));
     let consumers = Consumers::of(&config.consumers, env, consumers_wrong);
     let mut compiler = Compiler {
         making: Making {
-            verifier: verifier.as_ref(),
+            means: &ports.means,
+            workers: &ports.workers,
             consumers,
             env,
+            scope: String::new(),
+            service: None,
         },
         before: before.map(|before| &before.kept),
         kept: Kept::new(),
@@ -82,6 +87,7 @@ pub(crate) fn compile(
     for (index, service) in config.services.iter().enumerate() {
         let at = place(&service.at, || format!("services[{index}]"));
         compiler.service(&at, service);
+        compiler.making.service = Some(&service.name);
         let scope = format!("service {}", service.name);
         let inside = format!("{at}.plugins");
         let plugins = compiler.plugins((&inside, &scope), &service.plugins, global.clone());
@@ -158,8 +164,7 @@ fn target(
     (onward, base): (&Onward, &Option<Arc<str>>),
     plugins: Plugins,
 ) -> Target {
-    let cors = plugin::kind("cors").map(|(place, _)| place);
-    let has_cors = cors
+    let has_cors = plugin::place("cors")
         .and_then(|place| plugins.get(&place))
         .is_some_and(|slot| slot.all.is_some());
     Target {
@@ -263,7 +268,7 @@ impl Compiler<'_> {
             let Some((order, made)) = self.plugin(&at, scope, config) else {
                 continue;
             };
-            if !taken.insert((order, &config.consumer)) {
+            if !taken.insert((order.clone(), &config.consumer)) {
                 let name = &config.name;
                 self.wrong(at, format!("expected `{name}` once, found it again"));
             }
@@ -285,14 +290,7 @@ impl Compiler<'_> {
         at: &str,
         scope: &str,
         config: &PluginConfig,
-    ) -> Option<(usize, Arc<dyn Plugin>)> {
-        let Some((order, make)) = plugin::kind(&config.name) else {
-            let known = plugin::names();
-            let found = &config.name;
-            let expected = format!("expected one of {known}, found `{found}`");
-            self.wrong(format!("{at}.name"), expected);
-            return None;
-        };
+    ) -> Option<(Order, Arc<dyn Plugin>)> {
         let settings = &config.config;
         let id = (
             scope.to_owned(),
@@ -301,9 +299,15 @@ impl Compiler<'_> {
         );
         let before = self.before.and_then(|before| before.get(&id));
         let before = before.filter(|(made_by, _)| made_by == settings);
-        let made = match before {
-            Some((_, plugin)) => Ok(plugin.clone()),
-            None => make(settings.clone(), &self.making),
+        let before = before.map(|(_, plugin)| plugin.clone());
+        let consumer = config.consumer.as_deref().unwrap_or_default();
+        self.making.scope = format!("{scope} {consumer}");
+        let made = self.making.make(&config.name, || settings.clone(), before);
+        let Some((order, made)) = made else {
+            let (known, found) = (self.making.names(), &config.name);
+            let expected = format!("expected one of {known}, found `{found}`");
+            self.wrong(format!("{at}.name"), expected);
+            return None;
         };
         match made {
             Ok(made) => {

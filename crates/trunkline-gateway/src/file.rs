@@ -26,6 +26,8 @@ pub(crate) use self::read::Problems;
 use self::read::{Fields, text_of};
 use crate::compile::{Ports, compile};
 use crate::config::{Config, Consumer, PluginConfig, Route, Service, Target};
+use crate::means::Means;
+use crate::workers::Workers;
 
 /// Versions of the format whose names are these.
 const VERSIONS: [&str; 3] = ["1.1", "2.1", "3.0"];
@@ -68,8 +70,10 @@ impl Config {
         let network = Network::new(telemetry, env.clone());
         let ports = Ports {
             channel_of: Box::new(move |service| network.channel("gateway", service)),
-            // Which keys there are is not the file's to say.
-            verifier: Some(Verifier::hs256(&Secret::generate(env), env.clone())),
+            // Which keys there are is not the file's to say, nor what services declare.
+            means: Means::from(Verifier::hs256(&Secret::generate(env), env.clone()))
+                .documents(|_| Some(serde_json::json!({ "openapi": "3.1.0", "paths": {} }))),
+            workers: Workers::default(),
             env: env.clone(),
             has_services: true,
         };
@@ -81,6 +85,16 @@ impl Config {
             false => Err(problems.refusal(config.source.as_deref())),
         }
     }
+}
+
+/// A document of another kind, as YAML or JSON.
+///
+/// # Errors
+/// Where it is broken, and how.
+pub(crate) fn parse_value(text: &str) -> std::result::Result<serde_json::Value, String> {
+    let root = Node::parse(text);
+    let root = root.map_err(|(place, why)| format!("{place}: {why}"))?;
+    Ok(root.value())
 }
 
 /// What can be read of a file, and every mistake in its form.

@@ -6,16 +6,14 @@ use std::time::Duration;
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderName, Request, Response, StatusCode, Version};
-use http_body::Body as _;
-use hyper::body::Incoming;
 use tower::ServiceExt;
 use trunkline_call::headers::{DEADLINE_MS, USER_ID, write_roles};
 use trunkline_call::{Body, Channel};
 use trunkline_core::{ErrorKind, Result};
 
 use crate::arrival::{Arrival, Speaks};
-use crate::body::{ClientBody, Progress};
-use crate::plugin::Exchange;
+use crate::body::Progress;
+use crate::plugin::{Exchange, Held};
 use crate::route::Target;
 use crate::upstream::{Backend, Sending, UpstreamState, key};
 use crate::{Gateway, grpc, headers, plugin, problem};
@@ -42,7 +40,7 @@ impl Gateway {
         &self,
         target: &Target,
         exchange: &Exchange,
-        body: Incoming,
+        body: Held,
         arrival: &mut Arrival,
     ) -> Result<Response<Body>> {
         let web = plugin::called(&exchange.extensions);
@@ -51,7 +49,12 @@ impl Gateway {
         }
         let left = arrival.left(&exchange.request.headers);
         let head = || onward_head(target, exchange, left);
-        let (body, progress) = self.client_body(exchange, body, arrival);
+        let idle_max = match arrival.speaks {
+            Speaks::Grpc => grpc::LASTS_MAX,
+            Speaks::Http | Speaks::WebSocket(_) => self.limits.body_idle_max,
+        };
+        let (body, progress) = body.onward(exchange.body_bytes_max, idle_max).unzip();
+        arrival.body.clone_from(&progress);
         let body = match web {
             Some(web) => body.map(|body| web.decode(body)),
             None => body,
@@ -93,26 +96,6 @@ impl Gateway {
         }
         headers::strip_ours(response.headers_mut());
         Ok(response)
-    }
-
-    /// The client's body, bounded and timed; nothing where it has none.
-    fn client_body(
-        &self,
-        exchange: &Exchange,
-        body: Incoming,
-        arrival: &mut Arrival,
-    ) -> (Option<Body>, Option<Arc<Progress>>) {
-        if body.is_end_stream() {
-            return (None, None);
-        }
-        let idle_max = match arrival.speaks {
-            Speaks::Grpc => grpc::LASTS_MAX,
-            Speaks::Http | Speaks::WebSocket(_) => self.limits.body_idle_max,
-        };
-        let body = ClientBody::new(body, exchange.body_bytes_max, idle_max);
-        let progress = body.progress();
-        arrival.body = Some(progress.clone());
-        (Some(Body::new(body)), Some(progress))
     }
 
     async fn send(

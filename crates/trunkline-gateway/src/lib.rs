@@ -20,7 +20,9 @@ mod forward;
 pub mod fuzzing;
 mod grpc;
 mod headers;
+mod means;
 mod meters;
+mod outside;
 mod path;
 mod plugin;
 mod problem;
@@ -30,6 +32,7 @@ mod server;
 mod tls;
 mod upgrade;
 mod upstream;
+mod workers;
 
 pub use admin::Keeper;
 pub use alone::{Alone, AloneRunning};
@@ -39,8 +42,9 @@ pub use config::{
     Upstream, Url,
 };
 pub use consumers::Member;
+pub use means::Means;
 pub use path::normalise;
-pub use plugin::{Exchange, Plugin, Verdict};
+pub use plugin::{Ended, Exchange, Plugin, Verdict};
 pub use proxy::Gateway;
 pub use server::Limits;
 pub use upstream::{TargetState, UpstreamState};

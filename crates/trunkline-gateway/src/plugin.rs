@@ -4,45 +4,70 @@ mod acl;
 mod bot_detection;
 mod correlation_id;
 mod cors;
+mod ended;
+mod exchange;
+mod file_log;
 mod grpc_web;
+mod http_log;
 mod ip_restriction;
 mod jwt;
 mod key_auth;
+mod log;
+mod opentelemetry;
+mod prometheus;
 mod proxy_cache;
+mod queue;
 mod rate_limiting;
 mod request_size_limiting;
 mod request_termination;
 mod request_transformer;
+mod request_validator;
 mod response_transformer;
+mod shown;
 mod transform;
 
+use std::cmp::Reverse;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use trunkline_call::Body;
-use trunkline_core::{ByteString, Env, Error, Timestamp};
-use trunkline_security::{Claims, Verifier};
+use trunkline_core::{ByteString, Env, Error};
 
+use crate::Means;
 use crate::consumers::{Consumers, Member};
+use crate::workers::Workers;
 
 pub(crate) use cors::preflight;
+pub use ended::Ended;
+pub(crate) use ended::Listeners;
+pub use exchange::Exchange;
+pub(crate) use exchange::{Held, Trace};
 pub(crate) use grpc_web::called;
 
-/// Looks at requests and answers. Both phases are synchronous: they compute and never wait.
+/// Looks at requests and answers.
 ///
 /// # Guarantees
 /// `access` runs in the order of Kong's priorities, until one does not say [`Verdict::Next`]; `answer` runs for
-/// every plugin of the route on whatever is sent, the gateway's own refusals included.
+/// every plugin of the route on whatever is sent, the gateway's own refusals included; `ended` runs once for each
+/// answer to a request that found its route, when its last byte was sent or is lost. All but `wait` compute and never wait.
 pub trait Plugin: Send + Sync + fmt::Debug {
     /// Before the request goes to its service.
     fn access(&self, exchange: &mut Exchange) -> Verdict {
         let _ = exchange;
         Verdict::Next
+    }
+
+    /// What `access` could not tell without waiting, where it said [`Verdict::Later`]. It is dropped where it stands when
+    /// the client goes away, and the request fails (504) when it takes longer than 60 s.
+    fn wait<'a>(&'a self, exchange: &'a mut Exchange) -> BoxFuture<'a, Verdict> {
+        let _ = exchange;
+        let unsaid = Error::internal("a plugin waits and does not say for what");
+        Box::pin(std::future::ready(Verdict::Refuse(unsaid)))
     }
 
     /// Whether it remembers requests. If so it goes on when a new configuration has it with the same settings.
@@ -59,6 +84,16 @@ pub trait Plugin: Send + Sync + fmt::Debug {
     fn answer(&self, exchange: &Exchange, response: &mut Response<Body>) {
         let _ = (exchange, response);
     }
+
+    /// Whether it wants to hear how requests end.
+    fn hears_ends(&self) -> bool {
+        false
+    }
+
+    /// How a request ended, if it wants to hear that.
+    fn ended(&self, ended: &Ended<'_>) {
+        let _ = ended;
+    }
 }
 
 /// What a plugin decides.
@@ -66,104 +101,102 @@ pub trait Plugin: Send + Sync + fmt::Debug {
 pub enum Verdict {
     /// The request goes on.
     Next,
+    /// It has to wait for something: `wait` decides.
+    Later,
     /// This is the answer.
     Answer(Response<Body>),
     /// It is refused, with a problem.
     Refuse(Error),
 }
 
-/// A request on its way and what is known about it.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Exchange {
-    /// The request as it will go on: normalised, without what only the gateway may say.
-    pub request: http::request::Parts,
-    /// The length of its body, if it is known.
-    pub body_bytes: Option<u64>,
-    /// Who sent it.
-    pub remote: IpAddr,
-    /// The route's name.
-    pub route: ByteString,
-    /// The service's name.
-    pub service: ByteString,
-    /// What its token says, once a plugin has verified it.
-    pub claims: Option<Claims>,
-    /// The consumer that it comes from, once a plugin knows.
-    pub consumer: Option<Arc<Member>>,
-    /// By which of their keys or tokens they are known, once a plugin knows.
-    pub credential: Option<ByteString>,
-    /// Whether that is somebody whom nobody has proved to be.
-    pub is_anonymous: bool,
-    /// What the expression of the route's path captured: each by its number, and by its name if it has one.
-    pub captures: Vec<(ByteString, ByteString)>,
-    /// When it came.
-    pub now: Timestamp,
-    /// The request's own id.
-    pub request_id: ByteString,
-    /// A longer body is cut off and refused.
-    pub body_bytes_max: Option<u64>,
-    /// What plugins remember of it from one phase to the other.
-    pub extensions: http::Extensions,
-    /// Headers that the answer gets, whatever it is.
-    pub answer_headers: HeaderMap,
-}
-
-impl Exchange {
-    pub(crate) fn consumer_name(&self) -> Option<&str> {
-        self.consumer.as_ref().map(|member| &*member.username)
-    }
-
-    /// Whether a browser asks if it may send a request.
-    pub fn is_preflight(&self) -> bool {
-        preflight(&self.request.method, &self.request.headers).is_some()
-    }
-}
-
 /// What plugins are made from.
 pub(crate) struct Making<'a> {
-    pub(crate) verifier: Option<&'a Verifier>,
+    pub(crate) means: &'a Means,
+    pub(crate) workers: &'a Workers,
     pub(crate) consumers: Consumers,
     pub(crate) env: &'a Env,
+    /// Where it stands: the same in every gateway with the same file.
+    pub(crate) scope: String,
+    /// The one service that it is for, if it is for one.
+    pub(crate) service: Option<&'a str>,
 }
 
 /// Why a plugin could not be made: where in its settings, and what was expected.
 pub(crate) type Mistake = (String, String);
 
-type Make = fn(Value, &Making<'_>) -> Result<Arc<dyn Plugin>, Mistake>;
+type Made = Result<Arc<dyn Plugin>, Mistake>;
+type Make = fn(Value, &Making<'_>) -> Made;
 
-/// The plugins that there are, in the order in which they run: Kong's priorities, highest first.
-const KINDS: &[(&str, Make)] = &[
-    ("correlation-id", correlation_id::make),
-    ("bot-detection", bot_detection::make),
-    ("cors", cors::make),
-    ("jwt", jwt::make),
-    ("key-auth", key_auth::make),
-    ("ip-restriction", ip_restriction::make),
-    ("request-size-limiting", request_size_limiting::make),
-    ("acl", acl::make),
-    ("rate-limiting", rate_limiting::make),
-    ("request-transformer", request_transformer::make),
-    ("response-transformer", response_transformer::make),
-    ("proxy-cache", proxy_cache::make),
-    ("request-termination", request_termination::make),
-    ("grpc-web", grpc_web::make),
+/// The plugins that there are, with Kong's priorities: the higher, the earlier one runs.
+const KINDS: &[(&str, u32, Make)] = &[
+    ("correlation-id", 100_001, correlation_id::make),
+    ("bot-detection", 2_500, bot_detection::make),
+    ("cors", 2_000, cors::make),
+    ("jwt", 1_450, jwt::make),
+    ("key-auth", 1_250, key_auth::make),
+    ("ip-restriction", 990, ip_restriction::make),
+    ("request-size-limiting", 951, request_size_limiting::make),
+    ("acl", 950, acl::make),
+    ("rate-limiting", 910, rate_limiting::make),
+    // Kong's is 999. Here nobody's body is read who is refused for another reason.
+    ("request-validator", 905, request_validator::make),
+    ("request-transformer", 801, request_transformer::make),
+    ("response-transformer", 800, response_transformer::make),
+    ("proxy-cache", 100, proxy_cache::make),
+    ("opentelemetry", 14, opentelemetry::make),
+    ("prometheus", 13, prometheus::make),
+    ("http-log", 12, http_log::make),
+    ("file-log", 9, file_log::make),
+    ("grpc-web", 3, grpc_web::make),
+    ("request-termination", 2, request_termination::make),
 ];
 
-/// The place of a plugin in the order, and how it is made.
-pub(crate) fn kind(name: &str) -> Option<(usize, Make)> {
-    // The storefront's file has this name for it.
-    let name = if name == "response-cache" {
-        "proxy-cache"
-    } else {
-        name
-    };
-    let place = KINDS.iter().position(|(known, _)| *known == name)?;
-    KINDS.get(place).map(|(_, make)| (place, *make))
+/// The place of a plugin that the gateway has itself in the order.
+pub(crate) fn place(name: &str) -> Option<Order> {
+    let mut kinds = KINDS.iter();
+    let kind = kinds.find(|(known, ..)| *known == name);
+    kind.map(|(name, priority, _)| order(name, *priority))
 }
 
-pub(crate) fn names() -> String {
-    let names: Vec<_> = KINDS.iter().map(|(name, _)| *name).collect();
-    names.join(", ")
+/// Where a plugin stands among others: by its priority, then by its name.
+pub(crate) type Order = (Reverse<u32>, ByteString);
+
+fn order(name: &str, priority: u32) -> Order {
+    (Reverse(priority), ByteString::from(name))
+}
+
+impl Making<'_> {
+    /// Makes a plugin of this name, and tells its place in the order; none if there is none of this name.
+    pub(crate) fn make(
+        &self,
+        name: &str,
+        config: impl FnOnce() -> Value,
+        before: Option<Arc<dyn Plugin>>,
+    ) -> Option<(Order, Made)> {
+        // The storefront's file has this name for it.
+        let name = if name == "response-cache" {
+            "proxy-cache"
+        } else {
+            name
+        };
+        if let Some((name, priority, make)) = KINDS.iter().find(|(known, ..)| *known == name) {
+            let made = before.map_or_else(|| make(config(), self), Ok);
+            return Some((order(name, *priority), made));
+        }
+        let own = self.means.own.iter().find(|own| own.name == *name)?;
+        let made = before.map_or_else(
+            || (own.make)(config()).map_err(|expected| mistake("", expected)),
+            Ok,
+        );
+        Some((order(name, own.priority), made))
+    }
+
+    /// The names of all plugins.
+    pub(crate) fn names(&self) -> String {
+        let ours = KINDS.iter().map(|(name, ..)| *name);
+        let own = self.means.own.iter().map(|own| &*own.name);
+        ours.chain(own).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A plugin's settings; none at all are those by default.

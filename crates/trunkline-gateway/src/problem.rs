@@ -10,6 +10,10 @@ use trunkline_core::{Error, ErrorKind};
 pub(crate) const LENGTH_REQUIRED: &str = "length_required";
 /// The request's body came too slowly (408).
 pub(crate) const BODY_SLOW: &str = "request_body_slow";
+/// A request is not as a schema says (400).
+pub(crate) const REQUEST_INVALID: &str = "request_invalid";
+/// A body is of a type that nobody takes (400).
+pub(crate) const CONTENT_TYPE_NOT_ALLOWED: &str = "content_type_not_allowed";
 /// What is wrong with the request itself (400).
 pub(crate) const MALFORMED: &str = "request_malformed";
 
@@ -31,6 +35,8 @@ fn status_of(error: &Error) -> StatusCode {
         HEADERS_TOO_MANY => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         MISDIRECTED => StatusCode::MISDIRECTED_REQUEST,
         UNREACHABLE => StatusCode::BAD_GATEWAY,
+        // As Kong answers.
+        REQUEST_INVALID | CONTENT_TYPE_NOT_ALLOWED => StatusCode::BAD_REQUEST,
         _ => status(error),
     }
 }
@@ -135,4 +141,12 @@ pub(crate) fn upstream_unhealthy() -> Error {
 
 pub(crate) fn upstream_unresolved() -> Error {
     Error::unavailable("upstream_unresolved", "the service is not available now")
+}
+
+pub(crate) fn plugin_slow() -> Error {
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        "plugin_slow",
+        "the gateway could not tell in time whether the request may go on",
+    )
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::FutureExt;
@@ -13,10 +14,10 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
 use trunkline_call::headers::{CORRELATION_ID, REQUEST_ID, TRACEPARENT};
 use trunkline_call::{Body, Channel, Network};
 use trunkline_core::{ByteString, Env, Error, Result, report};
-use trunkline_security::Verifier;
 use trunkline_telemetry::{Check, Telemetry};
 
 use crate::arrival::{Arrival, Speaks};
@@ -25,11 +26,18 @@ use crate::client::Client;
 use crate::compile::{Compiled, Ports, compile};
 use crate::entry::{self, Entry, Way};
 use crate::meters::RouteMeters;
-use crate::plugin::{Exchange, Verdict};
+use crate::plugin::{Exchange, Held, Listeners, Plugin, Verdict};
 use crate::route::{Slot, Target};
 use crate::tls::Tls;
 use crate::upstream::Watch;
-use crate::{Config, Limits, grpc, headers, upgrade};
+use crate::workers::Workers;
+use crate::{Config, Limits, Means, grpc, headers, problem, upgrade};
+
+/// A plugin that waits has decided by then, or the request fails.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// When the last request has ended, plugins get so long to send what they hold.
+const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
 /// The gateway. Cheap to clone.
 ///
@@ -47,7 +55,7 @@ pub struct Gateway {
 pub(crate) struct Inner {
     pub(crate) compiled: ArcSwap<Compiled>,
     pub(crate) watch: Watch,
-    ports: Ports,
+    pub(crate) ports: Ports,
     /// Configurations are taken one after the other.
     reloads: Mutex<()>,
     pub(crate) telemetry: Telemetry,
@@ -58,21 +66,22 @@ pub(crate) struct Inner {
 }
 
 impl Gateway {
-    /// A gateway for a configuration. `channel_of` makes the channel to a service by its name; the verifier is
-    /// what `jwt` plugins verify with.
+    /// A gateway for a configuration. `channel_of` makes the channel to a service by its name; the means, perhaps a
+    /// [`Verifier`](trunkline_security::Verifier) alone, are what plugins work with.
     ///
     /// # Errors
     /// `InvalidInput` (`gateway_config_invalid`) that names every mistake with its place.
     pub fn new(
         config: Config,
         channel_of: impl Fn(&str) -> Channel + Send + Sync + 'static,
-        verifier: impl Into<Option<Verifier>>,
+        means: impl Into<Means>,
         telemetry: Telemetry,
         env: Env,
     ) -> Result<Self> {
         let ports = Ports {
             channel_of: Box::new(channel_of),
-            verifier: verifier.into(),
+            means: means.into(),
+            workers: Workers::default(),
             env: env.clone(),
             has_services: true,
         };
@@ -87,7 +96,8 @@ impl Gateway {
         let network = Network::new(telemetry.clone(), env.clone());
         let ports = Ports {
             channel_of: Box::new(move |service| network.channel("gateway", service)),
-            verifier: None,
+            means: Means::default(),
+            workers: Workers::default(),
             env: env.clone(),
             has_services: false,
         };
@@ -136,6 +146,16 @@ impl Gateway {
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Waits until the plugins have sent what they hold, at most 5 s.
+    pub(crate) async fn flush(&self) {
+        if !self.inner.ports.workers.flush(FLUSH_WITHIN).await {
+            tracing::warn!(
+                service = "gateway",
+                "log entries were still to be sent and are lost"
+            );
+        }
     }
 
     /// How many connections are open.
@@ -251,6 +271,8 @@ impl Gateway {
             body_bytes_max: None,
             extensions: http::Extensions::new(),
             answer_headers: HeaderMap::new(),
+            body: Held::Gone,
+            trace: arrival.span(),
         }
     }
 
@@ -261,39 +283,75 @@ impl Gateway {
         body: Incoming,
         arrival: &mut Arrival,
     ) -> Response<Body> {
-        let mut verdict = Verdict::Next;
-        for slot in &target.plugins {
-            let Some(plugin) = slot.plugin(exchange.consumer_name()) else {
-                continue;
-            };
-            verdict = plugin.access(&mut exchange);
-            if !matches!(verdict, Verdict::Next) {
-                break;
-            }
-        }
+        exchange.body = Held::Coming(body, self.limits.body_idle_max);
+        let verdict = access(&target.plugins, &mut exchange).await;
         arrival.user = exchange.claims.as_ref().map(|claims| claims.sub.clone());
+        arrival.body = exchange.body.progress();
+        let listeners = listeners(&target.plugins, &exchange);
+        let mut asked = None;
         let mut response = match verdict {
-            Verdict::Next => match self.forward(target, &exchange, body, arrival).await {
-                Ok(mut response) => {
-                    for slot in &target.plugins {
-                        if let Some(plugin) = slot.plugin(exchange.consumer_name()).cloned() {
-                            plugin.received(&mut exchange, &mut response);
-                        }
+            Verdict::Next => {
+                let began = (!listeners.is_empty()).then(Instant::now);
+                let body = std::mem::replace(&mut exchange.body, Held::Gone);
+                let answer = self.forward(target, &exchange, body, arrival).await;
+                let status = answer.as_ref().ok().map(Response::status);
+                asked = began.map(|began| (began.elapsed(), status));
+                match answer {
+                    Ok(mut response) => {
+                        received(&target.plugins, &mut exchange, &mut response);
+                        response
                     }
-                    response
+                    Err(error) => arrival.refuse(&error),
                 }
-                Err(error) => arrival.refuse(&error),
-            },
+            }
+            Verdict::Later => arrival.refuse(&Error::internal("a plugin has not decided")),
             Verdict::Answer(response) => response,
             Verdict::Refuse(error) => arrival.refuse(&error),
         };
-        finish(&target.plugins, exchange, &mut response);
+        finish(&target.plugins, &mut exchange, &mut response);
+        if !listeners.is_empty() {
+            arrival.listeners = Some(Box::new(Listeners {
+                plugins: listeners,
+                exchange,
+                headers: response.headers().clone(),
+                service_took: asked.map(|(took, _)| took),
+                service_status: asked.and_then(|(_, status)| status),
+            }));
+        }
         response
     }
 }
 
+/// What the plugins say of the request: the first that does not let it go on decides.
+async fn access(plugins: &[Slot], exchange: &mut Exchange) -> Verdict {
+    for slot in plugins {
+        let Some(plugin) = slot.plugin(exchange.consumer_name()) else {
+            continue;
+        };
+        let verdict = match plugin.access(exchange) {
+            Verdict::Later => match timeout(WAIT_MAX, plugin.wait(exchange)).await {
+                Ok(verdict) => verdict,
+                Err(_) => Verdict::Refuse(problem::plugin_slow()),
+            },
+            verdict => verdict,
+        };
+        if !matches!(verdict, Verdict::Next) {
+            return verdict;
+        }
+    }
+    Verdict::Next
+}
+
+fn received(plugins: &[Slot], exchange: &mut Exchange, response: &mut Response<Body>) {
+    for slot in plugins {
+        if let Some(plugin) = slot.plugin(exchange.consumer_name()).cloned() {
+            plugin.received(exchange, response);
+        }
+    }
+}
+
 /// What the plugins say of the answer, whoever gave it.
-fn finish(plugins: &[Slot], mut exchange: Exchange, response: &mut Response<Body>) {
+fn finish(plugins: &[Slot], exchange: &mut Exchange, response: &mut Response<Body>) {
     let mut last = None;
     for (name, value) in std::mem::take(&mut exchange.answer_headers) {
         // A name that is given again is `None`.
@@ -304,8 +362,15 @@ fn finish(plugins: &[Slot], mut exchange: Exchange, response: &mut Response<Body
     }
     let consumer = exchange.consumer_name();
     for plugin in plugins.iter().filter_map(|slot| slot.plugin(consumer)) {
-        plugin.answer(&exchange, response);
+        plugin.answer(exchange, response);
     }
+}
+
+/// Those who want to hear how the request ends; mostly nobody.
+fn listeners(plugins: &[Slot], exchange: &Exchange) -> Vec<Arc<dyn Plugin>> {
+    let consumer = exchange.consumer_name();
+    let all = plugins.iter().filter_map(|slot| slot.plugin(consumer));
+    all.filter(|plugin| plugin.hears_ends()).cloned().collect()
 }
 
 impl Check for Gateway {

@@ -147,6 +147,7 @@ impl Gateway {
         cut.send_replace(true);
         connections.shutdown().await;
         self.inner.watch.end(&self.inner.compiled);
+        self.flush().await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 use trunkline_core::{ByteString, Env, Error, Result};
 
-use crate::error::malformed;
+use crate::error::{expired, forged, malformed};
 
 /// The longest `sub`, so that it fits wherever a user's id goes.
 const SUBJECT_BYTES_MAX: usize = 256;
@@ -58,7 +58,8 @@ pub enum Audience {
 }
 
 impl Audience {
-    pub(crate) fn contains(&self, wanted: &str) -> bool {
+    /// Whether it names this one.
+    pub fn contains(&self, wanted: &str) -> bool {
         match self {
             Self::One(one) => *one == *wanted,
             Self::Many(many) => many.iter().any(|one| *one == *wanted),
@@ -116,8 +117,67 @@ impl Claims {
     }
 
     /// Checks that `sub` can travel in a header.
-    pub(crate) fn check_subject(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// `token_malformed`.
+    pub fn check_subject(&self) -> Result<(), Error> {
         check_name(&self.sub)
+    }
+}
+
+/// When a token is valid, as far as it says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Times {
+    /// When it ceases to be valid.
+    #[serde(deserialize_with = "maybe_seconds")]
+    pub exp: Option<i64>,
+    /// When it begins to be valid.
+    #[serde(deserialize_with = "maybe_seconds")]
+    pub nbf: Option<i64>,
+}
+
+impl Times {
+    /// Those of claims of any shape.
+    ///
+    /// # Errors
+    /// `token_forged` for times that are no numbers.
+    pub fn of(claims: &serde_json::Map<String, serde_json::Value>) -> Result<Self> {
+        let time = |name: &str| {
+            let time = claims.get(name).cloned().map(serde_json::from_value);
+            let time = time
+                .transpose()
+                .map_err(|_| forged("its times are no numbers"))?;
+            Ok::<_, Error>(time.map(NumericDate::seconds))
+        };
+        Ok(Self {
+            exp: time("exp")?,
+            nbf: time("nbf")?,
+        })
+    }
+
+    /// Checks that it is valid now, in seconds since 1970, where clocks may be apart by `leeway`.
+    ///
+    /// # Errors
+    /// `token_expired`.
+    pub fn check(&self, now: i64, leeway: Duration) -> Result<()> {
+        let leeway = i64::try_from(leeway.as_secs()).unwrap_or(i64::MAX);
+        let is_over = |exp: i64| exp.saturating_add(leeway) <= now;
+        let is_early = |nbf: i64| nbf > now.saturating_add(leeway);
+        if self.exp.is_some_and(is_over) || self.nbf.is_some_and(is_early) {
+            return Err(expired());
+        }
+        Ok(())
+    }
+}
+
+impl From<&Claims> for Times {
+    fn from(claims: &Claims) -> Self {
+        Self {
+            exp: Some(claims.exp),
+            nbf: claims.nbf,
+        }
     }
 }
 

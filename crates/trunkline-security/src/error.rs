@@ -3,23 +3,26 @@
 
 use trunkline_core::{Error, ErrorKind};
 
-pub(crate) fn missing() -> Error {
+/// There is no token (`token_missing`).
+pub fn missing() -> Error {
     refused(
         "token_missing",
         "expected `Authorization: Bearer <token>` with a JWT",
     )
 }
 
-pub(crate) fn malformed() -> Error {
+/// It is none (`token_malformed`).
+pub fn malformed() -> Error {
     refused("token_malformed", "the token is not a well-formed JWT")
 }
 
-pub(crate) fn expired() -> Error {
+/// It is not valid now (`token_expired`).
+pub fn expired() -> Error {
     refused("token_expired", "the token is not valid at this time")
 }
 
-/// `why` is for the log and stays out of the answer.
-pub(crate) fn forged(why: &'static str) -> Error {
+/// Anything else (`token_forged`): `why` is for the log and stays out of the answer.
+pub fn forged(why: &'static str) -> Error {
     refused("token_forged", "the token was not issued for this place").with_source(why)
 }
 

@@ -27,7 +27,7 @@ mod verifier;
 
 pub use admin_token::AdminToken;
 pub use audit::{Audit, AuditConfig, AuditEntry, AuditOutcome, AuditSink, AuditWriter};
-pub use claims::{Audience, Claims};
+pub use claims::{Audience, Claims, Times};
 pub use guard::{Guard, Shown};
 pub use keyring::{Keyring, KeyringConfig};
 pub use payload::EventSealer;
@@ -38,7 +38,12 @@ pub use tls::{
     Authority, Certificates, CertificatesConfig, Identity, Issued, Overview, Reloaded, RotateStep,
 };
 pub use tokens::{
-    KeyPublisher, RemoteKeys, RemoteKeysPolicy, SERVICE_TOKEN, ServiceClaims, ServiceTokens,
-    TokenKeys, TokenKeysPolicy,
+    KeyPublisher, Opened, Published, RemoteKeys, RemoteKeysPolicy, SERVICE_TOKEN, ServiceClaims,
+    ServiceTokens, TokenKeys, TokenKeysPolicy,
 };
-pub use verifier::{Verifier, unverified};
+pub use verifier::{LEEWAY, Verifier, unverified};
+
+/// The refusals of tokens, for whoever looks at more of them than a [`Verifier`] does.
+pub mod refusals {
+    pub use crate::error::{expired, forged, malformed, missing};
+}

@@ -16,7 +16,7 @@ use crate::permissions::{Denied, EVERY_OPERATION, allows};
 use crate::{Permissions, claims};
 
 pub use keys::{TokenKeys, TokenKeysPolicy};
-pub use remote::{KeyPublisher, RemoteKeys, RemoteKeysPolicy};
+pub use remote::{KeyPublisher, Opened, Published, RemoteKeys, RemoteKeysPolicy};
 
 /// The header that carries a service's token, so that `authorization` stays the user's.
 pub const SERVICE_TOKEN: &str = "x-trunkline-service-token";

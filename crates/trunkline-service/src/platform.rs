@@ -23,7 +23,7 @@ use trunkline_bus::DeadLetter;
 use trunkline_core::schema::{check_dir, write_dir};
 use trunkline_core::{ByteString, Env, EventDecl, Result};
 use trunkline_saga::Flow;
-use trunkline_security::{Permissions, Verifier};
+use trunkline_security::Permissions;
 use trunkline_telemetry::SpanSink;
 
 use crate::alerts::Hook;
@@ -40,7 +40,7 @@ pub struct Platform {
     pub(crate) version: ByteString,
     pub(crate) services: Vec<Service>,
     pub(crate) flows: Vec<Flow>,
-    pub(crate) gateway: Option<(trunkline_gateway::Config, Option<Verifier>)>,
+    pub(crate) gateway: Option<(trunkline_gateway::Config, trunkline_gateway::Means)>,
     pub(crate) schemas: Option<PathBuf>,
     pub(crate) sinks: Vec<Arc<dyn SpanSink>>,
     pub(crate) on_dead_letter: Option<Hook>,
@@ -91,14 +91,14 @@ impl Platform {
         self
     }
 
-    /// Puts a gateway in front; the verifier checks the tokens of its `jwt` plugin.
+    /// Puts a gateway in front; the means, perhaps a verifier of tokens alone, are what its plugins work with.
     #[must_use]
     pub fn gateway(
         mut self,
         config: trunkline_gateway::Config,
-        verifier: Option<Verifier>,
+        means: impl Into<trunkline_gateway::Means>,
     ) -> Self {
-        self.gateway = Some((config, verifier));
+        self.gateway = Some((config, means.into()));
         self
     }
 

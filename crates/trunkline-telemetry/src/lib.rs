@@ -14,7 +14,7 @@ mod span;
 
 pub use health::{Check, Health, HealthReport};
 pub use logs::{Format, init_logs};
-pub use otlp::Otlp;
+pub use otlp::{Otlp, export_request};
 pub use ring::Ring;
 pub use scope::Scope;
 pub use span::{Span, SpanKind, SpanRecord, SpanSink, Telemetry, Value};

@@ -19,7 +19,7 @@ use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use trunkline_core::{ByteString, Error, Result};
+use trunkline_core::{Error, Result};
 
 use crate::{SpanRecord, SpanSink};
 
@@ -161,11 +161,7 @@ impl Worker {
         if spans.is_empty() {
             return;
         }
-        let mut by_service: BTreeMap<&ByteString, Vec<&SpanRecord>> = BTreeMap::new();
-        for span in spans {
-            by_service.entry(&span.service).or_default().push(span);
-        }
-        let body = encode::request(&by_service).encode_to_vec();
+        let body = export_request(spans, &BTreeMap::new());
         let request = Request::post(self.target.clone())
             .header(http::header::CONTENT_TYPE, "application/x-protobuf")
             .body(Full::from(body));
@@ -184,6 +180,12 @@ impl Worker {
             "the trace collector did not take spans; they are dropped"
         );
     }
+}
+
+/// Spans as the body of one request of OTLP over HTTP (`application/x-protobuf`), for whoever sends it. Each span's service is
+/// its resource's `service.name`; `facts` are further attributes of every resource.
+pub fn export_request(spans: &[SpanRecord], facts: &BTreeMap<String, String>) -> Vec<u8> {
+    encode::request(spans, facts).encode_to_vec()
 }
 
 fn take(job: Job, spans: &mut Vec<SpanRecord>, flushing: &mut Vec<oneshot::Sender<()>>) {

@@ -1,24 +1,32 @@
-//! `jwt`: only with a valid token, of the platform's users or of a consumer. The verified subject goes on as `x-user-id`.
+//! `jwt`: only with a valid token, of the platform's users, of a consumer, or of an issuer that publishes its keys. The
+//! verified subject goes on as `x-user-id`.
+
+mod issuer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::{AUTHORIZATION, COOKIE, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue};
+use futures::future::BoxFuture;
+use http::HeaderValue;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use serde::Deserialize;
 use serde_json::Value;
 use trunkline_core::{ByteString, Error, ErrorKind};
-use trunkline_security::Verifier;
+use trunkline_security::refusals::{forged, missing};
+use trunkline_security::{Claims, LEEWAY, Times, Verifier};
 
+use self::issuer::Issuer;
+use super::shown::{Places, Shown, header_names};
 use super::{Exchange, Making, Mistake, Plugin, Verdict, anonymous, mistake, settings};
 use crate::consumers::{Consumers, Member};
 
-/// How far the clocks of a consumer and of the gateway may be apart.
-const LEEWAY_SECONDS: i64 = 30;
+/// A larger leeway makes times say nothing.
+const LEEWAY_SECONDS_MAX: u64 = 3_600;
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Settings {
-    /// Kong's list of times to check. They are always checked, where they are there; anything else can't be.
+    /// Kong's list of times that a token must have. Those that it has are checked in any case.
     claims_to_verify: Vec<Checked>,
     key_claim_name: String,
     secret_is_base64: bool,
@@ -29,9 +37,24 @@ struct Settings {
     run_on_preflight: bool,
     maximum_expiration: i64,
     realm: Option<String>,
+    // Those that follow are of Kong's `openid-connect`, but for the name of the first.
+    /// Where the issuer publishes its keys.
+    jwks_uri: Option<String>,
+    /// The `iss` that a token must have.
+    issuer: Option<String>,
+    /// One of these must be in a token's `aud`.
+    audience: Vec<String>,
+    /// How far clocks may be apart, in seconds.
+    leeway: Option<u64>,
+    /// How long fetching the keys may take, in milliseconds.
+    timeout: u32,
+    /// The least time between two fetches, in seconds.
+    rediscovery_lifetime: u32,
+    /// How long keys are taken as they are where the issuer does not say, in seconds.
+    cache_ttl: u32,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Checked {
     Exp,
@@ -51,6 +74,13 @@ impl Default for Settings {
             run_on_preflight: true,
             maximum_expiration: 0,
             realm: None,
+            jwks_uri: None,
+            issuer: None,
+            audience: Vec::new(),
+            leeway: None,
+            timeout: 5_000,
+            rediscovery_lifetime: 30,
+            cache_ttl: 300,
         }
     }
 }
@@ -62,6 +92,8 @@ enum Whose {
     Users(Verifier),
     /// Those that consumers sign with keys of their own.
     Consumers(Consumers),
+    /// Those of an issuer that publishes its keys.
+    Issuer(Issuer),
 }
 
 #[derive(Debug)]
@@ -69,12 +101,16 @@ struct Jwt {
     whose: Whose,
     /// The claim that names a consumer's key.
     key_claim: String,
-    parameters: Vec<String>,
-    cookies: Vec<String>,
-    headers: Vec<HeaderName>,
+    places: Places,
+    /// Whether the token is all that a header holds, and not only what follows `Bearer`.
+    takes_bare: bool,
     anonymous: Option<Arc<Member>>,
     on_preflight: bool,
+    required: Vec<Checked>,
+    leeway: Duration,
     lifetime_max: i64,
+    issuer: Option<ByteString>,
+    audience: Vec<String>,
     /// For who shows no token, and for who shows a wrong one.
     challenges: [HeaderValue; 2],
 }
@@ -85,39 +121,61 @@ pub(super) fn make(config: Value, making: &Making<'_>) -> Result<Arc<dyn Plugin>
         let expected = "expected false: write a consumer's secret as it is";
         return Err(mistake("secret_is_base64", expected));
     }
-    let header = |(index, name): (usize, &String)| {
-        HeaderName::try_from(&**name).map_err(|_| {
-            mistake(
-                &format!("header_names[{index}]"),
-                "expected the name of a header",
-            )
-        })
-    };
-    let headers: Vec<_> = settings
-        .header_names
-        .iter()
-        .enumerate()
-        .map(header)
-        .collect::<Result<_, _>>()?;
-    let whose = match making.verifier {
-        _ if making.consumers.have_tokens() => Whose::Consumers(making.consumers.clone()),
-        Some(verifier) => Whose::Users(verifier.clone()),
-        None => {
-            let expected = "expected a key to verify tokens with, and there is none";
-            return Err(mistake("", expected));
-        }
-    };
+    let headers = header_names("header_names", &settings.header_names)?;
+    let whose = whose(&settings, making)?;
+    if settings.leeway.is_some() && matches!(whose, Whose::Users(_)) {
+        let expected = "expected nothing: the clocks of the platform may be 30 s apart";
+        return Err(mistake("leeway", expected));
+    }
+    if settings
+        .leeway
+        .is_some_and(|seconds| seconds > LEEWAY_SECONDS_MAX)
+    {
+        let expected = format!("expected at most {LEEWAY_SECONDS_MAX} seconds");
+        return Err(mistake("leeway", expected));
+    }
     Ok(Arc::new(Jwt {
         whose,
         key_claim: settings.key_claim_name,
-        parameters: settings.uri_param_names,
-        cookies: settings.cookie_names,
-        headers,
+        takes_bare: *headers != [AUTHORIZATION],
+        places: Places {
+            headers,
+            parameters: settings.uri_param_names,
+            cookies: settings.cookie_names,
+        },
         anonymous: anonymous(settings.anonymous.as_deref(), making)?,
         on_preflight: settings.run_on_preflight,
+        required: settings.claims_to_verify,
+        leeway: settings.leeway.map_or(LEEWAY, Duration::from_secs),
         lifetime_max: settings.maximum_expiration,
+        issuer: settings.issuer.map(ByteString::from),
+        audience: settings.audience,
         challenges: challenges(settings.realm.as_deref())?,
     }))
+}
+
+fn whose(settings: &Settings, making: &Making<'_>) -> Result<Whose, Mistake> {
+    if let Some(uri) = &settings.jwks_uri {
+        return Issuer::new(uri, settings, making).map(Whose::Issuer);
+    }
+    if making.consumers.have_tokens() {
+        for (name, is_given) in [
+            ("issuer", settings.issuer.is_some()),
+            ("audience", !settings.audience.is_empty()),
+        ] {
+            if is_given {
+                let expected =
+                    "expected `jwks_uri` with it: a consumer's key says who issues their tokens";
+                return Err(mistake(name, expected));
+            }
+        }
+        return Ok(Whose::Consumers(making.consumers.clone()));
+    }
+    let verifier = making.means.verifier.clone().map(Whose::Users);
+    verifier.ok_or_else(|| {
+        let expected = "expected a key to verify tokens with, and there is none: `jwks_uri`, or `jwt_secrets` of a consumer";
+        mistake("", expected)
+    })
 }
 
 /// RFC 6750, 3.1: a request without a token is told no error code.
@@ -140,64 +198,67 @@ fn challenges(realm: Option<&str>) -> Result<[HeaderValue; 2], Mistake> {
 }
 
 impl Jwt {
-    /// The token that a request shows. Two could be read as one by us and as the other by the service.
-    fn token(&self, exchange: &Exchange) -> Result<String, Error> {
-        let request = &exchange.request;
-        let mut tokens: Vec<String> = Vec::new();
-        let shown = self
-            .headers
-            .iter()
-            .flat_map(|name| request.headers.get_all(name));
-        for value in shown {
-            let value = value.to_str().map_err(|_| missing())?;
+    /// The token that a request shows.
+    fn token<'a>(&self, exchange: &'a Exchange) -> Result<std::borrow::Cow<'a, str>, Error> {
+        let of_header = |value: &'a str| {
             let (scheme, token) = value.split_once(' ').unwrap_or(("", value));
-            // Another header than the usual one may hold the token alone.
-            if scheme.eq_ignore_ascii_case("bearer") || scheme.is_empty() && !self.is_usual() {
-                tokens.push(token.trim().to_owned());
-            } else {
-                return Err(missing());
-            }
-        }
-        let query = request.uri.query().unwrap_or_default();
-        let pairs = form_urlencoded::parse(query.as_bytes());
-        let named = pairs.filter(|(name, _)| self.parameters.iter().any(|known| **known == **name));
-        tokens.extend(named.map(|(_, value)| value.into_owned()));
-        let cookies = request.headers.get_all(COOKIE).iter();
-        let cookies = cookies.filter_map(|value| value.to_str().ok());
-        let cookies = cookies.flat_map(|value| value.split(';'));
-        let named = cookies.filter_map(|cookie| {
-            let (name, value) = cookie.trim().split_once('=')?;
-            self.cookies
-                .iter()
-                .any(|known| known == name)
-                .then_some(value)
-        });
-        tokens.extend(named.map(str::to_owned));
-        match tokens.len() {
-            1 => tokens.pop().ok_or_else(missing),
-            _ => Err(missing()),
+            let fits =
+                scheme.eq_ignore_ascii_case("bearer") || scheme.is_empty() && self.takes_bare;
+            fits.then(|| token.trim())
+        };
+        match self.places.shown(&exchange.request, of_header) {
+            Shown::One(token) => Ok(token),
+            Shown::Nothing | Shown::Unfit => Err(missing()),
         }
     }
 
-    fn is_usual(&self) -> bool {
-        *self.headers == [AUTHORIZATION]
-    }
-
-    fn verify(&self, exchange: &mut Exchange) -> Result<(), Error> {
+    /// Whether the request may go on; none where keys have to be fetched first.
+    fn verify(&self, exchange: &mut Exchange) -> Result<Option<()>, Error> {
         let token = self.token(exchange)?;
+        let now = exchange.now.as_second();
         match &self.whose {
             Whose::Users(verifier) => {
                 let claims = verifier.verify(&token)?;
-                exchange.credential = Some(claims.sub.clone());
-                exchange.claims = Some(claims);
+                self.accept(claims, exchange)?;
             }
             Whose::Consumers(consumers) => {
-                let (member, key) =
-                    self.of_consumer(&token, consumers, exchange.now.as_second())?;
+                let (member, key) = self.of_consumer(&token, consumers, now)?;
                 exchange.consumer = Some(member);
                 exchange.credential = Some(key);
             }
+            Whose::Issuer(issuer) => match issuer.known(&token)? {
+                Some(claims) => self.accept(claims, exchange)?,
+                None => return Ok(None),
+            },
         }
+        Ok(Some(()))
+    }
+
+    async fn verify_later(&self, exchange: &mut Exchange) -> Result<(), Error> {
+        let Whose::Issuer(issuer) = &self.whose else {
+            return Err(Error::internal("only the keys of an issuer are fetched"));
+        };
+        let claims = issuer.fetched(&self.token(exchange)?).await?;
+        self.accept(claims, exchange)
+    }
+
+    /// Takes over what a token says that somebody who may has signed.
+    fn accept(&self, claims: Claims, exchange: &mut Exchange) -> Result<(), Error> {
+        claims.check_subject()?;
+        self.check_times(Times::from(&claims), exchange.now.as_second())?;
+        if self.issuer.is_some() && claims.iss != self.issuer {
+            return Err(forged("it was made by somebody else"));
+        }
+        let is_meant = || {
+            let mut ours = self.audience.iter();
+            let theirs = claims.aud.as_ref();
+            theirs.is_some_and(|theirs| ours.any(|ours| theirs.contains(ours)))
+        };
+        if !self.audience.is_empty() && !is_meant() {
+            return Err(forged("it was made for somebody else"));
+        }
+        exchange.credential = Some(claims.sub.clone());
+        exchange.claims = Some(claims);
         Ok(())
     }
 
@@ -211,55 +272,33 @@ impl Jwt {
         let key = claimed.get(&self.key_claim).and_then(Value::as_str);
         let known = key.and_then(|key| consumers.with_issuer(key));
         let (verifier, member) = known.ok_or_else(|| forged("no consumer has this key"))?;
+        // What was signed is what was read: there is one text of the claims.
         let claims: serde_json::Map<String, Value> = verifier.open(token)?;
-        let time = |name: &str| match claims.get(name) {
-            None => Ok(None),
-            Some(time) => time
-                .as_i64()
-                .map(Some)
-                .ok_or_else(|| forged("its times are no numbers")),
-        };
-        let (ends, begins) = (time("exp")?, time("nbf")?);
-        let is_over = |ends: i64| ends.saturating_add(LEEWAY_SECONDS) <= now;
-        let is_early = |begins: i64| begins > now.saturating_add(LEEWAY_SECONDS);
-        if ends.is_some_and(is_over) || begins.is_some_and(is_early) {
-            return Err(Error::new(
-                ErrorKind::Unauthenticated,
-                "token_expired",
-                "the token is not valid at this time",
-            ));
-        }
-        let longest = now.saturating_add(self.lifetime_max);
-        if self.lifetime_max > 0 && ends.is_none_or(|ends| ends > longest) {
-            return Err(forged("it is valid for too long"));
-        }
+        self.check_times(Times::of(&claims)?, now)?;
         Ok((member.clone(), key.unwrap_or_default().into()))
     }
-}
 
-fn missing() -> Error {
-    Error::new(
-        ErrorKind::Unauthenticated,
-        "token_missing",
-        "expected `Authorization: Bearer <token>` with a JWT",
-    )
-}
-
-#[cold]
-fn forged(why: &'static str) -> Error {
-    let text = "the token was not issued for this place";
-    Error::new(ErrorKind::Unauthenticated, "token_forged", text)
-        .with_source(std::io::Error::other(why))
-}
-
-impl Plugin for Jwt {
-    fn access(&self, exchange: &mut Exchange) -> Verdict {
-        if !self.on_preflight && exchange.is_preflight() {
-            return Verdict::Next;
-        }
-        let Err(error) = self.verify(exchange) else {
-            return Verdict::Next;
+    fn check_times(&self, times: Times, now: i64) -> Result<(), Error> {
+        let is_missing = |required: &Checked| match required {
+            Checked::Exp => times.exp.is_none(),
+            Checked::Nbf => times.nbf.is_none(),
         };
+        if self.required.iter().any(is_missing) {
+            return Err(forged("a time is missing that it must have"));
+        }
+        times.check(now, self.leeway)?;
+        let longest = now.saturating_add(self.lifetime_max);
+        if self.lifetime_max > 0 && times.exp.is_none_or(|ends| ends > longest) {
+            return Err(forged("it is valid for too long"));
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, error: Error, exchange: &mut Exchange) -> Verdict {
+        // Whether a token is good can't be told now: nobody is anonymous for that.
+        if error.kind() != ErrorKind::Unauthenticated {
+            return Verdict::Refuse(error);
+        }
         if let Some(anonymous) = &self.anonymous {
             exchange.consumer = Some(anonymous.clone());
             exchange.is_anonymous = true;
@@ -273,5 +312,32 @@ impl Plugin for Jwt {
         let headers = &mut exchange.answer_headers;
         headers.insert(WWW_AUTHENTICATE, challenge.clone());
         Verdict::Refuse(error)
+    }
+}
+
+impl Plugin for Jwt {
+    /// Keys that were fetched once need not be fetched again for a new configuration.
+    fn remembers(&self) -> bool {
+        matches!(self.whose, Whose::Issuer(_)) && self.anonymous.is_none()
+    }
+
+    fn access(&self, exchange: &mut Exchange) -> Verdict {
+        if !self.on_preflight && exchange.is_preflight() {
+            return Verdict::Next;
+        }
+        match self.verify(exchange) {
+            Ok(Some(())) => Verdict::Next,
+            Ok(None) => Verdict::Later,
+            Err(error) => self.refuse(error, exchange),
+        }
+    }
+
+    fn wait<'a>(&'a self, exchange: &'a mut Exchange) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            match self.verify_later(exchange).await {
+                Ok(()) => Verdict::Next,
+                Err(error) => self.refuse(error, exchange),
+            }
+        })
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use http::header::WWW_AUTHENTICATE;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderValue, Uri};
 use serde::Deserialize;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind};
 
+use super::shown::{Places, Shown, header_names};
 use super::{Exchange, Making, Mistake, Plugin, Verdict, anonymous, mistake, settings};
 use crate::consumers::{Consumers, Member};
 
@@ -43,8 +44,7 @@ impl Default for Settings {
 #[derive(Debug)]
 struct KeyAuth {
     consumers: Consumers,
-    headers: Vec<HeaderName>,
-    parameters: Vec<String>,
+    places: Places,
     hides: bool,
     anonymous: Option<Arc<Member>>,
     on_preflight: bool,
@@ -70,35 +70,25 @@ pub(super) fn make(config: Value, making: &Making<'_>) -> Result<Arc<dyn Plugin>
             "expected a consumer with a key, and there is none",
         ));
     }
-    let header = |(index, name): (usize, &String)| {
-        HeaderName::try_from(&**name).map_err(|_| {
-            mistake(
-                &format!("key_names[{index}]"),
-                "expected the name of a header",
-            )
-        })
-    };
-    let headers: Vec<_> = settings
-        .key_names
-        .iter()
-        .enumerate()
-        .map(header)
-        .collect::<Result<_, _>>()?;
+    let headers = header_names("key_names", &settings.key_names)?;
     let challenge = match &settings.realm {
         Some(realm) => format!("Key realm=\"{realm}\""),
         None => "Key".to_owned(),
     };
     Ok(Arc::new(KeyAuth {
         consumers: making.consumers.clone(),
-        headers: if settings.key_in_header {
-            headers
-        } else {
-            Vec::new()
-        },
-        parameters: if settings.key_in_query {
-            settings.key_names
-        } else {
-            Vec::new()
+        places: Places {
+            headers: if settings.key_in_header {
+                headers
+            } else {
+                Vec::new()
+            },
+            parameters: if settings.key_in_query {
+                settings.key_names
+            } else {
+                Vec::new()
+            },
+            cookies: Vec::new(),
         },
         hides: settings.hide_credentials,
         anonymous,
@@ -109,32 +99,10 @@ pub(super) fn make(config: Value, making: &Making<'_>) -> Result<Arc<dyn Plugin>
 }
 
 impl KeyAuth {
-    /// The key that a request shows; an error for two of them, which could be read as one by us and as the other by the
-    /// service.
-    fn key(&self, exchange: &Exchange) -> Result<Option<String>, ()> {
-        let request = &exchange.request;
-        let shown = self
-            .headers
-            .iter()
-            .flat_map(|name| request.headers.get_all(name));
-        let mut keys: Vec<String> = Vec::new();
-        for value in shown {
-            keys.push(value.to_str().map_err(drop)?.to_owned());
-        }
-        let query = request.uri.query().unwrap_or_default();
-        let pairs = form_urlencoded::parse(query.as_bytes());
-        let named = pairs.filter(|(name, _)| self.parameters.iter().any(|known| **known == **name));
-        keys.extend(named.map(|(_, value)| value.into_owned()));
-        match keys.len() {
-            0 | 1 => Ok(keys.pop().filter(|key| !key.is_empty())),
-            _ => Err(()),
-        }
-    }
-
     /// Takes the key off what the service sees.
     fn hide(&self, exchange: &mut Exchange) {
         let request = &mut exchange.request;
-        for name in &self.headers {
+        for name in &self.places.headers {
             request.headers.remove(name);
         }
         let Some(query) = request.uri.query() else {
@@ -143,7 +111,9 @@ impl KeyAuth {
         let is_key = |pair: &&str| {
             let mut parsed = form_urlencoded::parse(pair.as_bytes());
             let named = parsed.next();
-            named.is_some_and(|(name, _)| self.parameters.iter().any(|known| **known == *name))
+            named.is_some_and(|(name, _)| {
+                self.places.parameters.iter().any(|known| **known == *name)
+            })
         };
         let kept: Vec<_> = query.split('&').filter(|pair| !is_key(pair)).collect();
         let mark = if kept.is_empty() { "" } else { "?" };
@@ -160,20 +130,22 @@ impl Plugin for KeyAuth {
         if exchange.consumer.is_some() || (!self.on_preflight && exchange.is_preflight()) {
             return Verdict::Next;
         }
-        let (code, text) = match self.key(exchange) {
-            Ok(Some(key)) => match self.consumers.with_key(&key) {
+        let (code, text) = match self.places.shown(&exchange.request, Some) {
+            Shown::One(key) if !key.is_empty() => match self.consumers.with_key(&key) {
                 Some((member, credential)) => {
                     exchange.consumer = Some(member.clone());
                     exchange.credential = Some(credential);
                     if self.hides {
                         self.hide(exchange);
+                    } else {
+                        self.places.mark(&mut exchange.request.headers);
                     }
                     return Verdict::Next;
                 }
                 None => ("key_unknown", "the key is not known"),
             },
-            Ok(None) => ("key_missing", "expected a key"),
-            Err(()) => ("key_ambiguous", "expected one key, and found several"),
+            Shown::One(_) | Shown::Nothing => ("key_missing", "expected a key"),
+            Shown::Unfit => ("key_ambiguous", "expected one key, and found several"),
         };
         if let Some(anonymous) = &self.anonymous {
             exchange.consumer = Some(anonymous.clone());

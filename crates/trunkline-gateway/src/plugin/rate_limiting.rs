@@ -1,26 +1,31 @@
 //! `rate-limiting`: at most so many requests a second, minute, hour or day, for each consumer, address or service.
 
+mod shared;
 mod windows;
 
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind};
 
-use self::windows::{Key, Left, Windows};
+use self::shared::Shared;
+use self::windows::{Key, Left, Taken, Windows};
 use super::{Exchange, Making, Mistake, Plugin, Verdict, mistake, settings, told};
+use crate::headers::put;
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LIMITS: HeaderName = HeaderName::from_static("ratelimit");
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Settings {
     second: Option<u32>,
@@ -34,11 +39,37 @@ struct Settings {
     hide_client_headers: bool,
     error_code: Option<u16>,
     error_message: Option<String>,
-    /// Without a store there is nothing that could fail.
-    #[serde(rename = "fault_tolerant")]
-    _fault_tolerant: Option<bool>,
-    #[serde(rename = "sync_rate")]
-    _sync_rate: Option<f64>,
+    /// Whether requests are counted here while Redis is away, and not refused.
+    fault_tolerant: Option<bool>,
+    sync_rate: Option<f64>,
+    redis: Option<shared::Settings>,
+    /// Kong's names before 3.6.
+    redis_host: Option<String>,
+    redis_port: Option<u16>,
+    redis_timeout: Option<u32>,
+    redis_username: Option<String>,
+    redis_password: Option<String>,
+    redis_database: Option<u16>,
+    redis_ssl: bool,
+    #[serde(rename = "redis_ssl_verify")]
+    _redis_ssl_verify: bool,
+    #[serde(rename = "redis_server_name")]
+    _redis_server_name: Option<String>,
+}
+
+impl Settings {
+    /// Where Redis is, by the newer names or the older ones.
+    fn redis(&mut self) -> shared::Settings {
+        let mut redis = self.redis.take().unwrap_or_default();
+        redis.host = redis.host.or_else(|| self.redis_host.take());
+        redis.port = redis.port.or(self.redis_port);
+        redis.timeout = redis.timeout.or(self.redis_timeout);
+        redis.username = redis.username.or_else(|| self.redis_username.take());
+        redis.password = redis.password.or_else(|| self.redis_password.take());
+        redis.database = redis.database.or(self.redis_database);
+        redis.ssl |= self.redis_ssl;
+        redis
+    }
 }
 
 /// Whose requests are counted together.
@@ -60,17 +91,20 @@ enum LimitBy {
     Path,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Policy {
     /// Counted in this process.
     #[default]
     Local,
+    /// Counted by all gateways together.
+    Redis,
 }
 
 /// One of the limits: its window, and Kong's headers for it.
 #[derive(Debug)]
 struct Limit {
+    name: &'static str,
     seconds: i64,
     requests_max: u32,
     limit_header: HeaderName,
@@ -87,12 +121,61 @@ struct RateLimiting {
     /// What is answered instead of a problem.
     answer: Option<(StatusCode, String)>,
     tells: bool,
+    /// Counted here: always, or while Redis is away.
     windows: Windows,
+    shared: Option<Shared>,
+    tolerates: bool,
 }
 
-pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mistake> {
-    let settings: Settings = settings(config)?;
-    let Policy::Local = settings.policy;
+pub(super) fn make(config: Value, making: &Making<'_>) -> Result<Arc<dyn Plugin>, Mistake> {
+    let mut settings: Settings = settings(config)?;
+    if settings.sync_rate.is_some_and(|rate| rate >= 0.0) {
+        let expected = "expected -1: each request is counted at once";
+        return Err(mistake("sync_rate", expected));
+    }
+    let limits = limits_of(&settings)?;
+    let (header, path) = counted_by(&settings)?;
+    let answer = match (settings.error_code, &settings.error_message) {
+        (None, None) => None,
+        (code, message) => {
+            let status = StatusCode::from_u16(code.unwrap_or(429))
+                .map_err(|_| mistake("error_code", "expected a status from 100 to 999"))?;
+            let message = message.as_deref().unwrap_or("API rate limit exceeded");
+            Some((status, message.to_owned()))
+        }
+    };
+    let mut policy = String::new();
+    for limit in &limits {
+        let comma = if policy.is_empty() { "" } else { ", " };
+        let (name, most, seconds) = (limit.name, limit.requests_max, limit.seconds);
+        write!(policy, "{comma}\"{name}\";q={most};w={seconds}").unwrap_or_default();
+    }
+    let bounds = limits
+        .iter()
+        .map(|limit| (limit.seconds, limit.requests_max));
+    let bounds: Vec<_> = bounds.collect();
+    let shared = match settings.policy {
+        Policy::Local => None,
+        Policy::Redis => {
+            let (redis, scope) = (settings.redis(), making.scope.clone());
+            Some(Shared::new(redis, scope, bounds.clone())?)
+        }
+    };
+    Ok(Arc::new(RateLimiting {
+        windows: Windows::new(bounds),
+        shared,
+        tolerates: settings.fault_tolerant.unwrap_or(true),
+        policy: HeaderValue::try_from(policy).map_err(|_| mistake("", "expected limits"))?,
+        limits,
+        by: settings.limit_by,
+        header,
+        path,
+        answer,
+        tells: !settings.hide_client_headers,
+    }))
+}
+
+fn limits_of(settings: &Settings) -> Result<Vec<Limit>, Mistake> {
     let mut limits = Vec::new();
     let given = [
         ("second", 1, settings.second),
@@ -112,6 +195,7 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
                 .map_err(|_| mistake(name, "expected the name of a window"))
         };
         limits.push(Limit {
+            name,
             seconds,
             requests_max,
             limit_header: header("limit")?,
@@ -121,34 +205,7 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
     if limits.is_empty() {
         return Err(mistake("", "expected a limit: second, minute, hour or day"));
     }
-    let (header, path) = counted_by(&settings)?;
-    let answer = match (settings.error_code, &settings.error_message) {
-        (None, None) => None,
-        (code, message) => {
-            let status = StatusCode::from_u16(code.unwrap_or(429))
-                .map_err(|_| mistake("error_code", "expected a status from 100 to 999"))?;
-            let message = message.as_deref().unwrap_or("API rate limit exceeded");
-            Some((status, message.to_owned()))
-        }
-    };
-    let mut policy = String::new();
-    for limit in &limits {
-        let comma = if policy.is_empty() { "" } else { ", " };
-        write!(policy, "{comma}{};w={}", limit.requests_max, limit.seconds).unwrap_or_default();
-    }
-    let bounds = limits
-        .iter()
-        .map(|limit| (limit.seconds, limit.requests_max));
-    Ok(Arc::new(RateLimiting {
-        windows: Windows::new(bounds.collect()),
-        policy: HeaderValue::try_from(policy).map_err(|_| mistake("", "expected limits"))?,
-        limits,
-        by: settings.limit_by,
-        header,
-        path,
-        answer,
-        tells: !settings.hide_client_headers,
-    }))
+    Ok(limits)
 }
 
 /// The header or the path that requests are counted by, where the settings say so.
@@ -225,20 +282,13 @@ impl RateLimiting {
             headers.insert(REMAINING, left.requests.into());
             headers.insert(RESET, left.reset_seconds.into());
             headers.insert(POLICY, self.policy.clone());
+            let (name, left, reset) = (limit.name, left.requests, left.reset_seconds);
+            put(headers, LIMITS, &format!("\"{name}\";r={left};t={reset}"));
         }
     }
-}
 
-impl Plugin for RateLimiting {
-    fn remembers(&self) -> bool {
-        true
-    }
-
-    fn access(&self, exchange: &mut Exchange) -> Verdict {
-        let Some(key) = self.key(exchange) else {
-            return Verdict::Next;
-        };
-        let taken = self.windows.take(key, exchange.now.as_second());
+    /// What is made of a request that was counted, or was not because a window is full.
+    fn judge(&self, taken: &Taken, exchange: &mut Exchange) -> Verdict {
         if self.tells {
             self.tell(&taken.left, exchange);
         }
@@ -254,6 +304,44 @@ impl Plugin for RateLimiting {
             "rate_limit_exceeded",
             format!("too many requests; the next one is welcome in {wait} s"),
         ))
+    }
+
+    /// Counts a request in this process, if it may be counted here at all.
+    fn count_here(&self, key: Key, exchange: &mut Exchange) -> Verdict {
+        if self.shared.is_some() && !self.tolerates {
+            let text = "requests can't be counted: the place where limits are shared is away";
+            return Verdict::Refuse(Error::internal(text));
+        }
+        let taken = self.windows.take(key, exchange.now.as_second());
+        self.judge(&taken, exchange)
+    }
+}
+
+impl Plugin for RateLimiting {
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    fn access(&self, exchange: &mut Exchange) -> Verdict {
+        let Some(key) = self.key(exchange) else {
+            return Verdict::Next;
+        };
+        match &self.shared {
+            Some(shared) if shared.is_worth_a_try() => Verdict::Later,
+            _ => self.count_here(key, exchange),
+        }
+    }
+
+    fn wait<'a>(&'a self, exchange: &'a mut Exchange) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            let (Some(shared), Some(key)) = (&self.shared, self.key(exchange)) else {
+                return Verdict::Next;
+            };
+            match shared.take(&key).await {
+                Some(taken) => self.judge(&taken, exchange),
+                None => self.count_here(key, exchange),
+            }
+        })
     }
 }
 

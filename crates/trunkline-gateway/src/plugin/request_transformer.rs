@@ -85,16 +85,7 @@ impl RequestTransformer {
         for name in &changes.remove {
             exchange.request.headers.remove(name);
         }
-        for (old, new) in &changes.rename {
-            let headers = &mut exchange.request.headers;
-            let values: Vec<HeaderValue> = headers.get_all(old).iter().cloned().collect();
-            if headers.remove(old).is_some() {
-                headers.remove(new);
-                for value in values {
-                    headers.append(new.clone(), value);
-                }
-            }
-        }
+        changes.rename(&mut exchange.request.headers);
         let value = |template: &Template, exchange: &Exchange| {
             HeaderValue::try_from(template.fill(exchange)?).ok()
         };

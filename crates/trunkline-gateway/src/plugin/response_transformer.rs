@@ -52,11 +52,7 @@ impl Plugin for ResponseTransformer {
         for name in &changes.remove {
             headers.remove(name);
         }
-        for (old, new) in &changes.rename {
-            if let Some(value) = headers.remove(old) {
-                headers.insert(new.clone(), value);
-            }
-        }
+        changes.rename(headers);
         let value = |template: &Template| HeaderValue::try_from(template.fill(exchange)?).ok();
         for (name, template) in &changes.replace {
             if headers.contains_key(name)

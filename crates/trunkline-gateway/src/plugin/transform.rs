@@ -1,6 +1,6 @@
 //! What `request-transformer` and `response-transformer` share: lists of `name:value`, and texts with places in them.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use trunkline_core::ByteString;
 
@@ -81,6 +81,21 @@ impl<N> Changes<N> {
             && [&self.replace, &self.add, &self.append]
                 .iter()
                 .all(|list| list.is_empty())
+    }
+}
+
+impl Changes<HeaderName> {
+    /// Gives headers other names, with all their values.
+    pub(super) fn rename(&self, headers: &mut HeaderMap) {
+        for (old, new) in &self.rename {
+            let values: Vec<HeaderValue> = headers.get_all(old).iter().cloned().collect();
+            if headers.remove(old).is_some() {
+                headers.remove(new);
+                for value in values {
+                    headers.append(new.clone(), value);
+                }
+            }
+        }
     }
 }
 

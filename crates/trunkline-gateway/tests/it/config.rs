@@ -88,7 +88,7 @@ fn every_mistake_is_told_at_once_with_its_place() {
         "services[0].routes[1].name: expected a name of its own, found a second `r`",
         "services[0].routes[1]: expected paths, hosts, methods, headers or snis",
         "services[0].plugins[0].config.minute: invalid type: string \"many\", expected u32",
-        "services[0].plugins[1].config.policy: unknown variant `redis`",
+        "services[0].plugins[1].config.redis.host: expected Redis's host",
         "services[0].plugins[2].config: expected a limit",
         "services[0].plugins[3].config.origins: expected named origins",
         "services[0].plugins[4].config.origins[0]: expected * or an origin",

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trunkline_call::{Network, Responses};
 use trunkline_core::{Clock, Env};
-use trunkline_gateway::{Config, Gateway, Limits, Route, Service};
+use trunkline_gateway::{Config, Gateway, Limits, Means, Route, Service};
 use trunkline_security::{Claims, Secret, Signer, Verifier};
 use trunkline_telemetry::{Ring, Telemetry};
 
@@ -90,18 +90,33 @@ pub(crate) async fn start(config: Config) -> Kit {
 }
 
 pub(crate) async fn start_with(config: Config, router: Router, limits: Limits) -> Kit {
+    start_of(config, router, limits, Means::from).await
+}
+
+/// The same, with means of what verifies the users' tokens.
+pub(crate) async fn start_of(
+    config: Config,
+    router: Router,
+    limits: Limits,
+    means: impl FnOnce(Verifier) -> Means,
+) -> Kit {
     let mount = |network: &Network| network.mount("echo", router, Responses::Plain);
-    start_before(config, mount, limits).await
+    start_before(config, mount, limits, means).await
 }
 
 /// In front of a service at this address.
 pub(crate) async fn start_at(config: Config, service: SocketAddr, limits: Limits) -> Kit {
     let url = format!("http://{service}");
     let place = |network: &Network| network.remote("echo", &url, Responses::Plain).unwrap();
-    start_before(config, place, limits).await
+    start_before(config, place, limits, Means::from).await
 }
 
-async fn start_before(config: Config, place: impl FnOnce(&Network), limits: Limits) -> Kit {
+async fn start_before(
+    config: Config,
+    place: impl FnOnce(&Network),
+    limits: Limits,
+    means: impl FnOnce(Verifier) -> Means,
+) -> Kit {
     let (env, clock) = Env::manual(7);
     let ring = Arc::new(Ring::new(1024));
     let telemetry = Telemetry::new(env.clone()).with_sink(ring.clone());
@@ -110,7 +125,7 @@ async fn start_before(config: Config, place: impl FnOnce(&Network), limits: Limi
     let channel_of = move |name: &str| network.channel("gateway", name);
     let is_secured = !config.certificates.is_empty();
     let verifier = Verifier::hs256(&secret(), env.clone());
-    let gateway = Gateway::new(config, channel_of, verifier, telemetry, env.clone())
+    let gateway = Gateway::new(config, channel_of, means(verifier), telemetry, env.clone())
         .unwrap()
         .with_limits(limits);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -282,4 +297,59 @@ pub(crate) async fn read_until(stream: &mut (impl AsyncRead + Unpin), wanted: &s
         .await
         .expect("it comes in time");
     text
+}
+
+/// The lines of the log, for as long as it lives: those of the thread that made it.
+pub(crate) struct Lines {
+    lines: Arc<parking_lot::Mutex<Vec<String>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Lines {
+    pub(crate) fn new() -> Self {
+        let lines = Arc::default();
+        let guard = tracing::subscriber::set_default(Writer(Arc::clone(&lines)));
+        Self {
+            lines,
+            _guard: guard,
+        }
+    }
+
+    /// How many lines have this text in them.
+    pub(crate) fn with(&self, text: &str) -> usize {
+        let lines = self.lines.lock();
+        lines.iter().filter(|line| line.contains(text)).count()
+    }
+}
+
+struct Writer(Arc<parking_lot::Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Writer {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("trunkline")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.push_str(&format!("{}={value:?} ", field.name()));
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        self.0.lock().push(text.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }

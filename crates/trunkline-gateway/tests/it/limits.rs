@@ -28,7 +28,11 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
     assert_eq!(first.header("ratelimit-limit"), Some("2"));
     assert_eq!(first.header("ratelimit-remaining"), Some("1"));
     assert_eq!(first.header("ratelimit-reset"), Some("60"));
-    assert_eq!(first.header("ratelimit-policy"), Some("2;w=60, 100;w=3600"));
+    assert_eq!(
+        first.header("ratelimit-policy"),
+        Some(r#""minute";q=2;w=60, "hour";q=100;w=3600"#)
+    );
+    assert_eq!(first.header("ratelimit"), Some(r#""minute";r=1;t=60"#));
     kit.clock.advance(Duration::from_secs(10));
     assert_eq!(kit.send("GET /api", &ada, "").await.status, 200);
     let refused = kit.send("GET /api", &ada, "").await;

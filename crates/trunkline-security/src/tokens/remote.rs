@@ -6,17 +6,47 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures::future::BoxFuture;
-use jsonwebtoken::Header;
+use jsonwebtoken::{Algorithm, Header};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use trunkline_core::{Env, Error, ErrorKind, Result, Timestamp, report};
 
 use crate::error::forged;
-use crate::keys::KeySet;
+use crate::keys::{self, KeySet};
 
 /// Where a JWKS document comes from.
 pub trait KeyPublisher: Send + Sync {
     /// The document, as it is now.
-    fn fetch(&self) -> BoxFuture<'_, Result<String>>;
+    fn fetch(&self) -> BoxFuture<'_, Result<Published>>;
+}
+
+/// A JWKS document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Its text.
+    pub document: String,
+    /// How long it is taken as it is, if the publisher says so: at least `fetch_pause`, and at most `stale_max`.
+    pub fresh_for: Option<Duration>,
+}
+
+impl From<String> for Published {
+    fn from(document: String) -> Self {
+        Self {
+            document,
+            fresh_for: None,
+        }
+    }
+}
+
+/// What the keys that are at hand make of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened<T> {
+    /// What it says.
+    Fresh(T),
+    /// What it says, by keys that are to be fetched anew.
+    Stale(T),
+    /// Keys have to be fetched first.
+    Unknown,
 }
 
 /// How keys of others are kept.
@@ -62,12 +92,13 @@ struct Inner {
     env: Env,
     known: ArcSwapOption<Known>,
     tried_at: Mutex<Option<Timestamp>>,
-    fetching: tokio::sync::Mutex<()>,
+    fetching: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Known {
     keys: KeySet,
     at: Timestamp,
+    fresh_for: Duration,
 }
 
 impl RemoteKeys {
@@ -79,8 +110,44 @@ impl RemoteKeys {
             env,
             known: ArcSwapOption::empty(),
             tried_at: Mutex::new(None),
-            fetching: tokio::sync::Mutex::new(()),
+            fetching: Arc::default(),
         }))
+    }
+
+    /// What a token says, if one of the keys signed it, fetching them where they are not known. Neither its times nor for
+    /// whom it was made are looked at: that is the caller's.
+    ///
+    /// # Errors
+    /// `Unavailable` where no keys are known; `Unauthenticated` with the code `token_malformed` or `token_forged`.
+    pub async fn open<T: DeserializeOwned>(&self, token: &str) -> Result<T> {
+        let header = published(token)?;
+        self.for_token(&header).await?.open(token, &header)
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// `Unauthenticated` with the code `token_malformed` or `token_forged`.
+    pub fn open_known<T: DeserializeOwned>(&self, token: &str) -> Result<Opened<T>> {
+        let header = published(token)?;
+        match self.usable(&header) {
+            None => Ok(Opened::Unknown),
+            Some((keys, true)) => keys.open(token, &header).map(Opened::Fresh),
+            Some((keys, false)) => keys.open(token, &header).map(Opened::Stale),
+        }
+    }
+
+    /// Work that fetches the keys anew; none where that is done already, or was a moment ago.
+    pub fn refreshing(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        if !self.may_fetch() {
+            return None;
+        }
+        let turn = self.0.fetching.clone().try_lock_owned().ok()?;
+        let keys = self.clone();
+        Some(async move {
+            keys.refresh().await;
+            drop(turn);
+        })
     }
 
     /// Keys of which one may have signed a token with this header.
@@ -115,7 +182,7 @@ impl RemoteKeys {
     /// The keys that are known, if one of them fits, and whether they are fresh.
     fn usable(&self, header: &Header) -> Option<(KeySet, bool)> {
         let known = self.known()?;
-        let fresh = self.age(known.at) < self.0.policy.fresh_for;
+        let fresh = self.age(known.at) < known.fresh_for;
         known
             .keys
             .may_verify(header)
@@ -132,28 +199,37 @@ impl RemoteKeys {
         Duration::try_from(self.0.env.now().duration_since(at)).unwrap_or(Duration::ZERO)
     }
 
+    fn may_fetch(&self) -> bool {
+        let tried = *self.0.tried_at.lock();
+        tried.is_none_or(|at| self.age(at) >= self.0.policy.fetch_pause)
+    }
+
     /// Fetches the document, unless that was tried a moment ago.
     async fn refresh(&self) {
-        let now = self.0.env.now();
-        let tried = self.0.tried_at.lock().replace(now);
-        if let Some(at) = tried
-            && self.age(at) < self.0.policy.fetch_pause
-        {
-            *self.0.tried_at.lock() = tried;
+        if !self.may_fetch() {
             return;
         }
+        let now = self.0.env.now();
+        *self.0.tried_at.lock() = Some(now);
         match self.fetch().await {
-            Ok(keys) => self.0.known.store(Some(Arc::new(Known { keys, at: now }))),
+            Ok((keys, fresh_for)) => self.0.known.store(Some(Arc::new(Known {
+                keys,
+                at: now,
+                fresh_for,
+            }))),
             Err(error) => {
                 tracing::warn!(error = %report(&error), "published keys can't be fetched");
             }
         }
     }
 
-    async fn fetch(&self) -> Result<KeySet> {
+    async fn fetch(&self) -> Result<(KeySet, Duration)> {
         let policy = &self.0.policy;
         let fetched = tokio::time::timeout(policy.fetch_within, self.0.publisher.fetch()).await;
-        let document = fetched.map_err(|_| {
+        let Published {
+            document,
+            fresh_for,
+        } = fetched.map_err(|_| {
             Error::new(
                 ErrorKind::DeadlineExceeded,
                 "keys_timeout",
@@ -169,7 +245,19 @@ impl RemoteKeys {
             .with("bytes_max", policy.document_bytes_max)
             .with("found", document.len()));
         }
-        KeySet::jwks(&document)
+        let longest = policy.stale_max.max(policy.fetch_pause);
+        let fresh_for = fresh_for.map(|told| told.clamp(policy.fetch_pause, longest));
+        let keys = KeySet::jwks(&document)?;
+        Ok((keys, fresh_for.unwrap_or(policy.fresh_for)))
+    }
+}
+
+/// The header of a token, if it names an algorithm that published keys are for.
+fn published(token: &str) -> Result<Header> {
+    let header = keys::header(token)?;
+    match header.alg {
+        Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA => Ok(header),
+        _ => Err(forged("its algorithm is none of published keys")),
     }
 }
 

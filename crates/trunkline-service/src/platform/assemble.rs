@@ -1,17 +1,19 @@
 //! Bringing a platform up, step by step; what was begun is ended when a later step fails.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts};
 use trunkline_call::{Network, Responses};
 use trunkline_console::{Parts, Peer};
 use trunkline_core::{ByteString, Env, Error, EventDecl, Result};
-use trunkline_gateway::Gateway;
+use trunkline_gateway::{Gateway, Means};
 use trunkline_saga::Flow;
 use trunkline_security::AdminToken;
 use trunkline_store::{Store, Trail};
@@ -27,7 +29,7 @@ use super::{PLATFORM, Platform, engine, events_of, folder, topics};
 use crate::alerts::Alerts;
 use crate::config::place::{CONSOLE, GATEWAY};
 use crate::trail::{GROUP, Keep, Recorder};
-use crate::{Config, Service, reload, sealing, topology, trail};
+use crate::{Config, Service, openapi, reload, sealing, topology, trail};
 
 /// How many events a watcher may fall behind before it misses some.
 const FEED_MAX: usize = 1_024;
@@ -41,8 +43,6 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let (secure, development) = Secure::open(&config, &platform)?;
     // The addresses first: one that is in use is found before anything is touched.
     let gateway = platform.gateway.filter(|_| config.runs(GATEWAY));
-    let is_ours = |name: &str| platform.services.iter().any(|own| *own.name == *name);
-    let gateway = gateway.map(|(config, verifier)| (config.local(is_ours), verifier));
     let (gateway_at, admin_at) = front_doors(&config, gateway.is_some()).await?;
     let (service_doors, announcements) = service_doors(&config, &platform.services).await?;
     let (telemetry, otlp) = telemetry_of(&platform.sinks, &platform.env, &config)?;
@@ -70,8 +70,12 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     send.map(|send| up.jobs.spawn(send));
     attend(&mut up, development)?;
     let flows: Arc<[Flow]> = platform.flows.into();
+    let documents = gateway.as_ref().map(|_| documents(&platform.services));
     let raised = raise(&mut up, platform.services, &flows, &events).await;
-    let made = raised.and_then(|raised| Ok((raised, make_gateway(gateway, &shared)?)));
+    let made = raised.and_then(|raised| {
+        let gateway = make_gateway(gateway, documents.unwrap_or_default(), &shared)?;
+        Ok((raised, gateway))
+    });
     let ((trail, peers), gateway) = match made {
         Ok(made) => made,
         Err(error) => {
@@ -294,20 +298,27 @@ async fn record(
     Consumer::start(config, ports).await
 }
 
+/// What each service declares, for the gateway's `request-validator`.
+fn documents(services: &[Service]) -> HashMap<ByteString, Value> {
+    let document = |service: &Service| (service.name.clone(), openapi::document(service));
+    services.iter().map(document).collect()
+}
+
 fn make_gateway(
-    gateway: Option<(
-        trunkline_gateway::Config,
-        Option<trunkline_security::Verifier>,
-    )>,
+    gateway: Option<(trunkline_gateway::Config, Means)>,
+    documents: HashMap<ByteString, Value>,
     shared: &Shared,
 ) -> Result<Option<Gateway>> {
-    let Some((config, verifier)) = gateway else {
+    let Some((config, means)) = gateway else {
         return Ok(None);
     };
     let network = shared.network.clone();
     let channel_of = move |service: &str| network.channel(GATEWAY, service);
     let telemetry = shared.telemetry.clone();
-    Gateway::new(config, channel_of, verifier, telemetry, shared.env.clone()).map(Some)
+    // What it has itself is asked for by its name, whatever a file says of where it is.
+    let config = config.local(|service| documents.contains_key(service));
+    let means = means.documents(move |service| documents.get(service).cloned());
+    Gateway::new(config, channel_of, means, telemetry, shared.env.clone()).map(Some)
 }
 
 fn admin_token(config: &Config) -> Result<Option<AdminToken>> {

@@ -1,10 +1,12 @@
 //! The OpenAPI document of a service.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use trunkline_gateway::{Config as Gateway, Route, Service as Behind};
 
-use crate::sample::Sample;
+use crate::sample::{Ask, Sample, Switches, platform};
 
 /// Every `$ref` in a document.
 fn refs<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
@@ -142,5 +144,41 @@ async fn the_admin_api_describes_itself() {
             "{place}"
         );
     }
+    sample.stop().await;
+}
+
+#[tokio::test]
+async fn the_gateway_holds_requests_to_what_a_service_declares() {
+    let switches = Arc::new(Switches::default());
+    let folder = tempfile::tempdir().unwrap();
+    let route = Route::new("orders", "/orders").plugin("request-validator", json!({}));
+    let gateway = Gateway::default().service(Behind::new("orders").route(route));
+    let platform = platform(&switches).gateway(gateway, None);
+    let sample = Sample::start_this(platform, switches, folder).await;
+    let ask = || Ask::at(sample.running.gateway_address().unwrap());
+    let path = "/orders/api/v1/orders";
+    let wrong = ask()
+        .key("k")
+        .post(path, json!({ "item": "tea", "quantity": "two" }))
+        .await;
+    assert_eq!((wrong.status, wrong.code()), (400, "request_invalid"));
+    assert!(wrong.detail().starts_with("body /"), "{wrong:?}");
+    let without = ask()
+        .post(path, json!({ "item": "tea", "quantity": 1 }))
+        .await;
+    assert_eq!((without.status, without.code()), (400, "request_invalid"));
+    assert!(
+        without
+            .detail()
+            .starts_with("header Idempotency-Key: expected one"),
+        "{without:?}"
+    );
+    let right = ask()
+        .key("k2")
+        .post(path, json!({ "item": "tea", "quantity": 1 }))
+        .await;
+    assert_eq!(right.status, 202, "{right:?}");
+    let unknown = ask().get("/orders/api/v1/secrets").await;
+    assert_eq!((unknown.status, unknown.code()), (404, "operation_unknown"));
     sample.stop().await;
 }

@@ -14,11 +14,20 @@ use crate::{SpanKind, SpanRecord, Value};
 
 /// One request, the spans of each service under its own resource.
 pub(super) fn request(
-    by_service: &BTreeMap<&ByteString, Vec<&SpanRecord>>,
+    spans: &[SpanRecord],
+    facts: &BTreeMap<String, String>,
 ) -> ExportTraceServiceRequest {
+    let mut by_service: BTreeMap<&ByteString, Vec<&SpanRecord>> = BTreeMap::new();
+    for span in spans {
+        by_service.entry(&span.service).or_default().push(span);
+    }
+    let facts: Vec<_> = facts.iter().map(|(key, fact)| text(key, fact)).collect();
     let resource_spans = by_service.iter().map(|(service, spans)| ResourceSpans {
         resource: Some(Resource {
-            attributes: vec![text("service.name", service)],
+            attributes: [text("service.name", service)]
+                .into_iter()
+                .chain(facts.iter().cloned())
+                .collect(),
             ..Resource::default()
         }),
         scope_spans: vec![ScopeSpans {

@@ -14,6 +14,10 @@ const SECONDS: &[f64] = &[
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 2.5, 5.0, 10.0, 30.0,
 ];
+/// Bounds of the buckets of durations in milliseconds, for metrics that others have named.
+const MILLIS: &[f64] = &[
+    1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 80.0, 100.0, 250.0, 400.0, 700.0, 1e3, 2e3, 5e3, 1e4, 3e4, 6e4,
+];
 /// Bounds of the buckets of everything else: counts and sizes.
 const SIZES: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8,
@@ -159,6 +163,8 @@ impl Buckets {
     fn of(name: &str) -> Self {
         let bounds = if name.ends_with("_seconds") {
             SECONDS
+        } else if name.ends_with("_ms") {
+            MILLIS
         } else {
             SIZES
         };

@@ -1,5 +1,6 @@
 //! Counters of fixed windows, for a bounded number of keys.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::mem;
 
@@ -18,6 +19,20 @@ pub(super) enum Key {
     Credential(ByteString),
     Header(ByteString),
     Address(u64),
+}
+
+impl Key {
+    /// What it is counted by, and whose it is.
+    pub(super) fn parts(&self) -> (&'static str, Cow<'_, [u8]>) {
+        match self {
+            Self::Everybody => ("everybody", Cow::Borrowed(&[])),
+            Self::Service(name) => ("service", Cow::Borrowed(name.as_bytes())),
+            Self::Consumer(name) => ("consumer", Cow::Borrowed(name.as_bytes())),
+            Self::Credential(id) => ("credential", Cow::Borrowed(id.as_bytes())),
+            Self::Header(value) => ("header", Cow::Borrowed(value.as_bytes())),
+            Self::Address(bits) => ("address", Cow::Owned(bits.to_be_bytes().to_vec())),
+        }
+    }
 }
 
 /// What is left of one window.

@@ -13,17 +13,22 @@ struct Publisher {
     document: Mutex<Option<String>>,
     asked: AtomicUsize,
     hangs: bool,
+    fresh_for: Option<Duration>,
 }
 
 impl KeyPublisher for Publisher {
-    fn fetch(&self) -> BoxFuture<'_, Result<String>> {
+    fn fetch(&self) -> BoxFuture<'_, Result<Published>> {
         Box::pin(async move {
             self.asked.fetch_add(1, Ordering::Relaxed);
             if self.hangs {
                 std::future::pending::<()>().await;
             }
             let document = self.document.lock().clone();
-            document.ok_or_else(|| Error::unavailable("away", "away"))
+            let document = document.ok_or_else(|| Error::unavailable("away", "away"))?;
+            Ok(Published {
+                document,
+                fresh_for: self.fresh_for,
+            })
         })
     }
 }
@@ -146,4 +151,61 @@ async fn a_publisher_that_hangs_is_not_waited_for_again_and_again() {
     assert_eq!([first, second], ["keys_unavailable", "keys_unavailable"]);
     assert_eq!(began.elapsed(), Duration::from_secs(5));
     assert_eq!(place.asked(), 1);
+}
+
+#[tokio::test]
+async fn stale_keys_serve_while_new_ones_are_fetched_beside() {
+    let place = place(Publisher {
+        fresh_for: Some(Duration::from_secs(60)),
+        ..Publisher::default()
+    });
+    let token = signer(1).sign_typed("t", &json!({ "a": 1 })).unwrap();
+    let open = || place.keys.open_known::<serde_json::Value>(&token);
+    assert_eq!(open().unwrap(), Opened::Unknown);
+    place.publish(&[1]);
+    assert_eq!(
+        place.keys.open::<serde_json::Value>(&token).await.unwrap()["a"],
+        1
+    );
+    assert!(matches!(open(), Ok(Opened::Fresh(_))));
+    place.clock.advance(Duration::from_secs(60));
+    assert!(
+        matches!(open(), Ok(Opened::Stale(_))),
+        "as long as the publisher says"
+    );
+    let refreshing = place.keys.refreshing().expect("it is time");
+    assert!(place.keys.refreshing().is_none(), "one at a time");
+    refreshing.await;
+    assert!(place.keys.refreshing().is_none(), "that was a moment ago");
+    assert!(matches!(open(), Ok(Opened::Fresh(_))));
+    assert_eq!(place.asked(), 2);
+}
+
+#[tokio::test]
+async fn what_a_publisher_says_of_its_age_has_bounds() {
+    for (told, fresh) in [(0, 10), (u64::MAX, 24 * 3600)] {
+        let place = place(Publisher {
+            fresh_for: Some(Duration::from_secs(told)),
+            ..Publisher::default()
+        });
+        place.publish(&[1]);
+        assert_eq!(place.token(1).await, "verified");
+        let token = signer(1).sign_typed("t", &json!({})).unwrap();
+        let open = || place.keys.open_known::<serde_json::Value>(&token).unwrap();
+        place.clock.advance(Duration::from_secs(fresh - 1));
+        assert!(matches!(open(), Opened::Fresh(_)), "{told}");
+        place.clock.advance(Duration::from_secs(1));
+        assert!(!matches!(open(), Opened::Fresh(_)), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_another_algorithm_is_forged_and_fetches_nothing() {
+    let place = place(Publisher::default());
+    place.publish(&[1]);
+    let secret = Secret::new([7; 32]).unwrap();
+    let token = Signer::hs256(&secret).sign_typed("t", &json!({})).unwrap();
+    let error = place.keys.open::<serde_json::Value>(&token).await;
+    assert_eq!(error.unwrap_err().code(), "token_forged");
+    assert_eq!(place.asked(), 0);
 }

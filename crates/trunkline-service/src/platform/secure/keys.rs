@@ -67,7 +67,7 @@ impl Published {
 }
 
 impl KeyPublisher for Published {
-    fn fetch(&self) -> BoxFuture<'_, Result<String>> {
-        Box::pin(self.document())
+    fn fetch(&self) -> BoxFuture<'_, Result<trunkline_security::Published>> {
+        Box::pin(async { self.document().await.map(Into::into) })
     }
 }
