@@ -1,5 +1,6 @@
 //! Log lines, for people or for programs.
 
+mod json;
 mod lines;
 #[cfg(test)]
 mod tests;
@@ -46,7 +47,7 @@ pub fn init_logs(format: Format, filter: &str) -> Result<()> {
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
             .with_ansi(format == Format::Human && std::io::stderr().is_terminal())
-            .event_format(Lines(format))
+            .event_format(Lines::new(format))
             .try_init(),
     );
     Ok(())

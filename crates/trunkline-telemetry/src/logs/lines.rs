@@ -2,18 +2,30 @@
 
 use std::fmt::{self, Write as _};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+use trunkline_core::{Env, Timestamp};
 
-use super::Format;
+use super::{Format, json};
 use crate::Scope;
 
-pub(super) struct Lines(pub(super) Format);
+pub(super) struct Lines {
+    format: Format,
+    env: Env,
+}
+
+impl Lines {
+    pub(super) fn new(format: Format) -> Self {
+        Self {
+            format,
+            env: Env::system(),
+        }
+    }
+}
 
 impl<S, N> FormatEvent<S, N> for Lines
 where
@@ -26,46 +38,36 @@ where
         mut line: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut time = String::new();
-        SystemTime.format_time(&mut Writer::new(&mut time))?;
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        if let Some(scope) = Scope::current() {
-            fields.add("service", json!(&*scope.service));
-            if !scope.correlation_id.is_empty() {
-                fields.add("correlation_id", json!(&*scope.correlation_id));
-            }
-            fields.add("trace_id", json!(format!("{:032x}", scope.trace_id)));
-        }
-        let meta = event.metadata();
-        match self.0 {
-            Format::Json => {
-                let mut object = Map::new();
-                object.insert("timestamp".to_owned(), time.into());
-                object.insert("level".to_owned(), meta.level().as_str().into());
-                object.insert("target".to_owned(), meta.target().into());
-                object.insert("message".to_owned(), fields.message.into());
-                for (name, value) in fields.others {
-                    object.entry(name).or_insert(value);
-                }
-                writeln!(line, "{}", Value::Object(object))
-            }
-            Format::Human => {
-                write!(line, "{time} ")?;
-                level(&mut line, *meta.level())?;
-                write!(line, " {}: {}", meta.target(), one_line(&fields.message))?;
-                for (name, value) in &fields.others {
-                    match value {
-                        // People look a flow up, and the flow has the trace.
-                        _ if *name == "trace_id" => {}
-                        Value::String(text) => write!(line, " {name}={}", one_line(text))?,
-                        other => write!(line, " {name}={other}")?,
-                    }
-                }
-                writeln!(line)
-            }
+        let now = self.env.now();
+        match self.format {
+            Format::Json => json::write(&mut line, now, event),
+            Format::Human => human(&mut line, now, event),
         }
     }
+}
+
+fn human(line: &mut Writer<'_>, now: Timestamp, event: &Event<'_>) -> fmt::Result {
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    if let Some(scope) = Scope::current() {
+        fields.add("service", json!(&*scope.service));
+        if !scope.correlation_id.is_empty() {
+            fields.add("correlation_id", json!(&*scope.correlation_id));
+        }
+    }
+    let meta = event.metadata();
+    write!(line, "{now:.6} ")?;
+    level(line, *meta.level())?;
+    write!(line, " {}: {}", meta.target(), one_line(&fields.message))?;
+    for (name, value) in &fields.others {
+        match value {
+            // People look a flow up, and the flow has the trace.
+            _ if *name == "trace_id" => {}
+            Value::String(text) => write!(line, " {name}={}", one_line(text))?,
+            other => write!(line, " {name}={other}")?,
+        }
+    }
+    writeln!(line)
 }
 
 fn level(line: &mut Writer<'_>, level: Level) -> fmt::Result {

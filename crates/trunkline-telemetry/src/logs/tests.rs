@@ -29,7 +29,7 @@ fn lines(format: Format, context: &Context, work: impl Fn()) -> String {
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)
         .with_writer(move || writer.clone())
-        .event_format(Lines(format))
+        .event_format(Lines::new(format))
         .finish();
     let scope = Scope::new(&ByteString::from("order-service"), context);
     tracing::subscriber::with_default(subscriber, || {
@@ -70,6 +70,52 @@ fn a_json_line_names_service_flow_and_trace() {
     assert!(first["timestamp"].as_str().unwrap().ends_with('Z'));
     // What the event says of itself goes before the scope.
     assert_eq!(lines[1]["correlation_id"], "its-own");
+}
+
+#[test]
+fn whatever_is_in_a_field_the_line_is_one_object_that_says_it() {
+    let context = Context::root(&Env::seeded(7));
+    let odd = "\"quoted\" \\ \u{0}\u{8}\u{c}\u{1b}\u{7f}\r\n\t\u{2028} ü 漢 😀";
+    let text = lines(Format::Json, &context, || {
+        tracing::info!(
+            text = odd,
+            debug = ?odd,
+            shown = %odd,
+            least = i64::MIN,
+            most = u64::MAX,
+            part = 0.1,
+            none = f64::NAN,
+            absent = None::<&str>,
+            target = "mine",
+            timestamp = "never",
+            text = "second",
+            "{odd}"
+        );
+        tracing::info!(only = 1);
+    });
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let first = &lines[0];
+    for name in ["text", "shown", "message"] {
+        assert_eq!(first[name], odd, "{name}");
+    }
+    assert_eq!(first["debug"], format!("{odd:?}"));
+    assert_eq!(first["least"], i64::MIN);
+    assert_eq!(first["most"], u64::MAX);
+    assert_eq!(first["part"], 0.1);
+    assert_eq!(first["none"], Value::Null);
+    assert!(first.get("absent").is_none());
+    assert_eq!(first["target"], "trunkline_telemetry::logs::tests");
+    assert_eq!(lines[1]["message"], "");
+    for line in &lines {
+        let time = line["timestamp"].as_str().unwrap();
+        assert_eq!(time.len(), "2026-01-01T00:00:00.123456Z".len(), "{time}");
+        assert!(time.parse::<trunkline_core::Timestamp>().is_ok(), "{time}");
+    }
+    assert_eq!(text.matches("\"text\":").count(), 1);
+    assert_eq!(text.matches("\"timestamp\":").count(), 2);
 }
 
 #[test]
