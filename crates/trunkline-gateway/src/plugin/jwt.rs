@@ -2,6 +2,7 @@
 //! verified subject goes on as `x-user-id`.
 
 mod issuer;
+mod verified;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use trunkline_security::refusals::{forged, missing};
 use trunkline_security::{Claims, LEEWAY, Times, Verifier};
 
 use self::issuer::Issuer;
+use self::verified::{Known, Verified, digest};
 use super::shown::{Places, Shown, header_names};
 use super::{Exchange, Making, Mistake, Plugin, Verdict, anonymous, mistake, settings};
 use crate::consumers::{Consumers, Member};
@@ -90,8 +92,8 @@ impl Default for Settings {
 enum Whose {
     /// The platform's users'.
     Users(Verifier),
-    /// Those that consumers sign with keys of their own.
-    Consumers(Consumers),
+    /// Those that consumers sign with keys of their own, and what was checked of them before.
+    Consumers(Consumers, Verified),
     /// Those of an issuer that publishes its keys.
     Issuer(Issuer),
 }
@@ -169,7 +171,8 @@ fn whose(settings: &Settings, making: &Making<'_>) -> Result<Whose, Mistake> {
                 return Err(mistake(name, expected));
             }
         }
-        return Ok(Whose::Consumers(making.consumers.clone()));
+        let (consumers, none) = (making.consumers.clone(), Verified::default());
+        return Ok(Whose::Consumers(consumers, none));
     }
     let verifier = making.means.verifier.clone().map(Whose::Users);
     verifier.ok_or_else(|| {
@@ -221,10 +224,11 @@ impl Jwt {
                 let claims = verifier.verify(&token)?;
                 self.accept(claims, exchange)?;
             }
-            Whose::Consumers(consumers) => {
-                let (member, key) = self.of_consumer(&token, consumers, now)?;
-                exchange.consumer = Some(member);
-                exchange.credential = Some(key);
+            Whose::Consumers(consumers, verified) => {
+                let known = self.of_consumer(&token, consumers, verified)?;
+                self.check_times(known.times, now)?;
+                exchange.consumer = Some(known.member);
+                exchange.credential = Some(known.key);
             }
             Whose::Issuer(issuer) => match issuer.known(&token)? {
                 Some(claims) => self.accept(claims, exchange)?,
@@ -266,16 +270,25 @@ impl Jwt {
         &self,
         token: &str,
         consumers: &Consumers,
-        now: i64,
-    ) -> Result<(Arc<Member>, ByteString), Error> {
+        verified: &Verified,
+    ) -> Result<Known, Error> {
+        let digest = digest(token);
+        if let Some(known) = verified.find(&digest) {
+            return Ok(known);
+        }
         let claimed = trunkline_security::unverified(token)?;
         let key = claimed.get(&self.key_claim).and_then(Value::as_str);
         let known = key.and_then(|key| consumers.with_issuer(key));
         let (verifier, member) = known.ok_or_else(|| forged("no consumer has this key"))?;
         // What was signed is what was read: there is one text of the claims.
         let claims: serde_json::Map<String, Value> = verifier.open(token)?;
-        self.check_times(Times::of(&claims)?, now)?;
-        Ok((member.clone(), key.unwrap_or_default().into()))
+        let known = Known {
+            member: member.clone(),
+            key: key.unwrap_or_default().into(),
+            times: Times::of(&claims)?,
+        };
+        verified.note(digest, known.clone());
+        Ok(known)
     }
 
     fn check_times(&self, times: Times, now: i64) -> Result<(), Error> {

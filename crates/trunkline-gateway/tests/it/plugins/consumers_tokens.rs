@@ -71,3 +71,44 @@ consumers:
     let late = kit.send("GET /api", &bearer(&good), "").await;
     late.is_problem(401, "token_expired");
 }
+
+#[tokio::test]
+async fn a_token_that_was_taken_before_is_taken_no_more_once_its_key_is_gone() {
+    let secrets = [
+        "ann-secret-ann-secret-ann-secret-",
+        "new-secret-new-secret-new-secret-",
+    ];
+    let file = |secret: &str| {
+        format!(
+            r#"
+services:
+- name: echo
+  routes: [{{name: api, paths: [/api], plugins: [{{name: jwt}}]}}]
+consumers:
+- username: ann
+  jwt_secrets: [{{key: ann-issuer, secret: {secret}}}]
+"#
+        )
+    };
+    let kit = gateway(&file(secrets[0])).await;
+    let claims = Claims::new("u", Duration::from_secs(60), &kit.env).issued_by("ann-issuer");
+    let signed = |secret: &str| {
+        let signer = Signer::hs256(&Secret::new(secret).unwrap());
+        format!(
+            "authorization: Bearer {}\r\n",
+            signer.sign(&claims).unwrap()
+        )
+    };
+    let [old, new] = secrets.map(signed);
+    for _ in 0..2 {
+        assert_eq!(kit.send("GET /api", &old, "").await.status, 200);
+        // The same claims under another signature are another token.
+        let forged = kit.send("GET /api", &new, "").await;
+        forged.is_problem(401, "token_forged");
+    }
+    let config = trunkline_gateway::Config::parse("kong.yml", &file(secrets[1])).unwrap();
+    kit.gateway.reload(&config).unwrap();
+    let gone = kit.send("GET /api", &old, "").await;
+    gone.is_problem(401, "token_forged");
+    assert_eq!(kit.send("GET /api", &new, "").await.status, 200);
+}
