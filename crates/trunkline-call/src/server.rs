@@ -42,6 +42,7 @@ pub(crate) use listen::HEADERS_WITHIN;
 pub use listen::serve_tls;
 pub use listen::{Accepted, accept, serve};
 pub use peer::Peer;
+pub use timer::KeptTimer;
 #[cfg(feature = "tls")]
 pub use tls::TlsServer;
 

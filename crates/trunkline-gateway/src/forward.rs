@@ -130,7 +130,7 @@ fn onward_head(target: &Target, exchange: &Exchange, left: Option<Duration>) -> 
         grpc::tell(&mut head.headers, left);
     }
     if let Some(claims) = &exchange.claims {
-        headers::put(&mut head.headers, USER_ID, &claims.sub);
+        headers::share(&mut head.headers, USER_ID, &claims.sub);
         write_roles(&mut head.headers, &claims.roles);
     }
     if let Some(member) = &exchange.consumer {

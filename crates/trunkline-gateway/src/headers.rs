@@ -7,6 +7,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 pub(crate) use trunkline_call::headers::strip_ours;
 use trunkline_call::headers::{USER_ID, USER_ROLES};
+use trunkline_core::ByteString;
 
 use crate::client::Client;
 use crate::consumers::Member;
@@ -21,7 +22,7 @@ const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-const HOP_BY_HOP: [HeaderName; 9] = [
+static HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
@@ -38,6 +39,10 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 /// # Source
 /// RFC 9110, 7.6.1. `TE: trailers` is kept, for gRPC; `Host` is never taken off by `Connection: host`.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most requests have none of them: one look at all names costs less than asking for each.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let trailers = headers
         .get_all(TE)
         .iter()
@@ -60,8 +65,12 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
+}
+
 /// The consumer, as Kong tells services of it.
-pub(crate) const CONSUMER: [HeaderName; 5] = [
+pub(crate) static CONSUMER: [HeaderName; 5] = [
     HeaderName::from_static("x-consumer-username"),
     HeaderName::from_static("x-consumer-custom-id"),
     HeaderName::from_static("x-consumer-groups"),
@@ -71,7 +80,7 @@ pub(crate) const CONSUMER: [HeaderName; 5] = [
 
 /// Whether a header is one that no plugin may be told to change: of framing, of the connection, or the gateway's word.
 pub(crate) fn is_ours(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name)
+    is_hop_by_hop(name)
         || CONSUMER.contains(name)
         || [CONTENT_LENGTH, HOST, USER_ID, USER_ROLES].contains(name)
         || name.as_str().starts_with("x-trunkline-")
@@ -79,33 +88,42 @@ pub(crate) fn is_ours(name: &HeaderName) -> bool {
 
 /// Tells the service which consumer it is.
 pub(crate) fn tell_consumer(headers: &mut HeaderMap, member: &Member, is_anonymous: bool) {
-    let [username, custom_id, _, anonymous, _] = CONSUMER;
-    put(headers, username, &member.username);
+    let [username, custom_id, _, anonymous, _] = CONSUMER.clone();
+    share(headers, username, &member.username);
     if let Some(id) = &member.custom_id {
-        put(headers, custom_id, id);
+        share(headers, custom_id, id);
     }
     if is_anonymous {
         headers.insert(anonymous, HeaderValue::from_static("true"));
     }
 }
 
+/// What only the gateway may say, but for the consumer.
+static CLAIMS: [HeaderName; 10] = [
+    USER_ID,
+    USER_ROLES,
+    EXPECT,
+    FORWARDED,
+    FORWARDED_FOR,
+    FORWARDED_HOST,
+    FORWARDED_PROTO,
+    FORWARDED_PORT,
+    FORWARDED_PREFIX,
+    REAL_IP,
+];
+
 /// Takes off what only the gateway may say: who the user is and may act as, where the request came from, and what services say
 /// among themselves.
 pub(crate) fn strip_claims_of_clients(headers: &mut HeaderMap) {
     strip_ours(headers);
-    let others = [
-        USER_ID,
-        USER_ROLES,
-        EXPECT,
-        FORWARDED,
-        FORWARDED_FOR,
-        FORWARDED_HOST,
-        FORWARDED_PROTO,
-        FORWARDED_PORT,
-        FORWARDED_PREFIX,
-        REAL_IP,
-    ];
-    for name in others.iter().chain(&CONSUMER) {
+    let is_claim = |name: &HeaderName| CLAIMS.contains(name) || CONSUMER.contains(name);
+    // Most requests make none: one look at all names costs less than asking for each.
+    let claimed: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_claim(name))
+        .cloned()
+        .collect();
+    for name in claimed {
         headers.remove(name);
     }
 }
@@ -142,6 +160,13 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
         .collect();
     if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, whole);
+    }
+}
+
+/// Sets a header to a text that it shares, unless its value can't be one.
+pub(crate) fn share(headers: &mut HeaderMap, name: HeaderName, value: &ByteString) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(value.as_bytes().clone()) {
+        headers.insert(name, value);
     }
 }
 

@@ -192,8 +192,8 @@ impl Gateway {
         }
         let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let said = response.headers_mut();
-        headers::put(said, REQUEST_ID, &arrival.request_id);
-        headers::put(said, CORRELATION_ID, &arrival.correlation_id);
+        headers::share(said, REQUEST_ID, &arrival.request_id);
+        headers::share(said, CORRELATION_ID, &arrival.correlation_id);
         if is_h2 {
             // It says so by frames.
             said.remove(CONNECTION);
@@ -252,8 +252,8 @@ impl Gateway {
             upgrade::announce(all);
             request.extensions.insert(near.clone());
         }
-        headers::put(all, REQUEST_ID, &arrival.request_id);
-        headers::put(all, CORRELATION_ID, &arrival.correlation_id);
+        headers::share(all, REQUEST_ID, &arrival.request_id);
+        headers::share(all, CORRELATION_ID, &arrival.correlation_id);
         headers::put(all, TRACEPARENT, &arrival.trace().to_string());
         Exchange {
             request,

@@ -1,5 +1,6 @@
 //! A connection's timer for the headers of its requests.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,10 +10,12 @@ use std::time::{Duration, Instant};
 use hyper::rt::{Sleep, Timer};
 use parking_lot::Mutex;
 
-/// Keeps one timer from request to request: one that is only ever moved to a later time costs the runtime next to
+/// A timer for the headers of a connection of hyper's, one for each connection.
+///
+/// It is kept from request to request: one that is only ever moved to a later time costs the runtime next to
 /// nothing, a new one for each request takes its lock twice.
 #[derive(Clone, Default)]
-pub(super) struct KeptTimer(Arc<Mutex<Option<Kept>>>);
+pub struct KeptTimer(Arc<Mutex<Option<Kept>>>);
 
 type Kept = Pin<Box<tokio::time::Sleep>>;
 
@@ -56,6 +59,12 @@ impl Timer for KeptTimer {
 }
 
 impl Sleep for Wait {}
+
+impl fmt::Debug for KeptTimer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptTimer").finish_non_exhaustive()
+    }
+}
 
 impl Future for Wait {
     type Output = ();

@@ -10,7 +10,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use metrics::gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use trunkline_call::Stall;
-use trunkline_call::server::Accepted;
+use trunkline_call::server::{Accepted, KeptTimer};
 use trunkline_core::{ByteString, report};
 
 use super::Stopping;
@@ -168,7 +168,7 @@ impl Line {
     {
         let limits = &self.gateway.limits;
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
+            .timer(KeptTimer::default())
             .header_read_timeout(limits.head_within)
             .max_header_size(limits.head_bytes_max)
             .serve_connection(TokioIo::new(stream), self.service())
