@@ -3,6 +3,10 @@
 //! Each proxy has one worker. All stand before the same upstream and are asked by the same client, over loopback, in turns.
 //! `--ways` names some of: `ours` (routing, JWT, rate limit, retries, timeouts, metrics, access log), `ours_limit` (without JWT
 //! and log), `nginx` (`limit_req`), `nginx_log` (with its access log), `haproxy` (JWT and rate limit), `haproxy_plain`.
+//! `--mode idle [--idle 2000]` measures memory for each idle connection instead, `--mode reload [--routes 10000]` a reload.
+
+mod idle;
+mod reload;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -67,6 +71,11 @@ async fn measure(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     std::thread::spawn(move || upstream_loop(upstream));
     let ways = args.text("ways", WAYS);
     let ways: Vec<&str> = ways.split(',').collect();
+    match &*args.text("mode", "") {
+        "idle" => return idle::measure(args, (&ways, port, &folder)).await,
+        "reload" => return reload::measure(args, port).await,
+        _ => {}
+    }
     let mut proxies = Vec::new();
     for way in &ways {
         proxies.push(start(way, port, &folder)?);
