@@ -5,6 +5,7 @@
 //! yardstick: `--ways reqwest_loopback,loopback` compares with reqwest. The ways that end in `bare` are without cache, retries,
 //! breaker and bulkhead. `in_process_guarded` has a guard at the door, as a platform has it; `loopback_guarded` goes over mTLS
 //! with a token on each call. `--ways breaker` measures the breaker's check alone.
+//! `--calls 100000` makes so many calls by each way and measures nothing: for counting instructions and system calls.
 //! `--seconds 1 --rounds 7 --tasks 64 [--ways tonic_loopback,grpc_in_process,grpc_loopback,in_process,loopback]`
 
 use std::convert::Infallible;
@@ -136,6 +137,21 @@ async fn throughput(way: &Way, tasks: usize, lasts: Duration) -> (f64, f64) {
     let calls: u64 = callers.join_all().await.into_iter().sum();
     let (wall, cpu, _) = span.stop();
     (calls as f64 / wall, cpu * 1e6 / calls as f64)
+}
+
+/// Makes so many calls, with `tasks` callers at once.
+async fn counted(way: &Way, tasks: usize, calls: u64) {
+    let mut callers = JoinSet::new();
+    for _ in 0..tasks {
+        let mut way = way.clone();
+        callers.spawn(async move {
+            for _ in 0..calls / tasks as u64 {
+                way.call().await;
+                tokio::task::consume_budget().await;
+            }
+        });
+    }
+    callers.join_all().await;
 }
 
 /// Nanoseconds of single calls, one after the other.
@@ -404,6 +420,13 @@ async fn main() {
     let wanted = args.text("ways", "");
     if !wanted.is_empty() {
         ways.retain(|(name, _)| wanted.split(',').any(|way| way == *name));
+    }
+    let calls = args.number("calls", 0);
+    if calls > 0 {
+        for (_, way) in &ways {
+            counted(way, tasks, calls).await;
+        }
+        return;
     }
     for (_, way) in &ways {
         throughput(way, tasks, lasts / 4).await;

@@ -12,6 +12,7 @@ use trunkline_core::{ByteString, Error, Result};
 
 use crate::balance::Avoid;
 use crate::dispatch::Way;
+use crate::layer::held::AtHand;
 use crate::layer::plan::Plan;
 use crate::layer::{Around, Identify, Next, Over};
 use crate::line::Line;
@@ -92,7 +93,10 @@ impl Channel {
     }
 
     /// What [`Service::call`] does, without a box of its own: the stack, outermost first.
-    pub(crate) async fn run(self, mut request: Request<Body>) -> Result<Response<Body>> {
+    pub(crate) fn run(
+        self,
+        mut request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
         let line = &*self.line;
         let policy = *line
             .policy
@@ -102,43 +106,49 @@ impl Channel {
         // One look at the table for the whole call.
         let found = self.network.find(&line.target);
         let place = found.as_ref().map(|target| &target.place);
-        let (proof, gate) = (Proof(&self, place), Gate { line, place });
-        let way = Way {
-            network: &self.network,
-            line,
-            place,
-            is_bare: self.is_bare,
-        };
-        if self.is_bare {
-            let stack = stack![&line.trace, &line.deadline, &proof => way];
-            return stack.call(request).await;
+        if !self.is_bare {
+            tries_elsewhere(place, &mut request);
         }
-        gate.tries_elsewhere(&mut request);
-        let stack = stack![
-            // One span and one count, whatever becomes of the call further in.
-            &line.trace,
-            // Bounds all that follows: queues, pauses, attempts and the body. Time up is an error.
-            &line.deadline,
-            // What is kept and good costs nothing further in; when that fails, what is old stands in.
-            &line.cache,
-            // Identical reads are one from here on.
-            &line.coalesce,
-            // One call becomes up to `attempts_max`, out of the target's budget.
-            &line.retry,
-            // One attempt at a late read becomes two, out of the same budget.
-            &line.hedge,
-            // Each attempt has a time of its own, until its answer begins, if the policy says so.
-            &line.attempt,
-            // Each attempt meets the breaker; open, it refuses at once, and that is not tried again.
-            &gate,
-            // A place is kept until the answer's body has ended. A bounded queue waits for one; the rest is shed.
-            &line.bulkhead,
-            // Each attempt has a fresh proof of who calls.
-            &proof
-            // In process, or at an instance whose own breaker lets it through.
-            => way
-        ];
-        stack.call(request).await
+        // What was done so far has no room in what is waited for.
+        async move {
+            let (line, place) = (&*self.line, found.as_ref().map(|target| &target.place));
+            let (proof, gate) = (Proof(&self, place), Gate { line, place });
+            let way = Way {
+                network: &self.network,
+                line,
+                place,
+                is_bare: self.is_bare,
+            };
+            if self.is_bare {
+                let stack = stack![&line.trace, &line.deadline, &proof => way];
+                return Ok(AtHand::forget(stack.call(request).await?));
+            }
+            let stack = stack![
+                // One span and one count, whatever becomes of the call further in.
+                &line.trace,
+                // Bounds all that follows: queues, pauses, attempts and the body. Time up is an error.
+                &line.deadline,
+                // What is kept and good costs nothing further in; when that fails, what is old stands in.
+                &line.cache,
+                // Identical reads are one from here on.
+                &line.coalesce,
+                // One call becomes up to `attempts_max`, out of the target's budget.
+                &line.retry,
+                // One attempt at a late read becomes two, out of the same budget.
+                &line.hedge,
+                // Each attempt has a time of its own, until its answer begins, if the policy says so.
+                &line.attempt,
+                // Each attempt meets the breaker; open, it refuses at once, and that is not tried again.
+                &gate,
+                // A place is kept until the answer's body has ended. A bounded queue waits for one; the rest is shed.
+                &line.bulkhead,
+                // Each attempt has a fresh proof of who calls.
+                &proof
+                // In process, or at an instance whose own breaker lets it through.
+                => way
+            ];
+            Ok(AtHand::forget(stack.call(request).await?))
+        }
     }
 }
 
@@ -148,15 +158,13 @@ struct Gate<'a> {
     place: Option<&'a Place>,
 }
 
-impl Gate<'_> {
-    /// Where there are several instances, who tries again goes to another.
-    fn tries_elsewhere(&self, request: &mut Request<Body>) {
-        if let Some(Place::Remote { pool, .. }) = self.place
-            && pool.seen(|members| members.len() > 1)
-            && request.extensions().get::<Avoid>().is_none()
-        {
-            request.extensions_mut().insert(Avoid::new());
-        }
+/// Where there are several instances, who tries again goes to another.
+fn tries_elsewhere(place: Option<&Place>, request: &mut Request<Body>) {
+    if let Some(Place::Remote { pool, .. }) = place
+        && pool.seen(|members| members.len() > 1)
+        && request.extensions().get::<Avoid>().is_none()
+    {
+        request.extensions_mut().insert(Avoid::new());
     }
 }
 

@@ -1,11 +1,14 @@
 //! What handlers call other services with.
 
+use std::future::Future;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use futures::future::{Either, ready};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use trunkline_core::{Context, Error, ErrorKind, Result};
@@ -14,7 +17,7 @@ use crate::layer::Age;
 use crate::{Body, CallOptions, Channel, Responses, headers, problem};
 
 /// Room for the headers that every call has.
-const HEADERS: usize = 6;
+const HEADERS: usize = 8;
 
 /// A longer answer is refused.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -207,35 +210,31 @@ impl RequestBuilder {
     /// # Errors
     /// Those of the [`Channel`]; the target's own problem, with its code and whether trying again is safe;
     /// `Corrupt` for an answer that is not what `T` expects.
-    pub async fn send<T: DeserializeOwned>(self) -> Result<T> {
-        Ok(self.send_for_answer().await?.value)
+    pub fn send<T: DeserializeOwned>(self) -> impl Future<Output = Result<T>> + Send {
+        self.send_for_answer().map(|answer| Ok(answer?.value))
     }
 
     /// As [`RequestBuilder::send`]; the answer tells whether it was kept, and for how long.
     ///
     /// # Errors
     /// As [`RequestBuilder::send`].
-    pub async fn send_for_answer<T: DeserializeOwned>(self) -> Result<Answer<T>> {
+    pub fn send_for_answer<T: DeserializeOwned>(
+        self,
+    ) -> impl Future<Output = Result<Answer<T>>> + Send {
         let responses = self.channel.responses();
         let target = self.channel.target().clone();
-        let (_, body, age) = self.send_for_bytes().await?;
-        let decoded = match responses {
-            Responses::Plain => serde_json::from_slice(&body),
-            Responses::Data => serde_json::from_slice::<Data<T>>(&body).map(|body| body.data),
-        };
-        let value = decoded.map_err(|error| {
-            Error::new(
-                ErrorKind::Corrupt,
-                "answer_invalid",
-                "the service's answer is not as expected",
-            )
-            .with("target", target)
-            .with_source(error)
-        })?;
-        Ok(Answer {
-            value,
-            age: age.map(|age| age.age),
-            is_fallback: age.is_some_and(|age| age.is_fallback),
+        self.send_for_bytes().map(move |answer| {
+            let (_, body, age) = answer?;
+            let value = decode(&body, responses).map_err(|error| {
+                let text = "the service's answer is not as expected";
+                let invalid = Error::new(ErrorKind::Corrupt, "answer_invalid", text);
+                invalid.with("target", target).with_source(error)
+            })?;
+            Ok(Answer {
+                value,
+                age: age.map(|age| age.age),
+                is_fallback: age.is_some_and(|age| age.is_fallback),
+            })
         })
     }
 
@@ -243,31 +242,32 @@ impl RequestBuilder {
     ///
     /// # Errors
     /// As [`RequestBuilder::send`].
-    pub async fn send_empty(self) -> Result<StatusCode> {
-        Ok(self.send_for_bytes().await?.0)
+    pub fn send_empty(self) -> impl Future<Output = Result<StatusCode>> + Send {
+        self.send_for_bytes().map(|answer| Ok(answer?.0))
     }
 
-    async fn send_for_bytes(self) -> Result<(StatusCode, Bytes, Option<Age>)> {
-        let response = self.send_raw().await?;
-        let age = response.extensions().get().copied();
-        let (
-            http::response::Parts {
-                status, headers, ..
-            },
-            body,
-        ) = response.into_parts();
-        let body = read(body, ANSWER_BYTES_MAX).await?;
-        if status.is_client_error() || status.is_server_error() {
-            return Err(problem::parse(status, &headers, &body));
-        }
-        Ok((status, body, age))
+    fn send_for_bytes(
+        self,
+    ) -> impl Future<Output = Result<(StatusCode, Bytes, Option<Age>)>> + Send {
+        // Not a part of what is waited for: there is no room for it there.
+        let call = self.send_raw();
+        async move { whole(call.await?).await }
     }
 
     /// Sends it and gives the response as it comes, whatever its status.
     ///
     /// # Errors
     /// Those of the [`Channel`].
-    pub async fn send_raw(self) -> Result<Response<Body>> {
+    pub fn send_raw(self) -> impl Future<Output = Result<Response<Body>>> + Send {
+        let channel = self.channel.clone();
+        // The whole stack is one state machine, too large to be carried about in that of every handler.
+        match self.build() {
+            Ok(request) => Either::Left(Box::pin(channel.run(request))),
+            Err(error) => Either::Right(ready(Err(error))),
+        }
+    }
+
+    fn build(self) -> Result<Request<Body>> {
         let body = self.body?;
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = self.method;
@@ -283,8 +283,7 @@ impl RequestBuilder {
         if self.options != CallOptions::default() {
             self.options.put(&mut request);
         }
-        // The whole stack is one state machine, too large to be carried about in that of every handler.
-        Box::pin(self.channel.run(request)).await
+        Ok(request)
     }
 }
 
@@ -293,21 +292,54 @@ struct Data<T> {
     data: T,
 }
 
-/// Reads a body to its end.
-pub(crate) async fn read(body: Body, bytes_max: usize) -> Result<Bytes> {
-    match Limited::new(body, bytes_max).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Error::new(
-            ErrorKind::TooLarge,
-            "answer_too_large",
-            "the answer is too large",
-        )
-        .with("bytes_max", bytes_max)),
-        Err(error) => Err(broken(error)),
+fn decode<T: DeserializeOwned>(body: &[u8], responses: Responses) -> serde_json::Result<T> {
+    match responses {
+        Responses::Plain => serde_json::from_slice(body),
+        Responses::Data => serde_json::from_slice::<Data<T>>(body).map(|body| body.data),
     }
 }
 
-pub(crate) fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+/// A response with the whole of its body; an error if its status says so.
+async fn whole(response: Response<Body>) -> Result<(StatusCode, Bytes, Option<Age>)> {
+    let age = response.extensions().get().copied();
+    let (
+        http::response::Parts {
+            status, headers, ..
+        },
+        body,
+    ) = response.into_parts();
+    let body = read(body, ANSWER_BYTES_MAX).await?;
+    if status.is_client_error() || status.is_server_error() {
+        return Err(problem::parse(status, &headers, &body));
+    }
+    Ok((status, body, age))
+}
+
+/// Reads a body to its end.
+pub(crate) async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes> {
+    // The usual answer is one piece, and is not copied.
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(broken)?.into_data() else {
+            continue;
+        };
+        if first.len() + all.len() + data.len() > bytes_max {
+            let text = "the answer is too large";
+            let error = Error::new(ErrorKind::TooLarge, "answer_too_large", text);
+            return Err(error.with("bytes_max", bytes_max));
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+pub(crate) fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    let error = error.into();
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
     while let Some(cause) = source {
         if let Some(error) = cause.downcast_ref::<Error>()

@@ -20,8 +20,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use http::header::UPGRADE;
-use http::uri::{Authority, Scheme};
-use http::{Request, Response, Version};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Uri, Version};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use trunkline_core::{ByteString, Error, ErrorKind, Result, Retry};
@@ -31,7 +31,6 @@ use crate::server::HEADERS_WITHIN;
 use dial::{Dial, Dialled};
 use line::Bundle;
 use pool::Pool;
-use wire::Stage;
 
 /// A connection that nobody uses is kept for so long.
 const IDLE_MAX: Duration = Duration::from_secs(5);
@@ -51,6 +50,14 @@ pub(crate) struct Wires {
     bundles: ArcSwap<HashMap<Goal, Arc<Bundle>>>,
     #[cfg(feature = "tls")]
     tls: Arc<arc_swap::ArcSwapOption<tls::TlsClient>>,
+}
+
+/// What a request goes by.
+pub(crate) enum Route {
+    /// A connection for itself.
+    Alone(Arc<Pool>),
+    /// One that it shares.
+    Shared(Arc<Bundle>),
 }
 
 /// What shared connections lead to, and whose they are. Two services at one address share none: each is asked for its
@@ -88,22 +95,20 @@ impl Wires {
         return false;
     }
 
-    /// Sends a request with an absolute address from one service to another.
+    /// What a request from one service to another goes by, whose address is written on it where it has to be. What it is
+    /// sent with gives these errors:
     ///
     /// # Errors
     /// `Unavailable`: `Transient` where nothing was sent, `Unknown` where the connection broke, `Permanent` where one
     /// side does not trust the other. `Unsupported` (`upgrade_unsupported`) for a request to go on in another protocol where
     /// TLS is called for.
-    pub(crate) async fn send(
+    pub(crate) fn route(
         &self,
         (caller, service): (&ByteString, &ByteString),
-        mut request: Request<Body>,
-    ) -> Result<Response<Body>> {
-        let uri = request.uri();
-        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return Err(Error::internal("a request on its way out has an address"));
-        };
-        if *scheme != Scheme::HTTP && request.headers().contains_key(UPGRADE) {
+        (scheme, authority): (Scheme, Authority),
+        request: &mut Request<Body>,
+    ) -> Result<Route> {
+        if scheme != Scheme::HTTP && request.headers().contains_key(UPGRADE) {
             let text =
                 "services with certificates speak HTTP/2, in which nothing else is gone on in";
             return Err(Error::new(
@@ -112,27 +117,21 @@ impl Wires {
                 text,
             ));
         }
-        if *scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
-            let authority = authority.clone();
+        if scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
             *request.version_mut() = Version::HTTP_11;
-            let pool = self.pool(authority)?;
-            let answer = pool.send(request, &Stage::default()).await;
-            let answer = answer.map_err(|unanswered| unanswered.error)?;
-            return Ok(answer.map(Body::new));
+            return Ok(Route::Alone(self.pool(authority)?));
         }
-        let goal = Goal {
-            scheme: scheme.clone(),
-            authority: authority.clone(),
+        *request.uri_mut() = absolute(request.uri(), scheme.clone(), authority.clone())?;
+        *request.version_mut() = Version::HTTP_2;
+        Ok(Route::Shared(self.bundle(Goal {
             service: service.clone(),
-            caller: match *scheme == Scheme::HTTPS {
+            caller: match scheme == Scheme::HTTPS {
                 true => caller.clone(),
                 false => ByteString::new(),
             },
-        };
-        *request.version_mut() = Version::HTTP_2;
-        let answer = self.bundle(goal).send(request, &Stage::default()).await;
-        let answer = answer.map_err(|unanswered| unanswered.error)?;
-        Ok(answer.map(Body::new))
+            scheme,
+            authority,
+        })))
     }
 
     fn pool(&self, authority: Authority) -> Result<Arc<Pool>> {
@@ -186,6 +185,21 @@ impl Wires {
         #[cfg(not(feature = "tls"))]
         Arc::new(Nowhere)
     }
+}
+
+fn absolute(uri: &Uri, scheme: Scheme, authority: Authority) -> Result<Uri> {
+    let path = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or(PathAndQuery::from_static("/"));
+    Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query(path)
+        .build()
+        .map_err(|error| {
+            Error::invalid("path_invalid", "expected a path for the call").with_source(error)
+        })
 }
 
 /// An address that can't be reached as it says.

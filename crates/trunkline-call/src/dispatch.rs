@@ -1,16 +1,19 @@
 //! The end of a channel's stack: into a router of this process, or onto a connection.
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
+use futures::future::{BoxFuture, Either, ready};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response};
 use hyper::upgrade::OnUpgrade;
 use tower::Service;
 use trunkline_core::{Error, Result};
 
 use crate::balance::{Ask, Avoid, Held, Member, Pool, Served};
+use crate::connect::Route;
 use crate::layer::plan::Plan;
 use crate::layer::{Next, Outcome};
 use crate::line::Line;
@@ -29,15 +32,17 @@ pub(crate) struct Way<'a> {
 
 impl Next for Way<'_> {
     /// Sends a request to where its target is.
-    async fn call(&self, mut request: Request<Body>) -> Result<Response<Body>> {
-        let Some(place) = self.place else {
-            return Err(Error::unavailable(
-                "service_unreachable",
-                "the service runs neither in this process nor at a known address",
-            ));
-        };
-        match place {
-            Place::Local(router) => {
+    fn call(
+        &self,
+        mut request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
+        match self.place {
+            None => {
+                let text = "the service runs neither in this process nor at a known address";
+                let error = Error::unavailable("service_unreachable", text);
+                Either::Right(Either::Left(ready(Err(error))))
+            }
+            Some(Place::Local(router)) => {
                 // A connection that goes on in another protocol is the service's to take.
                 let upgrade = request.extensions_mut().remove::<OnUpgrade>();
                 request.extensions_mut().clear();
@@ -48,15 +53,22 @@ impl Next for Way<'_> {
                 let caller = Caller(self.line.caller.clone());
                 request.extensions_mut().insert(caller);
                 let call = AssertUnwindSafe(router.clone().call(request)).catch_unwind();
-                match call.await {
+                Either::Left(call.map(|answer| match answer {
                     Ok(Ok(response)) => Ok(response),
                     Ok(Err(never)) => match never {},
                     Err(_) => Err(Error::internal("the service panicked")),
-                }
+                }))
             }
-            // In a box of its own: it is long, and a call in process has no room for it.
-            Place::Remote { pool, outside, .. } => {
-                Box::pin(self.send(request, pool, *outside)).await
+            // In a box of its own: a call in process has no room for it.
+            Some(Place::Remote { pool, outside, .. }) => {
+                Either::Right(Either::Right(if pool.is_ready() {
+                    self.send(request, pool, *outside)
+                } else {
+                    Box::pin(async move {
+                        pool.ready().await;
+                        self.send(request, pool, *outside).await
+                    })
+                }))
             }
         }
     }
@@ -64,34 +76,43 @@ impl Next for Way<'_> {
 
 impl Way<'_> {
     /// Sends a request to an instance.
-    async fn send(
-        &self,
+    fn send<'b>(
+        &'b self,
         mut request: Request<Body>,
         pool: &Arc<Pool>,
         is_outside: bool,
-    ) -> Result<Response<Body>> {
-        pool.ready().await;
-        let mut held = self.choose(pool, &request)?;
-        let instance = held.member().clone();
+    ) -> BoxFuture<'b, Result<Response<Body>>> {
+        let held = match self.choose(pool, &request) {
+            Ok(held) => held,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
         if is_outside {
             headers::strip_inner(request.headers_mut());
         }
+        let route = self.route(held.member(), &mut request, is_outside);
+        let settle = |answer| settle(answer, held);
+        match route {
+            Ok(Route::Alone(pool)) => Box::pin(pool.call(request).map(settle)),
+            Ok(Route::Shared(bundle)) => {
+                Box::pin(async move { settle(bundle.call(request).await) })
+            }
+            Err(error) => Box::pin(ready(settle(Err(error)))),
+        }
+    }
+
+    /// What a request goes by to an instance.
+    fn route(
+        &self,
+        instance: &Member,
+        request: &mut Request<Body>,
+        is_outside: bool,
+    ) -> Result<Route> {
         // Whatever a registry says: between services of a secured network nothing goes in the clear.
         let wires = self.network.wires();
         let secured = !is_outside && wires.is_secured();
-        *request.uri_mut() = absolute(request.uri(), address(&instance, secured)?)?;
+        let address = address(instance, secured)?;
         let hop = (&self.line.caller, &self.line.target);
-        match wires.send(hop, request).await {
-            Ok(response) => {
-                let mut response = held.answered(response);
-                response.extensions_mut().insert(Served(instance));
-                Ok(response)
-            }
-            Err(error) => {
-                held.told_by(Some(Outcome::of_error(&error)));
-                Err(error.with("instance", instance.authority()))
-            }
-        }
+        wires.route(hop, address, request)
     }
 
     /// The instance that gets a request, held until the answer's body has ended.
@@ -113,6 +134,22 @@ impl Way<'_> {
     }
 }
 
+/// Says how a call went to those who choose instances.
+fn settle(answer: Result<Response<Body>>, mut held: Held) -> Result<Response<Body>> {
+    let instance = held.member().clone();
+    match answer {
+        Ok(response) => {
+            let mut response = held.answered(response);
+            response.extensions_mut().insert(Served(instance));
+            Ok(response)
+        }
+        Err(error) => {
+            held.told_by(Some(Outcome::of_error(&error)));
+            Err(error.with("instance", instance.authority()))
+        }
+    }
+}
+
 /// Where an instance is reached, and how.
 fn address(instance: &Member, secured: bool) -> Result<(Scheme, Authority)> {
     let authority = instance.authority();
@@ -128,19 +165,4 @@ fn address(instance: &Member, secured: bool) -> Result<(Scheme, Authority)> {
         Error::internal("a host with a port is an authority").with_source(error)
     })?;
     Ok((Scheme::HTTPS, authority))
-}
-
-fn absolute(uri: &Uri, (scheme, authority): (Scheme, Authority)) -> Result<Uri> {
-    let path = uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or(PathAndQuery::from_static("/"));
-    Uri::builder()
-        .scheme(scheme)
-        .authority(authority)
-        .path_and_query(path)
-        .build()
-        .map_err(|error| {
-            Error::invalid("path_invalid", "expected a path for the call").with_source(error)
-        })
 }

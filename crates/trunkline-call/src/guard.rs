@@ -1,11 +1,12 @@
 //! A response body under a deadline.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 use trunkline_core::{Error, ErrorKind};
 
@@ -34,26 +35,42 @@ impl Guarded {
     }
 }
 
-/// What work comes to, or nothing when the deadline passes before it does. Most work here never waits, and then
-/// it costs no timer.
-pub(crate) async fn until<F: Future>(deadline: Instant, work: F) -> Option<F::Output> {
-    until_pinned(deadline, pin!(work)).await
+pin_project! {
+    /// Work until a deadline: see [`until`].
+    pub(crate) struct Until<F> {
+        #[pin]
+        work: F,
+        deadline: Instant,
+        timer: Option<Pin<Box<Sleep>>>,
+    }
 }
 
-/// The same of work that stands where it stays: it is not moved, and there is no second place for it.
-pub(crate) async fn until_pinned<F: Future>(
-    deadline: Instant,
-    mut work: Pin<&mut F>,
-) -> Option<F::Output> {
-    let mut timer: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = work.as_mut().poll(cx) {
+/// What work comes to, or nothing when the deadline passes before it does. Most work here never waits, and then
+/// it costs no timer.
+///
+/// It is no `async fn`: that would have a second place for the work, as large as the first.
+pub(crate) fn until<F: Future>(deadline: Instant, work: F) -> Until<F> {
+    Until {
+        work,
+        deadline,
+        timer: None,
+    }
+}
+
+impl<F: Future> Future for Until<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.work.poll(cx) {
             return Poll::Ready(Some(output));
         }
-        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let deadline = *this.deadline;
+        let timer = this
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         timer.as_mut().poll(cx).map(|()| None)
-    })
-    .await
+    }
 }
 
 /// The error of a call whose time is up.

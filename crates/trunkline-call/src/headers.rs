@@ -182,7 +182,7 @@ pub fn write_roles(headers: &mut HeaderMap, roles: &[ByteString]) {
     if roles.is_empty() {
         headers.remove(USER_ROLES);
     } else {
-        put(headers, USER_ROLES, &roles.join(","));
+        put(headers, USER_ROLES, &roles.join(",").into());
     }
 }
 
@@ -217,9 +217,10 @@ pub fn strip_ours(headers: &mut HeaderMap) {
     }
 }
 
-pub(crate) fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+/// Puts a text into a header, which shares it.
+pub(crate) fn put(headers: &mut HeaderMap, name: HeaderName, value: &ByteString) {
     // What can't be a header value (a foreign id with control characters) does not travel.
-    if let Ok(value) = HeaderValue::from_str(value) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(value.as_bytes().clone()) {
         headers.insert(name, value);
     }
 }

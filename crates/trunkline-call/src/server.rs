@@ -6,12 +6,14 @@ mod grpc;
 mod listen;
 mod meters;
 mod peer;
+mod timer;
 #[cfg(feature = "tls")]
 mod tls;
 mod watched;
 
 use std::any::Any;
 use std::convert::Infallible;
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -20,7 +22,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, ready};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
@@ -28,7 +30,7 @@ use tower::{Layer, Service};
 use trunkline_core::{ByteString, Context, Error, ErrorKind};
 use trunkline_telemetry::{Scope, Span, SpanKind, Telemetry};
 
-use self::meters::RouteMeters;
+use self::meters::{Meters, RouteMeters};
 use self::watched::Watched;
 use crate::guard::{deadline_exceeded, until};
 use crate::{Body, headers, problem};
@@ -197,32 +199,41 @@ where
             .get_or_insert_with(|| env.id().to_string().into());
         request.extensions_mut().insert(context.clone());
         body_limit(&request, shared.limits.body_bytes_max).apply(&mut request);
-        // The clone is what goes on: the service that was polled ready is the one to call.
-        let clone = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, clone);
         let scope = Scope::new(&shared.service, &context);
         let answering = Answering {
+            meters: self.meters.of(&shared.service, &request).cloned(),
             shared,
-            meters: self.meters.clone(),
             context,
             span,
             began,
             deadline: began + left,
         };
-        Box::pin(scope.run(async move {
-            #[cfg(feature = "grpc")]
-            if let Some((_, lasts)) = grpc {
-                return Ok(answering.run_grpc(inner, request, lasts).await);
+        #[cfg(feature = "grpc")]
+        if let Some((_, lasts)) = grpc {
+            let inner = self.inner.clone();
+            return Box::pin(scope.run(answering.run_grpc(inner, request, lasts).map(Ok)));
+        }
+        match answering.admit_at_once(&request) {
+            Some(Ok(())) => {
+                let answer = answering.work(&mut self.inner, request);
+                Box::pin(scope.run(answer.map(|answer| Ok(answering.end(answer)))))
             }
-            Ok(answering.run(inner, request).await)
-        }))
+            Some(Err(refused)) => {
+                let answer = scope.enter(|| answering.end(Err(refused)));
+                Box::pin(ready(Ok(answer)))
+            }
+            None => {
+                let inner = self.inner.clone();
+                Box::pin(scope.run(answering.run(inner, request).map(Ok)))
+            }
+        }
     }
 }
 
 /// A request at work.
 struct Answering {
     shared: Arc<Shared>,
-    meters: Arc<RouteMeters>,
+    meters: Option<Arc<Meters>>,
     context: Context,
     span: Span,
     began: Instant,
@@ -239,12 +250,7 @@ impl Answering {
         let Some(admission) = &self.shared.admission else {
             return Ok(());
         };
-        let call = Incoming {
-            operation: operation.unwrap_or(meters::UNMATCHED),
-            headers,
-            peer: extensions.get::<Peer>(),
-            correlation_id: &self.context.correlation_id,
-        };
+        let call = self.incoming((headers, extensions), operation);
         match extensions.get::<Caller>() {
             Some(Caller(caller)) => admission.admit_caller(caller, &call),
             None => until(self.deadline, admission.admit_stranger(call))
@@ -253,21 +259,64 @@ impl Answering {
         }
     }
 
-    async fn run<S>(mut self, mut inner: S, request: Request<Body>) -> Response<Body>
+    fn incoming<'a>(
+        &'a self,
+        (headers, extensions): (&'a HeaderMap, &'a Extensions),
+        operation: Option<&'a str>,
+    ) -> Incoming<'a> {
+        Incoming {
+            operation: operation.unwrap_or(meters::UNMATCHED),
+            headers,
+            peer: extensions.get::<Peer>(),
+            correlation_id: &self.context.correlation_id,
+        }
+    }
+
+    /// The same where nobody has to be waited for.
+    fn admit_at_once(&self, request: &Request<Body>) -> Option<Result<(), Error>> {
+        let Some(admission) = &self.shared.admission else {
+            return Some(Ok(()));
+        };
+        let Caller(caller) = request.extensions().get::<Caller>()?;
+        let asked = (request.headers(), request.extensions());
+        let call = self.incoming(asked, self.operation());
+        Some(admission.admit_caller(caller, &call))
+    }
+
+    fn operation(&self) -> Option<&str> {
+        self.meters.as_ref().map(|meters| meters.operation())
+    }
+
+    /// The work of whoever was let in. Nothing of it is done before it is waited for.
+    fn work<S>(
+        &self,
+        inner: &mut S,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, Error>> + use<S>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
-        let meters = self.meters.of(&self.shared.service, &request);
-        let limits = self.shared.limits;
+        let bytes_max = self.shared.limits.body_bytes_max;
+        match is_too_large(&request, bytes_max) {
+            true => Either::Left(ready(Err(body_too_large(bytes_max)))),
+            false => Either::Right(work(inner, request, self.deadline)),
+        }
+    }
+
+    async fn run<S>(self, mut inner: S, request: Request<Body>) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    {
         let asked = (request.headers(), request.extensions());
-        let operation = meters.map(|meters| meters.operation());
-        let answer = match self.admit(asked, operation).await {
+        let answer = match self.admit(asked, self.operation()).await {
             Err(refused) => Err(refused),
-            Ok(()) if is_too_large(&request, limits.body_bytes_max) => {
-                Err(body_too_large(limits.body_bytes_max))
-            }
-            Ok(()) => work(&mut inner, request, self.deadline).await,
+            Ok(()) => self.work(&mut inner, request).await,
         };
+        self.end(answer)
+    }
+
+    /// What is said, counted and watched of every answer.
+    fn end(mut self, answer: Result<Response<Body>, Error>) -> Response<Body> {
         let mut response = match answer {
             Ok(response) => response,
             Err(error) => problem::response(&error, Some(&self.context)),
@@ -276,7 +325,7 @@ impl Answering {
         if let Some(id) = &self.context.request_id {
             headers::put(response.headers_mut(), headers::REQUEST_ID, id);
         }
-        if let Some(meters) = meters {
+        if let Some(meters) = &self.meters {
             meters.record(&self.context, response.status(), self.began.elapsed());
             if self.span.is_recorded() {
                 self.span.rename(meters.operation().to_owned());
@@ -287,25 +336,27 @@ impl Answering {
             self.span.fail_with(reason);
         }
         let scope = Scope::new(&self.shared.service, &self.context);
-        response.map(|body| Watched::wrap(body, limits.body_pause_max, scope))
+        let pause_max = self.shared.limits.body_pause_max;
+        response.map(|body| Watched::wrap(body, pause_max, scope))
     }
 }
 
-async fn work<S>(
+/// The service is a route of axum's: its call does nothing but make a future.
+fn work<S>(
     inner: &mut S,
     request: Request<Body>,
     deadline: Instant,
-) -> Result<Response<Body>, Error>
+) -> impl Future<Output = Result<Response<Body>, Error>> + use<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let call = AssertUnwindSafe(inner.call(request)).catch_unwind();
-    match until(deadline, call).await {
+    until(deadline, call).map(|answer| match answer {
         Some(Ok(Ok(response))) => Ok(response),
         Some(Ok(Err(never))) => match never {},
         Some(Err(panic)) => Err(panicked("the handler panicked", &*panic)),
         None => Err(deadline_exceeded()),
-    }
+    })
 }
 
 fn panicked(what: &'static str, panic: &(dyn Any + Send)) -> Error {

@@ -94,7 +94,7 @@ impl Held {
     /// Takes a response's head in, and holds on until its body ended or is dropped.
     pub(crate) fn answered(mut self, response: Response<Body>) -> Response<Body> {
         self.told_by(Outcome::of_response(&response));
-        response.map(|body| Kept::wrap(body, self))
+        Kept::keep(response, self)
     }
 }
 

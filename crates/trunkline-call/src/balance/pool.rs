@@ -201,9 +201,14 @@ impl Pool {
         self.balance.key_of(request)
     }
 
+    /// Whether the first list came, or it is known why not.
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.learned.borrow() == Learned::Done
+    }
+
     /// Waits until the first list came, or it is known why it does not come.
     pub async fn ready(&self) {
-        if *self.learned.borrow() == Learned::Waiting {
+        if !self.is_ready() {
             let mut learned = self.learned.subscribe();
             // It is ours, so it is not closed.
             drop(learned.wait_for(|learned| *learned == Learned::Done).await);

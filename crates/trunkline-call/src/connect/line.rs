@@ -49,7 +49,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 
 /// The connections to one place.
-pub(super) struct Bundle {
+pub(crate) struct Bundle {
     /// What it is called in logs.
     to: String,
     dial: Arc<dyn Dial>,
@@ -80,6 +80,16 @@ impl Bundle {
     pub(super) fn is_used(self: &Arc<Self>) -> bool {
         // One count is the table's.
         !self.lines.load().is_empty() || Arc::strong_count(self) > 1
+    }
+
+    /// Sends a request of a channel.
+    ///
+    /// # Errors
+    /// As [`super::Wires::route`] says.
+    pub(crate) async fn call(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>> {
+        let answer = self.send(request, &Stage::default()).await;
+        let answer = answer.map_err(|unanswered| unanswered.error)?;
+        Ok(answer.map(Body::new))
     }
 
     pub(super) async fn send(

@@ -4,14 +4,17 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, ready};
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
@@ -20,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use pin_project_lite::pin_project;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use trunkline_core::{Error, Result};
@@ -29,6 +33,10 @@ use super::line::Verdict;
 use super::wire::{Stage, Unanswered};
 use super::{IDLE_COUNT_MAX, IDLE_MAX, unreached};
 use crate::Body;
+use crate::layer::held::AtHand;
+
+/// An answer that is no longer, and is there with its head, gives its connection back at once.
+const AT_HAND_BYTES_MAX: u64 = 64 * 1024;
 
 /// How many connections are kept that nobody uses, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +46,7 @@ pub(super) struct Bounds {
 }
 
 /// The connections to one place.
-pub(super) struct Pool {
+pub(crate) struct Pool {
     dial: Arc<dyn Dial>,
     bounds: Bounds,
     /// What requests say that they are for, if they say nothing else.
@@ -98,64 +106,109 @@ impl Pool {
         Arc::strong_count(self) > 1 || !self.idle.lock().is_empty()
     }
 
+    /// Sends a request of a channel. Where the answer comes with its head, it is in memory: [`AtHand`].
+    ///
+    /// # Errors
+    /// As [`super::Wires::route`] says.
+    pub(crate) fn call(
+        self: Arc<Self>,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send + 'static {
+        self.send(request, None).map(|answer| match answer {
+            Ok(answer) => Ok(Answer::take(answer)),
+            Err(unanswered) => Err(unanswered.error),
+        })
+    }
+
     /// Sends a request on a connection that is kept, or on a new one.
     ///
     /// # Errors
-    /// As [`super::Wires::send`].
-    pub(super) async fn send(
-        self: &Arc<Self>,
+    /// As [`super::wire::Wire::send`].
+    pub(super) fn send<'a>(
+        self: Arc<Self>,
         mut request: Request<Body>,
-        stage: &Stage,
-    ) -> Result<Response<Answer>, Unanswered> {
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+        stage: Option<&'a Stage>,
+    ) -> impl Future<Output = Received> + Send + use<'a> {
+        let uri = request.uri();
+        // The path alone, without an address and never nothing (RFC 9112, 3.2.1).
+        if uri.scheme().is_some() || uri.authority().is_some() || uri.path().is_empty() {
+            let path = uri.path_and_query().cloned();
+            *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+        }
         let headers = request.headers_mut();
         headers.entry(HOST).or_insert_with(|| self.host.clone());
-        loop {
-            let kept = self.take();
-            let is_kept = kept.is_some();
-            let mut line = match kept {
-                Some(line) => line,
-                None => {
-                    stage.set(false);
-                    match Box::pin(self.connect()).await {
-                        Ok(line) => line,
-                        Err(error) => return Err(Unanswered::unsent(error, request)),
-                    }
-                }
-            };
-            stage.set(true);
-            match line.exchange(request).await {
-                Ok(response) => {
-                    if response.status() == StatusCode::SWITCHING_PROTOCOLS
-                        && let Some(connection) = line.connection.take()
-                    {
-                        // It ends as one of HTTP, and gives what it was made of to whoever waits for that.
-                        drop(connection.await);
-                    }
-                    return Ok(response.map(|body| Answer::new(body, line, self)));
-                }
-                Err(mut error) => match error.take_message() {
-                    // It was closed while nobody used it, and nothing was sent: each of them gives the request back once.
-                    Some(unsent) if is_kept => request = unsent,
-                    Some(unsent) => {
-                        let error = unreached(true, error.into_error());
-                        return Err(Unanswered::unsent(error, unsent));
-                    }
-                    None => {
-                        let error = error.into_error();
-                        let was_kept =
-                            is_kept && (error.is_incomplete_message() || is_reset(&error));
-                        let refusal = line.verdict.refusal();
-                        let error = refusal.unwrap_or_else(|| unreached(false, error));
-                        return Err(Unanswered {
-                            was_kept,
-                            ..Unanswered::from(error)
-                        });
-                    }
-                },
+        let Some(line) = self.take() else {
+            return Either::Left(self.anew(request, stage));
+        };
+        tell(stage, true);
+        // The request is in the connection's hands at once, so that there is no room for it here.
+        Either::Right(line.exchange(request).then(move |(sent, line)| match sent {
+            Ok(response) if is_switched(&response) => {
+                Either::Left(Box::pin(self.give_away(response, line)) as BoxFuture<'a, _>)
             }
+            Ok(response) => Either::Right(ready(Ok(self.answer(response, line)))),
+            Err(mut error) => match error.take_message() {
+                // It was closed while nobody used it, and nothing was sent.
+                Some(unsent) => Either::Left(self.anew(unsent, stage)),
+                None => Either::Right(ready(Err(line.broke(error.into_error(), true)))),
+            },
+        }))
+    }
+
+    /// Sends a request on a new connection, or on one that is kept meanwhile: each of those gives the request back once.
+    fn anew<'a>(
+        self: Arc<Self>,
+        mut request: Request<Body>,
+        stage: Option<&'a Stage>,
+    ) -> BoxFuture<'a, Received> {
+        Box::pin(async move {
+            loop {
+                let kept = self.take();
+                let is_kept = kept.is_some();
+                let line = match kept {
+                    Some(line) => line,
+                    None => {
+                        tell(stage, false);
+                        match self.connect().await {
+                            Ok(line) => line,
+                            Err(error) => return Err(Unanswered::unsent(error, request)),
+                        }
+                    }
+                };
+                tell(stage, true);
+                let (sent, line) = line.exchange(request).await;
+                match sent {
+                    Ok(response) if is_switched(&response) => {
+                        return self.give_away(response, line).await;
+                    }
+                    Ok(response) => return Ok(self.answer(response, line)),
+                    Err(mut error) => match error.take_message() {
+                        Some(unsent) if is_kept => request = unsent,
+                        Some(unsent) => {
+                            let error = unreached(true, error.into_error());
+                            return Err(Unanswered::unsent(error, unsent));
+                        }
+                        None => return Err(line.broke(error.into_error(), is_kept)),
+                    },
+                }
+            }
+        })
+    }
+
+    fn answer(self: Arc<Self>, response: Response<Incoming>, line: Box<Line>) -> Response<Answer> {
+        response.map(|body| Answer::new(body, line, self))
+    }
+
+    /// The connection ends as one of HTTP, and gives what it was made of to whoever waits for that.
+    async fn give_away(
+        self: Arc<Self>,
+        response: Response<Incoming>,
+        mut line: Box<Line>,
+    ) -> Received {
+        if let Some(connection) = line.connection.take() {
+            drop(connection.await);
         }
+        Ok(self.answer(response, line))
     }
 
     /// The connection that was used last: the longer others are idle, the sooner they are closed.
@@ -242,20 +295,69 @@ fn is_reset(error: &hyper::Error) -> bool {
     io.is_some_and(|io| matches!(io.kind(), ConnectionReset | BrokenPipe | NotConnected))
 }
 
+fn is_switched(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+}
+
+fn tell(stage: Option<&Stage>, connected: bool) {
+    if let Some(stage) = stage {
+        stage.set(connected);
+    }
+}
+
+type Received = Result<Response<Answer>, Unanswered>;
+
 type Sent =
     std::result::Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<Body>>>;
 
 impl Line {
     /// Sends a request and waits for the head of its answer.
-    async fn exchange(&mut self, request: Request<Body>) -> Sent {
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let connection = &mut self.connection;
-        std::future::poll_fn(|cx| {
-            // The connection first: what it reads is what the answer waits for.
-            drive(connection, cx);
-            answer.as_mut().poll(cx)
-        })
-        .await
+    fn exchange(
+        mut self: Box<Self>,
+        request: Request<Body>,
+    ) -> Exchange<impl Future<Output = Sent> + Send + use<>> {
+        Exchange {
+            answer: self.sender.try_send_request(request),
+            line: Some(self),
+        }
+    }
+
+    /// Why a request that it took has no answer.
+    fn broke(&self, error: hyper::Error, is_kept: bool) -> Unanswered {
+        let was_kept = is_kept && (error.is_incomplete_message() || is_reset(&error));
+        let refusal = self.verdict.refusal();
+        let error = refusal.unwrap_or_else(|| unreached(false, error));
+        Unanswered {
+            was_kept,
+            ..Unanswered::from(error)
+        }
+    }
+}
+
+pin_project! {
+    /// A request under way, which drives its connection, and gives it back with what it comes to.
+    struct Exchange<F> {
+        #[pin]
+        answer: F,
+        line: Option<Box<Line>>,
+    }
+}
+
+impl<F: Future<Output = Sent>> Future for Exchange<F> {
+    type Output = (Sent, Box<Line>);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Sent, Box<Line>)> {
+        let this = self.project();
+        // The connection first: what it reads is what the answer waits for.
+        if let Some(line) = this.line {
+            drive(&mut line.connection, cx);
+        }
+        let sent = std::task::ready!(this.answer.poll(cx));
+        match this.line.take() {
+            Some(line) => Poll::Ready((sent, line)),
+            // It has ended, and gives nothing any more.
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -272,21 +374,61 @@ fn drive(connection: &mut Option<Connection>, cx: &mut Context<'_>) {
 /// The body of an answer, whose reader drives the connection.
 pub(super) struct Answer {
     body: Incoming,
+    /// What was there with the head, if that was not all.
+    first: Option<std::result::Result<Frame<Bytes>, hyper::Error>>,
     line: Option<Box<Line>>,
     pool: Arc<Pool>,
 }
 
 impl Answer {
-    fn new(body: Incoming, line: Box<Line>, pool: &Arc<Pool>) -> Self {
+    fn new(body: Incoming, line: Box<Line>, pool: Arc<Pool>) -> Self {
         let mut answer = Self {
             body,
+            first: None,
             line: line.connection.is_some().then_some(line),
-            pool: pool.clone(),
+            pool,
         };
         if answer.body.is_end_stream() {
             answer.give_back(&mut Context::from_waker(Waker::noop()));
         }
         answer
+    }
+
+    /// The answer with its body: as it comes, or in memory if all of it came with the head.
+    fn take(response: Response<Self>) -> Response<Body> {
+        let (parts, mut answer) = response.into_parts();
+        let Some(data) = answer.at_hand() else {
+            return Response::from_parts(parts, Body::new(answer));
+        };
+        let mut response = Response::from_parts(parts, Body::from(data));
+        response.extensions_mut().insert(AtHand);
+        response
+    }
+
+    fn at_hand(&mut self) -> Option<Bytes> {
+        if self.body.is_end_stream() {
+            return None;
+        }
+        // Whoever polls next is woken, and nobody is before.
+        let mut cx = Context::from_waker(Waker::noop());
+        let bytes = self.body.size_hint().exact();
+        bytes.filter(|bytes| *bytes <= AT_HAND_BYTES_MAX)?;
+        let Poll::Ready(Some(first)) = Pin::new(&mut self.body).poll_frame(&mut cx) else {
+            return None;
+        };
+        match first.map(Frame::into_data) {
+            Ok(Ok(data)) if self.body.is_end_stream() => {
+                self.give_back(&mut cx);
+                return Some(data);
+            }
+            Ok(Ok(data)) => self.first = Some(Ok(Frame::data(data))),
+            Ok(Err(frame)) => self.first = Some(Ok(frame)),
+            Err(error) => {
+                self.line = None;
+                self.first = Some(Err(error));
+            }
+        }
+        None
     }
 
     /// The answer has ended: its connection is kept, if it takes another request.
@@ -312,6 +454,9 @@ impl HttpBody for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(first));
+        }
         let mut frame = Pin::new(&mut this.body).poll_frame(cx);
         if frame.is_pending()
             && let Some(line) = &mut this.line
@@ -332,11 +477,17 @@ impl HttpBody for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.first.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let hint = self.body.size_hint();
+        let first = self.first.as_ref().and_then(|first| first.as_ref().ok());
+        let first = first.and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
+        match hint.exact() {
+            Some(rest) => SizeHint::with_exact(first.saturating_add(rest)),
+            None => hint,
+        }
     }
 }
 

@@ -258,7 +258,7 @@ impl Wire {
         };
         if !by_h2 {
             *request.version_mut() = Version::HTTP_11;
-            let answer = shard.pool.send(request, stage).await;
+            let answer = shard.pool.clone().send(request, Some(stage)).await;
             return match answer {
                 Ok(answer) => Ok(answer.map(|body| WireBody(Carrier::Http1(body)))),
                 Err(error) => Err(self.disagreed(error)),

@@ -1,6 +1,5 @@
 //! A time for each attempt.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use futures::future::Either;
@@ -11,7 +10,7 @@ use trunkline_core::{Error, ErrorKind, Result};
 use super::plan::Plan;
 use super::{Around, Next, tower_layer};
 use crate::Body;
-use crate::guard::until_pinned;
+use crate::guard::until;
 use crate::policy::Policy;
 
 /// Gives an attempt up whose answer does not begin within the policy's `attempt_timeout`, so that the time of the call
@@ -47,9 +46,8 @@ impl Attempt {
             return next.call(request).await;
         };
         plan.times.begins_by = Some(ends);
-        request.extensions_mut().insert(plan);
-        let call = pin!(next.call(request));
-        let answer = until_pinned(ends, call).await;
+        plan.put_back(&mut request);
+        let answer = until(ends, next.call(request)).await;
         answer.unwrap_or_else(|| {
             let text = "the time for one attempt of this call is up";
             let kind = ErrorKind::DeadlineExceeded;

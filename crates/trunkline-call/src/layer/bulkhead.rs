@@ -1,10 +1,13 @@
 //! How many calls of a target may be under way.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use futures::FutureExt;
+use futures::future::Either;
 use http::{HeaderMap, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trunkline_core::{Error, ErrorKind, Result};
@@ -64,11 +67,13 @@ impl Bulkhead {
         }
     }
 
-    async fn place(&self) -> Result<OwnedSemaphorePermit> {
+    /// A place at once, or else where to wait for one.
+    fn place(&self) -> Result<OwnedSemaphorePermit, Arc<Semaphore>> {
         let free = self.places.free.load_full();
-        if let Ok(place) = free.clone().try_acquire_owned() {
-            return Ok(place);
-        }
+        free.clone().try_acquire_owned().map_err(|_| free)
+    }
+
+    async fn wait(&self, free: Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
         let waiting = Waiting::begin(&self.places.waiting);
         if waiting.before >= self.places.policy.load().waiting_max {
             return Err(full());
@@ -105,6 +110,11 @@ fn full() -> Error {
     )
 }
 
+/// Keeps a place until the answer has ended.
+fn hold(answer: Result<Response<Body>>, place: OwnedSemaphorePermit) -> Result<Response<Body>> {
+    Ok(Held::keep(answer?, Place(place)))
+}
+
 /// A place, given back when dropped.
 struct Place(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
@@ -117,13 +127,23 @@ impl Ending for Place {
 tower_layer!(Bulkhead);
 
 impl Around for Bulkhead {
-    async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
-        let place = self
-            .place()
-            .await
-            .inspect_err(|_| self.observer.tell(Event::Shed))?;
-        let response = next.call(request).await?;
-        Ok(response.map(|body| Held::wrap(body, Place(place))))
+    fn around<N: Next>(
+        &self,
+        request: Request<Body>,
+        next: &N,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
+        match self.place() {
+            Ok(place) => {
+                let call = next.call(request);
+                Either::Left(call.map(|answer| hold(answer, place)))
+            }
+            // In a box of its own, so that calls that find a place have no room for it.
+            Err(free) => Either::Right(Box::pin(async move {
+                let place = self.wait(free).await;
+                let place = place.inspect_err(|_| self.observer.tell(Event::Shed))?;
+                hold(next.call(request).await, place)
+            })),
+        }
     }
 }
 

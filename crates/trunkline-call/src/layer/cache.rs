@@ -6,7 +6,6 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use super::held::{Ending, Held};
 use super::plan::{Plan, Times};
 use super::{Around, Event, Next, Observer, Outcome, tower_layer};
 use crate::Body;
-use crate::guard::{deadline_exceeded, until_pinned};
+use crate::guard::{deadline_exceeded, until};
 use crate::headers::{CORRELATION_ID, REQUEST_ID};
 use crate::policy::Policy;
 
@@ -137,12 +136,12 @@ impl Cache {
         }
         if let Some(ends) = ends {
             plan.times = Times::until(ends);
-            request.extensions_mut().insert(plan);
+            plan.put_back(&mut request);
         }
-        let call = pin!(next.call(request));
+        let call = next.call(request);
         let answer = match ends {
             None => Some(call.await),
-            Some(ends) => until_pinned(ends, call).await,
+            Some(ends) => until(ends, call).await,
         };
         let answer = answer.unwrap_or_else(|| Err(deadline_exceeded()));
         self.settle(answer, question)

@@ -1,15 +1,18 @@
 //! A deadline for the whole call, its body included.
 
-use std::pin::pin;
+use std::future::Future;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::{Either, ready};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 use trunkline_core::Result;
 
+use super::held::AtHand;
 use super::plan::{Plan, Times};
 use super::{Around, Next, tower_layer};
-use crate::guard::{Guarded, deadline_exceeded, until_pinned};
+use crate::guard::{Guarded, deadline_exceeded, until};
 use crate::policy::Policy;
 use crate::server::is_grpc;
 use crate::{Body, headers};
@@ -41,16 +44,16 @@ impl Deadline {
 tower_layer!(Deadline);
 
 impl Around for Deadline {
-    async fn around<N: Next>(
+    fn around<N: Next>(
         &self,
         mut request: Request<Body>,
         next: &N,
-    ) -> Result<Response<Body>> {
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
         let mut plan = Plan::of(&request, &self.own);
         let given = headers::left(request.headers());
         let left = given.map_or(plan.policy.timeout, |given| given.min(plan.policy.timeout));
         if left.is_zero() {
-            return Err(deadline_exceeded());
+            return Either::Left(ready(Err(deadline_exceeded())));
         }
         let deadline = Instant::now() + left.min(DEADLINE_MAX);
         let all = request.headers();
@@ -58,11 +61,15 @@ impl Around for Deadline {
             write(request.headers_mut(), left);
         }
         plan.times = Times::until(deadline);
-        request.extensions_mut().insert(plan);
-        let call = pin!(next.call(request));
-        let answer = until_pinned(deadline, call).await;
-        let response = answer.unwrap_or_else(|| Err(deadline_exceeded()))?;
-        Ok(response.map(|body| Guarded::wrap(body, deadline)))
+        plan.put_back(&mut request);
+        let answer = until(deadline, next.call(request));
+        Either::Right(answer.map(move |answer| {
+            let response = answer.unwrap_or_else(|| Err(deadline_exceeded()))?;
+            if AtHand::is(&response) {
+                return Ok(response);
+            }
+            Ok(response.map(|body| Guarded::wrap(body, deadline)))
+        }))
     }
 }
 

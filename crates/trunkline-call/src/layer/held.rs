@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::Body;
@@ -27,7 +27,32 @@ pub(crate) struct Held<E> {
     ending: Option<E>,
 }
 
+/// Says of a response, among its extensions, that its body is in memory whole: what waits for its end need not wait. It
+/// does not leave the channel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AtHand;
+
+impl AtHand {
+    pub(crate) fn is(response: &Response<Body>) -> bool {
+        response.extensions().get::<Self>().is_some()
+    }
+
+    pub(crate) fn forget(mut response: Response<Body>) -> Response<Body> {
+        response.extensions_mut().remove::<Self>();
+        response
+    }
+}
+
 impl<E: Ending> Held<E> {
+    /// The same of a response, for what does not look at the data.
+    pub(crate) fn keep(response: Response<Body>, ending: E) -> Response<Body> {
+        if AtHand::is(&response) {
+            ending.ended(None);
+            return response;
+        }
+        response.map(|body| Self::wrap(body, ending))
+    }
+
     /// A body that has nothing more to come ends at once.
     pub(crate) fn wrap(inner: Body, ending: E) -> Body {
         if inner.is_end_stream() {
@@ -83,5 +108,38 @@ impl<E: Ending> HttpBody for Held<E> {
 
     fn is_end_stream(&self) -> bool {
         self.inner.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    struct Told(#[expect(dead_code, reason = "held")] Arc<()>);
+
+    impl Ending for Told {
+        fn ended(self, _: Option<&HeaderMap>) {}
+
+        fn broken(self) {}
+    }
+
+    #[tokio::test]
+    async fn what_is_in_memory_has_ended_and_the_rest_ends_when_it_was_read() {
+        let place = Arc::new(());
+        let mut response = Response::new(Body::from("all of it"));
+        response.extensions_mut().insert(AtHand);
+        let response = Held::keep(response, Told(place.clone()));
+        assert_eq!(Arc::strong_count(&place), 1);
+        let response = AtHand::forget(response);
+
+        let mut response = Held::keep(response, Told(place.clone()));
+        assert_eq!(Arc::strong_count(&place), 2);
+        let read = response.body_mut().collect().await.unwrap().to_bytes();
+        assert_eq!(read, "all of it");
+        assert_eq!(Arc::strong_count(&place), 1);
     }
 }

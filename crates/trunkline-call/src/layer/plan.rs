@@ -92,6 +92,17 @@ impl Plan {
         all.insert(Self { policy, times });
     }
 
+    /// Puts a plan that has changed where it was.
+    pub(crate) fn put_back(self, request: &mut Request<Body>) {
+        let all = request.extensions_mut();
+        match all.get_mut() {
+            Some(place) => *place = self,
+            None => {
+                all.insert(self);
+            }
+        }
+    }
+
     /// That of a request, or else one by a layer's own policy.
     pub(crate) fn of(request: &Request<Body>, own: &Policy) -> Self {
         request.extensions().get().copied().unwrap_or(Self {

@@ -6,9 +6,12 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::{Either, ready};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use tokio::time::{Instant, sleep};
@@ -100,32 +103,60 @@ enum GivenUp {
 tower_layer!(Retry);
 
 impl Around for Retry {
-    async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
+    fn around<N: Next>(
+        &self,
+        request: Request<Body>,
+        next: &N,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
         let plan = Plan::of(&request, &self.own);
         self.budget.deposit();
         if plan.policy.attempts_max <= 1 {
-            return next.call(request).await;
+            return Either::Left(next.call(request));
         }
         let is_safe = plan.is_safe(&request);
         let (parts, body) = request.into_parts();
         let replay = Replay::of(body, REPLAY_BYTES_MAX);
-        let mut made = 0;
+        // A body that nobody has read from can be read.
+        let body = replay.body().unwrap_or_default();
+        let kept = Kept {
+            parts: copy(&parts),
+            replay,
+            plan,
+            is_safe,
+        };
+        let first = next.call(Request::from_parts(parts, body));
+        Either::Right(first.then(move |answer| match self.judge(&answer, &kept) {
+            Verdict::Done => Either::Left(ready(answer)),
+            // In a box of its own, so that calls that go well have no room for it.
+            Verdict::Again(asked) => {
+                Either::Right(Box::pin(self.again(kept, next, (answer, asked))))
+            }
+        }))
+    }
+}
+
+/// What is kept of a call for another attempt.
+struct Kept {
+    parts: Parts,
+    replay: Replay,
+    plan: Plan,
+    is_safe: bool,
+}
+
+impl Retry {
+    /// What comes after a first attempt that is worth another.
+    async fn again<N: Next>(
+        &self,
+        kept: Kept,
+        next: &N,
+        (mut answer, mut asked): (Result<Response<Body>>, Duration),
+    ) -> Result<Response<Body>> {
+        let mut made = 1;
         loop {
-            // The last attempt that the policy allows needs no copy, but it is rare.
-            let Some(body) = replay.body() else {
-                return Err(trunkline_core::Error::internal(
-                    "a body that was sent whole can be sent again",
-                ));
-            };
-            let answer = next.call(self.attempt(&parts, body, &plan, made)).await;
-            made += 1;
-            let Verdict::Again(asked) = self.judge(&answer, &plan, is_safe) else {
-                return answer;
-            };
-            if !replay.is_whole() {
+            if !kept.replay.is_whole() {
                 return answer;
             }
-            match self.next_pause(&plan, made, asked) {
+            match self.next_pause(&kept.plan, made, asked) {
                 Ok(pause) => {
                     drop(answer);
                     let attempt = made + 1;
@@ -135,25 +166,25 @@ impl Around for Retry {
                 Err(GivenUp::TooLate) if made == 1 => return answer,
                 Err(_) => return marked(answer, made),
             }
+            let Some(request) = kept.request() else {
+                return Err(trunkline_core::Error::internal(
+                    "a body that was sent whole can be sent again",
+                ));
+            };
+            answer = next.call(request).await;
+            made += 1;
+            match self.judge(&answer, &kept) {
+                Verdict::Again(later) => asked = later,
+                Verdict::Done => return answer,
+            }
         }
     }
-}
 
-impl Retry {
-    /// The request of an attempt; a later one has less time left.
-    fn attempt(&self, parts: &Parts, body: Body, plan: &Plan, made: u32) -> Request<Body> {
-        let mut request = Request::from_parts(parts.clone(), body);
-        if let Some(deadline) = plan.times.ends_by.filter(|_| made > 0) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            write_deadline(request.headers_mut(), left);
-        }
-        request
-    }
-
-    fn judge(&self, answer: &Result<Response<Body>>, plan: &Plan, is_safe: bool) -> Verdict {
+    fn judge(&self, answer: &Result<Response<Body>>, kept: &Kept) -> Verdict {
+        let Kept { plan, is_safe, .. } = kept;
         let class = |class: Class| match class {
             Class::Transient => true,
-            Class::Unknown => is_safe,
+            Class::Unknown => *is_safe,
             Class::Permanent => false,
         };
         // Who names codes says with it that repeating is safe where they come.
@@ -192,6 +223,32 @@ impl Retry {
             }
         }
     }
+}
+
+impl Kept {
+    /// The request of a later attempt, which has less time left; none if its body can't be sent again.
+    fn request(&self) -> Option<Request<Body>> {
+        let mut request = Request::from_parts(self.parts.clone(), self.replay.body()?);
+        self.plan.put_back(&mut request);
+        if let Some(deadline) = self.plan.times.ends_by {
+            let left = deadline.saturating_duration_since(Instant::now());
+            write_deadline(request.headers_mut(), left);
+        }
+        Some(request)
+    }
+}
+
+/// A copy without its plan, where that is all that the request has besides: most calls end with the first attempt.
+fn copy(parts: &Parts) -> Parts {
+    let (mut copy, ()) = Request::new(()).into_parts();
+    copy.method = parts.method.clone();
+    copy.uri = parts.uri.clone();
+    copy.version = parts.version;
+    copy.headers = parts.headers.clone();
+    if parts.extensions.len() > 1 || parts.extensions.get::<Plan>().is_none() {
+        copy.extensions = parts.extensions.clone();
+    }
+    copy
 }
 
 /// Says how often it was tried, so that nobody further up begins anew.

@@ -1,7 +1,9 @@
 //! One span and one count for each call.
 
+use std::future::Future;
 use std::sync::OnceLock;
 
+use futures::FutureExt;
 use http::{HeaderValue, Request, Response};
 use metrics::{Counter, Histogram, counter, histogram};
 use tokio::time::Instant;
@@ -78,31 +80,32 @@ impl Trace {
 }
 
 impl Around for Trace {
-    async fn around<N: Next>(
+    fn around<N: Next>(
         &self,
         mut request: Request<Body>,
         next: &N,
-    ) -> Result<Response<Body>> {
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
         let began = Instant::now();
         let mut span = self.open(&mut request);
-        let answer = next.call(request).await;
-        let meters = self.meters();
-        meters.seconds.record(began.elapsed());
-        match answer {
-            Ok(response) => {
-                meters.answered.increment(1);
-                if Outcome::of_response(&response).is_some_and(Outcome::is_failure) {
-                    span.fail_with(response.status().to_string());
+        next.call(request).map(move |answer| {
+            let meters = self.meters();
+            meters.seconds.record(began.elapsed());
+            match answer {
+                Ok(response) => {
+                    meters.answered.increment(1);
+                    if Outcome::of_response(&response).is_some_and(Outcome::is_failure) {
+                        span.fail_with(response.status().to_string());
+                    }
+                    Ok(response)
                 }
-                Ok(response)
+                Err(error) => {
+                    meters.failed.increment(1);
+                    span.fail(&error);
+                    Err(error
+                        .with("caller", &self.caller)
+                        .with("target", &self.target))
+                }
             }
-            Err(error) => {
-                meters.failed.increment(1);
-                span.fail(&error);
-                Err(error
-                    .with("caller", &self.caller)
-                    .with("target", &self.target))
-            }
-        }
+        })
     }
 }

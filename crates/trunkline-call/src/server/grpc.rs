@@ -45,7 +45,7 @@ impl Answering {
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
-        let meters = self.meters.of(&self.shared.service, &request).cloned();
+        let meters = self.meters.take();
         if let Some(meters) = meters.as_ref().filter(|_| self.span.is_recorded()) {
             self.span.rename(meters.operation().to_owned());
         }

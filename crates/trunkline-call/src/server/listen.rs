@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::Service;
 
+use super::timer::KeptTimer;
 use super::watched::Watched;
 use super::{Limits, Peer, is_grpc, panicked};
 use crate::load::Load;
@@ -207,7 +208,7 @@ fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
+        .timer(KeptTimer::default())
         .header_read_timeout(HEADERS_WITHIN);
     builder
         .http2()

@@ -176,7 +176,7 @@ async fn who_tries_again_goes_to_another_instance() {
         retry_initial_ms = 1
         retry_max_ms = 1
         breaker = { failures_max = 0, rate_percent = 0 }
-        budget = { percent = 100, saved_max = 1_000 }
+        budget = { percent = 100, per_second = 1_000_000, saved_max = 1_000 }
     "#;
     let policy = toml::from_str::<Policies>(policy).unwrap();
     world.network.set_policies(policy);

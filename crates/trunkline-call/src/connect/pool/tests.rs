@@ -73,14 +73,11 @@ async fn server(answers_max: usize, answer: &'static str) -> Server {
 const SHORT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 impl Server {
-    async fn ask(&self) -> Result<Response<Answer>> {
+    async fn ask(&self) -> Result<Response<Body>> {
         let request = Request::post("http://elsewhere/a?b=c")
             .body(Body::empty())
             .unwrap();
-        self.pool
-            .send(request, &Stage::default())
-            .await
-            .map_err(|unanswered| unanswered.error)
+        self.pool.clone().call(request).await
     }
 
     async fn text(&self) -> String {
@@ -208,10 +205,51 @@ async fn a_body_that_its_sender_breaks_off_is_no_fault_of_the_service() {
     ];
     let body = Body::from_stream(futures::stream::iter(broken));
     let request = Request::post("http://elsewhere/").body(body).unwrap();
-    let sent = pool.send(request, &Stage::default()).await;
-    let error = sent.map(drop).unwrap_err().error;
+    let error = pool.call(request).await.map(drop).unwrap_err();
     assert_eq!(
         (error.kind(), error.code()),
         (ErrorKind::InvalidInput, "request_broken")
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_with_its_head_gives_its_connection_back_at_once() {
+    let short = server(usize::MAX, SHORT).await;
+    let answer = short.ask().await.unwrap();
+    assert!(AtHand::is(&answer));
+    assert_eq!(short.counts(), (1, 1, 1), "before anybody has read it");
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
+    assert_eq!(short.counts(), (1, 1, 1));
+
+    // A longer one is read from its connection, also what of it came with the head.
+    let bytes = usize::try_from(AT_HAND_BYTES_MAX).unwrap() + 1;
+    let long = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n{}",
+        "x".repeat(bytes)
+    );
+    let long = server(usize::MAX, long.leak()).await;
+    let answer = long.ask().await.unwrap();
+    assert!(!AtHand::is(&answer));
+    assert_eq!(long.counts(), (1, 1, 0));
+    assert_eq!(answer.body().size_hint().exact(), Some(bytes as u64));
+    assert_eq!(
+        answer.into_body().collect().await.unwrap().to_bytes().len(),
+        bytes
+    );
+    assert_eq!(long.counts(), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_part_that_comes_with_the_head_is_the_first_that_is_read() {
+    let server = server(
+        usize::MAX,
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+    )
+    .await;
+    let mut answer = server.ask().await.unwrap();
+    assert!(!AtHand::is(&answer));
+    assert_eq!(answer.body().size_hint().exact(), Some(9));
+    let first = answer.body_mut().frame().await.unwrap().unwrap();
+    assert_eq!(first.into_data().unwrap(), "half");
+    assert_eq!(answer.body().size_hint().exact(), Some(5));
 }

@@ -1,8 +1,11 @@
 //! The layer around a circuit breaker.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{Either, ready};
 use http::{HeaderMap, Request, Response};
 use tokio::time::Instant;
 use trunkline_core::Result;
@@ -44,18 +47,27 @@ impl CircuitBreaker {
 tower_layer!(CircuitBreaker);
 
 impl Around for CircuitBreaker {
-    async fn around<N: Next>(&self, request: Request<Body>, next: &N) -> Result<Response<Body>> {
-        let permit = self.breaker.permit().inspect_err(|_| {
-            self.breaker.observer.tell(Event::Refused);
-        })?;
+    fn around<N: Next>(
+        &self,
+        request: Request<Body>,
+        next: &N,
+    ) -> impl Future<Output = Result<Response<Body>>> + Send {
+        let permit = match self.breaker.permit() {
+            Ok(permit) => permit,
+            Err(error) => {
+                self.breaker.observer.tell(Event::Refused);
+                return Either::Left(ready(Err(error)));
+            }
+        };
         let times = Plan::of(&request, &self.own).times;
         let mut judge = Judge::new(permit, times);
-        let answer = next.call(request).await;
-        judge.answered(Outcome::of(&answer));
-        match answer {
-            Ok(response) if !judge.is_over => Ok(response.map(|body| Held::wrap(body, judge))),
-            answer => answer,
-        }
+        Either::Right(next.call(request).map(move |answer| {
+            judge.answered(Outcome::of(&answer));
+            match answer {
+                Ok(response) if !judge.is_over => Ok(Held::keep(response, judge)),
+                answer => answer,
+            }
+        }))
     }
 }
 

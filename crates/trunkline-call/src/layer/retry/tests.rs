@@ -242,3 +242,35 @@ async fn named_codes_are_tried_again_whatever_the_method_and_no_others() {
         assert_eq!(script.calls(), attempts, "case {at}");
     }
 }
+
+/// What each attempt has besides its headers.
+struct Besides<'a>(&'a Script, parking_lot::Mutex<Vec<(u32, Option<char>)>>);
+
+impl Next for Besides<'_> {
+    async fn call(&self, request: Request<Body>) -> Result<Response<Body>> {
+        let all = request.extensions();
+        let plan: &Plan = all.get().unwrap();
+        let seen = (plan.policy.attempts_max, all.get().copied());
+        self.1.lock().push(seen);
+        self.0.call(request).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_attempt_has_its_plan_and_what_the_request_had_besides() {
+    for mark in [None, Some('x')] {
+        let script = Script::new([status(503), status(503), ok()]);
+        let besides = Besides(&script, parking_lot::Mutex::default());
+        let mut request = get("/");
+        if let Some(mark) = mark {
+            request.extensions_mut().insert(mark);
+        }
+        let policy = Policy {
+            attempts_max: 7,
+            ..Policy::default()
+        };
+        Plan::put(policy, &mut request);
+        retry().around(request, &besides).await.unwrap();
+        assert_eq!(*besides.1.lock(), [(7, mark); 3]);
+    }
+}
