@@ -158,10 +158,10 @@ struct Gate<'a> {
     place: Option<&'a Place>,
 }
 
-/// Where there are several instances, who tries again goes to another.
+/// Where there are several instances, or nobody knows yet, who tries again goes to another.
 fn tries_elsewhere(place: Option<&Place>, request: &mut Request<Body>) {
     if let Some(Place::Remote { pool, .. }) = place
-        && pool.seen(|members| members.len() > 1)
+        && pool.seen(|members| members.len() != 1)
         && request.extensions().get::<Avoid>().is_none()
     {
         request.extensions_mut().insert(Avoid::new());

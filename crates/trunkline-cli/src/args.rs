@@ -128,6 +128,14 @@ pub(crate) struct Alone {
         default_value = "0.0.0.0:8000"
     )]
     pub(crate) listen: Vec<SocketAddr>,
+    /// Where requests are taken with TLS, by the file's certificates; given again, at several addresses.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "TRUNKLINE_GATEWAY_LISTEN_TLS",
+        value_delimiter = ','
+    )]
+    pub(crate) listen_tls: Vec<SocketAddr>,
     /// Where the admin API, /metrics and /health are. Beyond loopback it asks for --token.
     #[arg(
         long,

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use trunkline_core::{Env, Error, Result};
+use trunkline_core::{Env, Error, Result, report};
 use trunkline_telemetry::Telemetry;
 
 use crate::{Config, Gateway, Keeper, Limits};
@@ -26,6 +26,8 @@ pub struct Alone {
     pub file: PathBuf,
     /// Where it takes requests. With port 0 the system chooses one.
     pub listen: Vec<SocketAddr>,
+    /// Where it takes them with TLS, by the file's certificates.
+    pub listen_tls: Vec<SocketAddr>,
     /// Whether changes by the admin API are written back to the file.
     pub writes: bool,
     /// How many threads take requests.
@@ -39,6 +41,7 @@ pub struct AloneRunning {
     gateway: Gateway,
     keeper: Keeper,
     addresses: Vec<SocketAddr>,
+    tls_addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     workers: Vec<oneshot::Receiver<()>>,
     _following: JoinSet<()>,
@@ -51,6 +54,7 @@ impl Alone {
         Self {
             file: file.into(),
             listen: listen.into_iter().collect(),
+            listen_tls: Vec::new(),
             writes: false,
             workers: cores.map_or(1, Into::into),
             limits: Limits::default(),
@@ -60,31 +64,35 @@ impl Alone {
     /// Reads the file, binds the addresses and takes requests. The file is followed from then on.
     ///
     /// # Errors
-    /// `InvalidInput` for a file that is wrong, with every mistake; `Unavailable` (`address_unavailable`) for an address that can't be
+    /// `InvalidInput` for a file that is wrong, with every mistake, and for one without certificates (`certificate_missing`) where
+    /// TLS is asked for; `Unavailable` (`address_unavailable`) for an address that can't be
     /// bound; `Internal` if a thread can't be started.
     pub fn start(self, telemetry: Telemetry, env: Env) -> Result<AloneRunning> {
         let (config, text) = Config::open(&self.file)?;
+        if !self.listen_tls.is_empty() && config.certificates.is_empty() {
+            let text = "expected `certificates` in the gateway's file, for TLS";
+            return Err(Error::invalid("certificate_missing", text));
+        }
         let gateway = Gateway::alone(&config, telemetry, env.clone())?.with_limits(self.limits);
         let keeper = Keeper::new(gateway.clone(), text, env).with_file(self.file, self.writes);
-        let (stop, stopping) = watch::channel(false);
+        let (stop, _) = watch::channel(false);
         let mut running = AloneRunning {
             gateway,
             addresses: Vec::with_capacity(self.listen.len()),
+            tls_addresses: Vec::with_capacity(self.listen_tls.len()),
             stop,
             workers: Vec::new(),
             _following: follow(&keeper),
             keeper,
         };
+        let workers = self.workers.max(1);
         for address in self.listen {
-            let listeners = listen(address, self.workers.max(1))?;
-            let bound = listeners.first().map(StdListener::local_addr);
-            running.addresses.extend(bound.and_then(io::Result::ok));
-            for listener in listeners {
-                let gateway = running.gateway.clone();
-                running
-                    .workers
-                    .push(work(gateway, listener, stopping.clone())?);
-            }
+            let bound = running.open(address, workers, false)?;
+            running.addresses.push(bound);
+        }
+        for address in self.listen_tls {
+            let bound = running.open(address, workers, true)?;
+            running.tls_addresses.push(bound);
         }
         Ok(running)
     }
@@ -96,6 +104,11 @@ impl AloneRunning {
         &self.addresses
     }
 
+    /// Where it takes them with TLS.
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
+    }
+
     /// Its admin API, and its file.
     pub fn keeper(&self) -> &Keeper {
         &self.keeper
@@ -104,6 +117,17 @@ impl AloneRunning {
     /// The gateway.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// Takes requests at an address, on so many threads.
+    fn open(&mut self, address: SocketAddr, count: usize, is_secured: bool) -> Result<SocketAddr> {
+        let (listeners, bound) = listen(address, count)?;
+        for listener in listeners {
+            let gateway = self.gateway.clone();
+            let worker = work((gateway, is_secured), listener, self.stop.subscribe())?;
+            self.workers.push(worker);
+        }
+        Ok(bound)
     }
 
     /// Lets go as [`Gateway::serve`] does. When this returns, no thread of it is left.
@@ -123,8 +147,8 @@ fn follow(keeper: &Keeper) -> JoinSet<()> {
     following
 }
 
-/// Listeners of one address, among which the system shares its connections.
-fn listen(address: SocketAddr, count: usize) -> Result<Vec<StdListener>> {
+/// Listeners of one address, among which the system shares its connections, and the address.
+fn listen(address: SocketAddr, count: usize) -> Result<(Vec<StdListener>, SocketAddr)> {
     let unavailable = |error: io::Error| {
         let text = format!("{address} can't be listened at");
         Error::unavailable("address_unavailable", text).with_source(error)
@@ -132,14 +156,14 @@ fn listen(address: SocketAddr, count: usize) -> Result<Vec<StdListener>> {
     // Those below would share it with whoever else shares it.
     drop(bind(address, false).map_err(unavailable)?);
     let mut listeners = Vec::with_capacity(count);
-    let mut address = address;
+    let mut bound = address;
     for _ in 0..count {
-        let listener = bind(address, true).map_err(unavailable)?;
+        let listener = bind(bound, true).map_err(unavailable)?;
         // The first of port 0 says which the others share.
-        address = listener.local_addr().map_err(unavailable)?;
+        bound = listener.local_addr().map_err(unavailable)?;
         listeners.push(listener);
     }
-    Ok(listeners)
+    Ok((listeners, bound))
 }
 
 fn bind(address: SocketAddr, is_shared: bool) -> io::Result<StdListener> {
@@ -155,7 +179,7 @@ fn bind(address: SocketAddr, is_shared: bool) -> io::Result<StdListener> {
 
 /// Serves a listener on a thread of its own; what it gives is heard when it has ended.
 fn work(
-    gateway: Gateway,
+    (gateway, is_secured): (Gateway, bool),
     listener: StdListener,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<oneshot::Receiver<()>> {
@@ -171,7 +195,12 @@ fn work(
         };
         // A sender that is gone says so too.
         let stop = async { drop(stopping.wait_for(|stop| *stop).await) };
-        gateway.serve(listener, stop).await;
+        if !is_secured {
+            return gateway.serve(listener, stop).await;
+        }
+        if let Err(error) = gateway.serve_tls(listener, stop).await {
+            tracing::error!(error = %report(&error), "a worker can't take connections with TLS");
+        }
     };
     let body = move || {
         runtime.block_on(serve);

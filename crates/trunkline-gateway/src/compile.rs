@@ -148,7 +148,10 @@ fn reached(
             }
         },
     };
-    let url = service.url.as_ref().filter(|_| !service.is_local);
+    let url = service
+        .url
+        .as_ref()
+        .filter(|_| !ports.means.has(&service.name));
     let Some(url) = url else {
         let timeout = service.read_timeout;
         let timeout = timeout.map(|millis| Duration::from_millis(millis.into()));

@@ -70,9 +70,6 @@ pub struct Service {
     pub plugins: Vec<PluginConfig>,
     /// Words to find it by.
     pub tags: Vec<String>,
-    /// Whether it is asked for by its name, whatever its `url` says.
-    #[serde(skip)]
-    pub(crate) is_local: bool,
     #[serde(skip)]
     pub(crate) at: At,
 }
@@ -222,16 +219,6 @@ pub struct KeyCredential {
 }
 
 impl Config {
-    /// Asks for these services by their names, for a channel, whatever their `url` says: they are the platform's own, which knows
-    /// where they run.
-    #[must_use]
-    pub fn local(mut self, is_local: impl Fn(&str) -> bool) -> Self {
-        for service in &mut self.services {
-            service.is_local = is_local(&service.name);
-        }
-        self
-    }
-
     /// Adds a service.
     #[must_use]
     pub fn service(mut self, service: Service) -> Self {
@@ -263,7 +250,6 @@ impl Default for Service {
             routes: Vec::new(),
             plugins: Vec::new(),
             tags: Vec::new(),
-            is_local: false,
             at: At::default(),
         }
     }

@@ -151,6 +151,28 @@ struct Owned<T> {
     what: T,
 }
 
+/// A list of such things; `owner` is the field by which each names what it belongs to.
+fn owned<T>(
+    fields: &mut Fields<'_>,
+    (list, owner): (&'static str, &'static str),
+    problems: &mut Problems,
+    read: impl Fn(Fields<'_>, &mut Problems) -> Option<T>,
+) -> Vec<Owned<T>> {
+    fields.list(list, problems, |node, path, problems| {
+        let mut fields = Fields::of(node, path, problems)?;
+        let called = reference(&mut fields, owner, problems);
+        let called = fields.needs(owner, called, problems);
+        let (path, place) = (format!("{}.{owner}", fields.path), fields.place);
+        let what = read(fields, problems)?;
+        Some(Owned {
+            owner: called?,
+            path,
+            place,
+            what,
+        })
+    })
+}
+
 fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
     if root.what == What::Null {
         return None;
@@ -173,8 +195,8 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
     let routes = fields.list("routes", problems, |node, path, problems| {
         services::route_of(node, path, &mut names, problems)
     });
-    let snis = fields.list("snis", problems, certificates::sni_of);
-    let targets = fields.list("targets", problems, upstreams::target_of);
+    let snis = certificates::snis(&mut fields, problems);
+    let targets = upstreams::targets(&mut fields, problems);
     let credentials = consumers::credentials(&mut fields, problems);
     let plugins = fields.list("plugins", problems, services::plugin_of);
     unsupported(&mut fields, problems);

@@ -1,4 +1,4 @@
-//! What plugins are made with, besides their settings.
+//! What a configuration is used with, besides what it says.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,15 +12,19 @@ use crate::Plugin;
 /// Gives the OpenAPI document of a service by its name.
 type Documents = dyn Fn(&str) -> Option<Value> + Send + Sync;
 
+/// Whether a service is one of the platform's own, by its name.
+type Local = dyn Fn(&str) -> bool + Send + Sync;
+
 /// Makes a plugin from its settings, or says what was expected of them.
 type Make = dyn Fn(Value) -> Result<Arc<dyn Plugin>, String> + Send + Sync;
 
-/// What plugins are made with: what verifies the tokens of users, what services declare, and kinds of plugins besides those
-/// that the gateway has. A [`Verifier`] alone is one.
+/// What a configuration is used with: what verifies the tokens of users, which services there are and what they declare, and
+/// kinds of plugins besides those that the gateway has. A [`Verifier`] alone is one.
 #[derive(Clone, Default)]
 pub struct Means {
     pub(crate) verifier: Option<Verifier>,
     pub(crate) documents: Option<Arc<Documents>>,
+    local: Option<Arc<Local>>,
     pub(crate) own: Vec<Own>,
 }
 
@@ -47,6 +51,16 @@ impl Means {
         }
     }
 
+    /// Which services are the platform's own, by their names. They are asked for by their names, for a channel, whatever a
+    /// file says of where they are.
+    #[must_use]
+    pub fn local(self, is_local: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            local: Some(Arc::new(is_local)),
+            ..self
+        }
+    }
+
     /// Adds a kind of plugin by the name that a configuration has for it; one of the gateway's own names stays the gateway's.
     /// The higher its priority, the earlier it runs: Kong's are 1450 for `jwt`, 910 for `rate-limiting` and 100 for
     /// `proxy-cache`. `make` says what it expected of settings that it can't use.
@@ -63,6 +77,12 @@ impl Means {
             make: Arc::new(make),
         });
         self
+    }
+
+    pub(crate) fn has(&self, service: &str) -> bool {
+        self.local
+            .as_ref()
+            .is_some_and(|is_local| is_local(service))
     }
 
     pub(crate) fn document(&self, service: &str) -> Option<Value> {

@@ -85,6 +85,12 @@ pub struct Config {
 pub struct Gateway {
     /// Where it listens: `127.0.0.1:8000`.
     pub address: SocketAddr,
+    /// Where it listens for TLS, by the certificates of its configuration; nowhere without.
+    pub tls_address: Option<SocketAddr>,
+    /// Kong's file, which it goes by instead of what the platform declares, and which is followed.
+    pub file: Option<PathBuf>,
+    /// Whether changes by its admin API are written back to the file.
+    pub write_back: bool,
 }
 
 /// The admin address.
@@ -245,6 +251,9 @@ impl Default for Gateway {
     fn default() -> Self {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            tls_address: None,
+            file: None,
+            write_back: false,
         }
     }
 }

@@ -6,6 +6,7 @@ mod development;
 mod discovery;
 mod engine;
 mod folder;
+mod front;
 mod health;
 mod parts;
 mod running;
@@ -26,6 +27,7 @@ use trunkline_saga::Flow;
 use trunkline_security::Permissions;
 use trunkline_telemetry::SpanSink;
 
+use self::front::Declared;
 use crate::alerts::Hook;
 use crate::{Config, Processes, Service, topology};
 
@@ -40,7 +42,7 @@ pub struct Platform {
     pub(crate) version: ByteString,
     pub(crate) services: Vec<Service>,
     pub(crate) flows: Vec<Flow>,
-    pub(crate) gateway: Option<(trunkline_gateway::Config, trunkline_gateway::Means)>,
+    pub(crate) gateway: Option<Declared>,
     pub(crate) schemas: Option<PathBuf>,
     pub(crate) sinks: Vec<Arc<dyn SpanSink>>,
     pub(crate) on_dead_letter: Option<Hook>,
@@ -98,7 +100,7 @@ impl Platform {
         config: trunkline_gateway::Config,
         means: impl Into<trunkline_gateway::Means>,
     ) -> Self {
-        self.gateway = Some((config, means.into()));
+        self.gateway = Some(Declared::new(config, means.into()));
         self
     }
 
@@ -134,7 +136,7 @@ impl Platform {
     /// What each service may use of which other: what they declare, what the gateway leads to, and what the console looks
     /// into.
     pub fn permissions(&self) -> Permissions {
-        let gateway = self.gateway.as_ref().map(|(config, _)| config);
+        let gateway = self.gateway.as_ref().map(|declared| &declared.config);
         topology::permissions(&self.services, gateway)
     }
 
@@ -144,8 +146,8 @@ impl Platform {
     /// `InvalidInput` for the first thing that does not, naming it.
     pub fn check(&self) -> Result<()> {
         topology::check(&self.services, &self.flows)?;
-        if let Some((gateway, _)) = &self.gateway {
-            topology::check_gateway(gateway, &self.services)?;
+        if let Some(declared) = &self.gateway {
+            topology::check_gateway(&declared.config, &self.services)?;
         }
         match &self.schemas {
             Some(dir) => check_dir(dir, &self.events()),
@@ -202,12 +204,13 @@ impl Platform {
     /// What could not be started and what was expected: the declaration, the data folder, a store, the bus, an
     /// address that is in use. Whatever had started is stopped again.
     pub async fn start(self, config: Config) -> Result<Running> {
-        self.check()?;
-        topology::check_sections(&config, &self.services)?;
-        let gateway = self.gateway.as_ref().map(|(gateway, _)| gateway);
-        topology::check_places(&config, &self.services, gateway)?;
-        topology::check_keys(&config, &self.services, gateway)?;
-        Box::pin(assemble::start(self, config)).await
+        let platform = self.by_file(&config)?;
+        platform.check()?;
+        topology::check_sections(&config, &platform.services)?;
+        let gateway = platform.gateway.as_ref().map(|declared| &declared.config);
+        topology::check_places(&config, &platform.services, gateway)?;
+        topology::check_keys(&config, &platform.services, gateway)?;
+        Box::pin(assemble::start(platform, config)).await
     }
 }
 

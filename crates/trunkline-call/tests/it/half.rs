@@ -12,7 +12,7 @@ use trunkline_call::discovery::Fixed;
 use trunkline_call::layer::{BreakerState, Event};
 use trunkline_call::policy::Policies;
 use trunkline_call::{Client, Network, Responses};
-use trunkline_core::{Context, Env};
+use trunkline_core::{Context, Env, report};
 use trunkline_telemetry::Telemetry;
 
 use crate::sick::{Fault, Sick};
@@ -63,7 +63,12 @@ async fn world(fault: Fault) -> World {
 
 impl World {
     async fn is_answered(&self) -> bool {
-        self.client.get("/items").send::<Value>().await.is_ok()
+        let answer = self.client.get("/items").send::<Value>().await;
+        // Said only where the test fails.
+        if let Err(error) = &answer {
+            eprintln!("{}", report(error));
+        }
+        answer.is_ok()
     }
 
     fn loads(&self) -> Vec<u32> {

@@ -87,6 +87,7 @@ fn settings(alone: &Alone) -> Result<trunkline_gateway::Alone, Failure> {
         Failure::Usage("expected --config FILE, a Kong file; `trunkline gateway check FILE` tells what is wrong with one".to_owned())
     })?;
     let mut settings = trunkline_gateway::Alone::new(file, alone.listen.iter().copied());
+    settings.listen_tls.clone_from(&alone.listen_tls);
     settings.writes = alone.write_back;
     if let Some(workers) = alone.workers {
         settings.workers = workers.get();
@@ -98,6 +99,9 @@ fn welcome(running: &AloneRunning, admin: &TcpListener) -> io::Result<()> {
     let mut out = io::stdout();
     for address in running.addresses() {
         writeln!(out, "gateway on http://{address}")?;
+    }
+    for address in running.tls_addresses() {
+        writeln!(out, "gateway on https://{address}")?;
     }
     writeln!(out, "admin API on http://{}", admin.local_addr()?)?;
     out.flush()

@@ -2,7 +2,7 @@
 
 use super::node::{Node, What};
 use super::read::{Fields, Problems, text_of};
-use super::{Owned, reference, tags, unknown};
+use super::{Owned, owned, tags, unknown};
 use crate::config::{CaCertificate, Certificate};
 
 pub(super) fn certificate(
@@ -72,19 +72,9 @@ fn name(mut fields: Fields<'_>, problems: &mut Problems) -> Option<String> {
     name
 }
 
-/// A name that stands on its own says which certificate it is of.
-pub(super) fn sni_of(node: &Node, path: String, problems: &mut Problems) -> Option<Owned<String>> {
-    let mut fields = Fields::of(node, path, problems)?;
-    let owner = reference(&mut fields, "certificate", problems);
-    let owner = fields.needs("certificate", owner, problems);
-    let (path, place) = (format!("{}.certificate", fields.path), fields.place);
-    let what = name(fields, problems)?;
-    Some(Owned {
-        owner: owner?,
-        path,
-        place,
-        what,
-    })
+/// Names that stand on their own say which certificate they are of.
+pub(super) fn snis(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<Owned<String>> {
+    owned(fields, ("snis", "certificate"), problems, name)
 }
 
 pub(super) fn give(

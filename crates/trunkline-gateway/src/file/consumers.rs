@@ -2,7 +2,7 @@
 
 use super::node::Node;
 use super::read::{Fields, Problems};
-use super::{Names, Owned, reference, tags, unknown};
+use super::{Names, Owned, owned, tags, unknown};
 use crate::config::{Consumer, JwtSecret, KeyCredential};
 
 /// Credentials that stand on their own, each with its consumer.
@@ -113,31 +113,10 @@ fn group(mut fields: Fields<'_>, problems: &mut Problems) -> Option<String> {
 /// Credentials at the top of the file.
 pub(super) fn credentials(fields: &mut Fields<'_>, problems: &mut Problems) -> Credentials {
     Credentials {
-        jwt_secrets: owned(fields, "jwt_secrets", problems, jwt_secret),
-        keys: owned(fields, "keyauth_credentials", problems, key),
-        groups: owned(fields, "acls", problems, group),
+        jwt_secrets: owned(fields, ("jwt_secrets", "consumer"), problems, jwt_secret),
+        keys: owned(fields, ("keyauth_credentials", "consumer"), problems, key),
+        groups: owned(fields, ("acls", "consumer"), problems, group),
     }
-}
-
-fn owned<T>(
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    problems: &mut Problems,
-    read: impl Fn(Fields<'_>, &mut Problems) -> Option<T>,
-) -> Vec<Owned<T>> {
-    fields.list(name, problems, |node, path, problems| {
-        let mut fields = Fields::of(node, path, problems)?;
-        let owner = reference(&mut fields, "consumer", problems);
-        let owner = fields.needs("consumer", owner, problems);
-        let (path, place) = (format!("{}.consumer", fields.path), fields.place);
-        let what = read(fields, problems)?;
-        Some(Owned {
-            owner: owner?,
-            path,
-            place,
-            what,
-        })
-    })
 }
 
 /// Gives each credential to its consumer.

@@ -78,7 +78,6 @@ pub(super) fn service(
         routes,
         plugins,
         tags,
-        is_local: false,
         at,
     })
 }

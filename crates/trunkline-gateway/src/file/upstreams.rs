@@ -2,7 +2,7 @@
 
 use super::node::Node;
 use super::read::{Fields, Problems};
-use super::{Owned, reference, tags};
+use super::{Owned, owned, reference, tags};
 use crate::config::{Active, Algorithm, Checks, HashOn, Health, Passive, Target, Upstream};
 
 /// The port of a target that names none, as Kong has it.
@@ -108,23 +108,9 @@ fn hash_on(
     })
 }
 
-/// A target that stands on its own names its upstream.
-pub(super) fn target_of(
-    node: &Node,
-    path: String,
-    problems: &mut Problems,
-) -> Option<Owned<Target>> {
-    let mut fields = Fields::of(node, path, problems)?;
-    let owner = reference(&mut fields, "upstream", problems);
-    let owner = fields.needs("upstream", owner, problems);
-    let (path, place) = (format!("{}.upstream", fields.path), fields.place);
-    let what = rest_of_target(fields, problems)?;
-    Some(Owned {
-        owner: owner?,
-        path,
-        place,
-        what,
-    })
+/// Targets that stand on their own name their upstreams.
+pub(super) fn targets(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<Owned<Target>> {
+    owned(fields, ("targets", "upstream"), problems, rest_of_target)
 }
 
 fn target(node: &Node, path: String, problems: &mut Problems) -> Option<Target> {

@@ -1,19 +1,16 @@
 //! Bringing a platform up, step by step; what was begun is ended when a later step fails.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts};
 use trunkline_call::{Network, Responses};
 use trunkline_console::{Parts, Peer};
 use trunkline_core::{ByteString, Env, Error, EventDecl, Result};
-use trunkline_gateway::{Gateway, Means};
 use trunkline_saga::Flow;
 use trunkline_security::AdminToken;
 use trunkline_store::{Store, Trail};
@@ -21,6 +18,7 @@ use trunkline_telemetry::{Otlp, SpanSink, Telemetry, prometheus};
 
 use super::development::Development;
 use super::discovery::{Announcements, Finder};
+use super::front::Prepared;
 use super::health::PlatformHealth;
 use super::running::{Running, Up};
 use super::secure::Secure;
@@ -29,7 +27,7 @@ use super::{PLATFORM, Platform, engine, events_of, folder, topics};
 use crate::alerts::Alerts;
 use crate::config::place::{CONSOLE, GATEWAY};
 use crate::trail::{GROUP, Keep, Recorder};
-use crate::{Config, Service, openapi, reload, sealing, topology, trail};
+use crate::{Config, Service, reload, sealing, topology, trail};
 
 /// How many events a watcher may fall behind before it misses some.
 const FEED_MAX: usize = 1_024;
@@ -43,7 +41,8 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let (secure, development) = Secure::open(&config, &platform)?;
     // The addresses first: one that is in use is found before anything is touched.
     let gateway = platform.gateway.filter(|_| config.runs(GATEWAY));
-    let (gateway_at, admin_at) = front_doors(&config, gateway.is_some()).await?;
+    let front = Prepared::open(gateway, &platform.services, &config).await?;
+    let admin_at = listen(config.admin.address, "admin").await?;
     let (service_doors, announcements) = service_doors(&config, &platform.services).await?;
     let (telemetry, otlp) = telemetry_of(&platform.sinks, &platform.env, &config)?;
     let transport = engine::open(&config, &platform.env).await?;
@@ -70,13 +69,12 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     send.map(|send| up.jobs.spawn(send));
     attend(&mut up, development)?;
     let flows: Arc<[Flow]> = platform.flows.into();
-    let documents = gateway.as_ref().map(|_| documents(&platform.services));
     let raised = raise(&mut up, platform.services, &flows, &events).await;
     let made = raised.and_then(|raised| {
-        let gateway = make_gateway(gateway, documents.unwrap_or_default(), &shared)?;
-        Ok((raised, gateway))
+        let front = front.map(|front| front.make(&shared)).transpose()?;
+        Ok((raised, front))
     });
-    let ((trail, peers), gateway) = match made {
+    let ((trail, peers), front) = match made {
         Ok(made) => made,
         Err(error) => {
             up.down().await;
@@ -101,8 +99,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         token,
         env,
     };
-    let (gateway, admin) = (gateway.zip(gateway_at), (parts, admin_at));
-    let running = up.serve(gateway, service_doors, admin, health)?;
+    let running = up.serve(front, service_doors, (parts, admin_at), health)?;
     Ok(running.announce(announcements).await)
 }
 
@@ -114,15 +111,6 @@ fn health_of(up: &Up, name: &ByteString, version: ByteString, env: &Env) -> Plat
         ready: AtomicBool::new(false),
         env: env.clone(),
     }
-}
-
-/// A place to listen for the gateway, if it runs here, and one for the admin API.
-async fn front_doors(config: &Config, leads: bool) -> Result<(Option<TcpListener>, TcpListener)> {
-    let gateway = match leads {
-        true => Some(listen(config.gateway.address, "gateway").await?),
-        false => None,
-    };
-    Ok((gateway, listen(config.admin.address, "admin").await?))
 }
 
 /// Looks after certificates and keys, and reads again at SIGHUP how services are called.
@@ -298,29 +286,6 @@ async fn record(
     Consumer::start(config, ports).await
 }
 
-/// What each service declares, for the gateway's `request-validator`.
-fn documents(services: &[Service]) -> HashMap<ByteString, Value> {
-    let document = |service: &Service| (service.name.clone(), openapi::document(service));
-    services.iter().map(document).collect()
-}
-
-fn make_gateway(
-    gateway: Option<(trunkline_gateway::Config, Means)>,
-    documents: HashMap<ByteString, Value>,
-    shared: &Shared,
-) -> Result<Option<Gateway>> {
-    let Some((config, means)) = gateway else {
-        return Ok(None);
-    };
-    let network = shared.network.clone();
-    let channel_of = move |service: &str| network.channel(GATEWAY, service);
-    let telemetry = shared.telemetry.clone();
-    // What it has itself is asked for by its name, whatever a file says of where it is.
-    let config = config.local(|service| documents.contains_key(service));
-    let means = means.documents(move |service| documents.get(service).cloned());
-    Gateway::new(config, channel_of, means, telemetry, shared.env.clone()).map(Some)
-}
-
 fn admin_token(config: &Config) -> Result<Option<AdminToken>> {
     let token = config
         .admin
@@ -338,7 +303,7 @@ fn admin_token(config: &Config) -> Result<Option<AdminToken>> {
     Ok(token)
 }
 
-async fn listen(address: SocketAddr, what: &'static str) -> Result<TcpListener> {
+pub(super) async fn listen(address: SocketAddr, what: &'static str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let in_use = error.kind() == std::io::ErrorKind::AddrInUse;
         let text = if in_use {

@@ -18,7 +18,6 @@ use trunkline_bus::Consumer;
 use trunkline_call::{Network, server};
 use trunkline_console::{PEER_PATH, Parts};
 use trunkline_core::{ByteString, Envelope, Error, Result, report};
-use trunkline_gateway::Gateway;
 use trunkline_security::Certificates;
 use trunkline_store::{AuditLog, Relay, Store};
 use trunkline_telemetry::Otlp;
@@ -26,6 +25,7 @@ use trunkline_telemetry::Otlp;
 use super::assemble::feed;
 use super::discovery::{Announced, Announcements};
 use super::folder::Claim;
+use super::front::Front;
 use super::health::PlatformHealth;
 use super::secure;
 use super::unit::{Shared, Unit};
@@ -147,8 +147,8 @@ impl Up {
 
     /// Opens the doors.
     pub(super) fn serve(
-        self,
-        gateway: Option<(Gateway, TcpListener)>,
+        mut self,
+        front: Option<Front>,
         services: Vec<(ByteString, TcpListener)>,
         (parts, admin): (Parts, TcpListener),
         health: Arc<PlatformHealth>,
@@ -161,12 +161,8 @@ impl Up {
         let admin_address = address(&admin)?;
         let mut doors = JoinSet::new();
         let gateway_stop = CancellationToken::new();
-        let mut gateway_address = None;
-        if let Some((gateway, listener)) = gateway {
-            gateway_address = Some(address(&listener)?);
-            let stop = gateway_stop.clone();
-            doors.spawn(async move { gateway.serve(listener, stop.cancelled_owned()).await });
-        }
+        let addresses = front.as_ref().map(Front::addresses);
+        let (gateway_address, gateway_tls_address) = addresses.unwrap_or_default();
         let mut service_addresses = BTreeMap::new();
         for door in self.service_doors(services, &parts, &health)? {
             service_addresses.insert(door.name, address(&door.listener)?);
@@ -182,12 +178,19 @@ impl Up {
         let mut admin_door = JoinSet::new();
         let admin_stop = self.admin_stop.clone();
         let stop = admin_stop.clone();
-        let router = trunkline_console::router(parts);
+        let token = parts.token.clone();
+        let mut router = trunkline_console::router(parts);
+        if let Some(front) = front {
+            router = front.beside(router, token);
+            front.follow(&mut self.jobs, &self.stop);
+            front.serve(&mut doors, &gateway_stop);
+        }
         admin_door.spawn(async move { server::serve(admin, router, stop.cancelled_owned()).await });
         health.ready.store(true, Ordering::Release);
         Ok(Running {
             up: self,
             gateway_address,
+            gateway_tls_address,
             admin_address,
             service_addresses,
             doors,
@@ -251,6 +254,7 @@ async fn drain(consumers: Vec<Consumer>, limit: Duration) {
 pub struct Running {
     up: Up,
     gateway_address: Option<SocketAddr>,
+    gateway_tls_address: Option<SocketAddr>,
     admin_address: SocketAddr,
     service_addresses: BTreeMap<ByteString, SocketAddr>,
     doors: JoinSet<()>,
@@ -272,6 +276,11 @@ impl Running {
     /// Where the gateway listens, if there is one.
     pub fn gateway_address(&self) -> Option<SocketAddr> {
         self.gateway_address
+    }
+
+    /// Where the gateway listens for TLS, if it does.
+    pub fn gateway_tls_address(&self) -> Option<SocketAddr> {
+        self.gateway_tls_address
     }
 
     /// The gateway's URL; empty where there is none.

@@ -18,6 +18,7 @@ mod declared;
 mod documents;
 mod events;
 mod finding;
+mod front;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod http;

@@ -84,35 +84,3 @@ async fn a_role_without_a_user_is_nobodys() {
     assert_eq!((answer.status, answer.code()), (401, "user_missing"));
     sample.stop().await;
 }
-
-/// The platform's own services are asked for by their names, in this process or elsewhere, whatever a Kong file says of
-/// where they were; what is not the platform's is where the file says.
-#[tokio::test]
-async fn a_kong_file_leads_to_the_platforms_services_and_to_others() {
-    let outside = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = outside.local_addr().unwrap().port();
-    let answer =
-        axum::Router::new().fallback(async |uri: http::Uri| format!("\"outside got {uri}\""));
-    let mut server = tokio::task::JoinSet::new();
-    server.spawn(async move { axum::serve(outside, answer).await.unwrap() });
-    let file = format!(
-        "_format_version: \"3.0\"\nservices:\n- name: orders\n  url: http://orders.invalid:3001/api\n  routes: [{{name: o, paths: [/shop]}}]\n- name: outside\n  url: http://127.0.0.1:{port}/base\n  routes: [{{name: x, paths: [/x]}}]\n"
-    );
-    let config = Gateway::parse("kong.yml", &file).unwrap();
-    let switches = Arc::new(Switches::default());
-    let folder = tempfile::tempdir().unwrap();
-    let platform = platform(&switches).gateway(config, None);
-    let sample = Sample::start_this(platform, switches, folder).await;
-    let gateway = sample.running.gateway_address().unwrap();
-    let body = json!({ "item": "tea", "quantity": 1 });
-    let ordered = Ask::at(gateway)
-        .key("k1")
-        .post("/shop/v1/orders", body)
-        .await;
-    assert_eq!(ordered.status, 202, "{ordered:?}");
-    let other = Ask::at(gateway).get("/x/y?z=1").await;
-    assert_eq!(
-        (other.status, &other.body),
-        (200, &json!("outside got /base/y?z=1"))
-    );
-}

@@ -410,7 +410,18 @@ impl Sample {
     }
 
     pub async fn start_this(platform: Platform, switches: Arc<Switches>, folder: TempDir) -> Self {
-        let running = platform.start(config(folder.path())).await.unwrap();
+        Self::start_with(platform, (switches, folder), |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_with(
+        platform: Platform,
+        (switches, folder): (Arc<Switches>, TempDir),
+        set: impl FnOnce(&mut Config),
+    ) -> Self {
+        let mut config = config(folder.path());
+        set(&mut config);
+        let running = platform.start(config).await.unwrap();
         let admin = format!("http://{}", running.admin_address());
         running
             .network()
