@@ -244,6 +244,7 @@ impl Gateway {
         let all = &mut request.headers;
         headers::strip_hop_by_hop(all);
         headers::strip_claims_of_clients(all);
+        all.reserve(ADDED);
         headers::forward(all, client, prefix);
         if request.version == Version::HTTP_2 {
             headers::join_cookies(all);
@@ -350,10 +351,17 @@ fn received(plugins: &[Slot], exchange: &mut Exchange, response: &mut Response<B
     }
 }
 
+/// Headers that most requests get on their way.
+const ADDED: usize = 12;
+/// Headers with ids, which each answer gets at last.
+const IDS: usize = 2;
+
 /// What the plugins say of the answer, whoever gave it.
 fn finish(plugins: &[Slot], exchange: &mut Exchange, response: &mut Response<Body>) {
     let mut last = None;
-    for (name, value) in std::mem::take(&mut exchange.answer_headers) {
+    let said = std::mem::take(&mut exchange.answer_headers);
+    response.headers_mut().reserve(said.len() + IDS);
+    for (name, value) in said {
         // A name that is given again is `None`.
         last = name.or(last);
         if let Some(name) = &last {

@@ -268,9 +268,13 @@ fn address(ip: IpAddr) -> Key {
     }
 }
 
+/// Headers besides two for each window.
+const TOLD_MAX: usize = 5;
+
 impl RateLimiting {
     fn tell(&self, left: &[Left], exchange: &mut Exchange) {
         let headers = &mut exchange.answer_headers;
+        headers.reserve(2 * left.len() + TOLD_MAX);
         for (limit, left) in self.limits.iter().zip(left) {
             headers.insert(limit.limit_header.clone(), limit.requests_max.into());
             headers.insert(limit.remaining_header.clone(), left.requests.into());
