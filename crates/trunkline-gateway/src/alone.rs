@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -63,7 +63,8 @@ impl Alone {
     /// `InvalidInput` for a file that is wrong, with every mistake; `Unavailable` (`address_unavailable`) for an address that can't be
     /// bound; `Internal` if a thread can't be started.
     pub fn start(self, telemetry: Telemetry, env: Env) -> Result<AloneRunning> {
-        let (config, text) = Config::open(&self.file)?;
+        let opened = Config::open(&self.file);
+        let (config, text) = opened.map_err(|error| everything(error, &self.file, &env))?;
         let gateway = Gateway::alone(&config, telemetry, env.clone())?.with_limits(self.limits);
         let keeper = Keeper::new(gateway.clone(), text, env).with_file(self.file, self.writes);
         let (stop, stopping) = watch::channel(false);
@@ -114,6 +115,15 @@ impl AloneRunning {
             drop(worker.await);
         }
     }
+}
+
+/// Where a file's form is wrong, what a gateway has against the rest of it too.
+fn everything(error: Error, file: &Path, env: &Env) -> Error {
+    let Ok(text) = std::fs::read_to_string(file) else {
+        return error;
+    };
+    let checked = Config::check(&file.display().to_string(), &text, env);
+    checked.err().unwrap_or(error)
 }
 
 fn follow(keeper: &Keeper) -> JoinSet<()> {
