@@ -24,13 +24,13 @@ use crate::kit::{SOON, start};
 use crate::targets::{Target, file};
 
 /// An authority, and what it signs: certificates and keys as PEM.
-struct Ca {
+pub(crate) struct Ca {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(crate) pem: String,
 }
 
 impl Ca {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -39,7 +39,7 @@ impl Ca {
         Self { issuer, pem }
     }
 
-    fn signs(&self, name: &str) -> (String, String) {
+    pub(crate) fn signs(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         let signed = params.signed_by(&key, &self.issuer).unwrap();
@@ -47,7 +47,7 @@ impl Ca {
     }
 
     /// A server of this name, which asks its clients for certificates of this authority if `asks`.
-    fn server(&self, name: &str, asks: bool, protocols: &[&str]) -> TlsAcceptor {
+    pub(crate) fn server(&self, name: &str, asks: bool, protocols: &[&str]) -> TlsAcceptor {
         let (cert, key) = self.signs(name);
         let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
