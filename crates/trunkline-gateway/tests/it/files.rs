@@ -16,10 +16,6 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
@@ -28,7 +24,7 @@ use trunkline_gateway::{Config, Keeper};
 
 use crate::kit::{Answer, Kit, alone, echo};
 use crate::tls::own;
-use crate::upstream_tls::Ca;
+use crate::upstream_tls::{Ca, serving};
 
 const FILES: [(&str, &str); 6] = [
     ("seed.yml", include_str!("../../src/file/tests/seed.yml")),
@@ -126,37 +122,7 @@ impl Place {
     }
 
     async fn serving(router: Router, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let mut server = JoinSet::new();
-        server.spawn(async move {
-            let mut open = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (router, tls) = (router.clone(), tls.clone());
-                open.spawn(async move {
-                    let service = TowerToHyperService::new(router);
-                    let builder = auto::Builder::new(TokioExecutor::new());
-                    let served = match tls {
-                        None => {
-                            let stream = TokioIo::new(stream);
-                            builder
-                                .serve_connection_with_upgrades(stream, service)
-                                .await
-                        }
-                        Some(tls) => {
-                            let Ok(stream) = tls.accept(stream).await else {
-                                return;
-                            };
-                            let stream = TokioIo::new(stream);
-                            builder
-                                .serve_connection_with_upgrades(stream, service)
-                                .await
-                        }
-                    };
-                    drop(served);
-                });
-            }
-        });
+        let (at, server) = serving(router, tls).await;
         Self { at, server }
     }
 

@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -176,40 +177,42 @@ async fn who_is_healthy_is_asked_with_tls() {
 
 /// A server that says which protocol it was spoken to by, and for whom.
 async fn polyglot(tls: Option<TlsAcceptor>) -> (SocketAddr, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let at = listener.local_addr().unwrap();
     let router = Router::new().fallback(any(|request: Request| async move {
         let authority = request.uri().authority().map(ToString::to_string);
         format!("{:?} {}", request.version(), authority.unwrap_or_default())
     }));
+    serving(router, tls).await
+}
+
+/// A server of HTTP/1.1 and HTTP/2, perhaps with TLS; it ends with what keeps it, and all its connections with it.
+pub(crate) async fn serving(router: Router, tls: Option<TlsAcceptor>) -> (SocketAddr, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let mut open = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             let (router, tls) = (router.clone(), tls.clone());
             open.spawn(async move {
-                let service = TowerToHyperService::new(router);
-                let builder = auto::Builder::new(TokioExecutor::new());
-                let served = match tls {
-                    None => {
-                        builder
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await
-                    }
+                match tls {
+                    None => answer(stream, router).await,
                     Some(tls) => {
-                        let Ok(stream) = tls.accept(stream).await else {
-                            return;
-                        };
-                        builder
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await
+                        if let Ok(stream) = tls.accept(stream).await {
+                            answer(stream, router).await;
+                        }
                     }
-                };
-                drop(served);
+                }
             });
         }
     });
     (at, tasks)
+}
+
+async fn answer(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router) {
+    let service = TowerToHyperService::new(router);
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    drop(served.await);
 }
 
 #[tokio::test]
