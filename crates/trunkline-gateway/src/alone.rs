@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -68,7 +68,8 @@ impl Alone {
     /// TLS is asked for; `Unavailable` (`address_unavailable`) for an address that can't be
     /// bound; `Internal` if a thread can't be started.
     pub fn start(self, telemetry: Telemetry, env: Env) -> Result<AloneRunning> {
-        let (config, text) = Config::open(&self.file)?;
+        let opened = Config::open(&self.file);
+        let (config, text) = opened.map_err(|error| everything(error, &self.file, &env))?;
         if !self.listen_tls.is_empty() && config.certificates.is_empty() {
             let text = "expected `certificates` in the gateway's file, for TLS";
             return Err(Error::invalid("certificate_missing", text));
@@ -138,6 +139,15 @@ impl AloneRunning {
             drop(worker.await);
         }
     }
+}
+
+/// Where a file's form is wrong, what a gateway has against the rest of it too.
+fn everything(error: Error, file: &Path, env: &Env) -> Error {
+    let Ok(text) = std::fs::read_to_string(file) else {
+        return error;
+    };
+    let checked = Config::check(&file.display().to_string(), &text, env);
+    checked.err().unwrap_or(error)
 }
 
 fn follow(keeper: &Keeper) -> JoinSet<()> {

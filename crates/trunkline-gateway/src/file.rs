@@ -29,8 +29,8 @@ use crate::config::{Config, Consumer, PluginConfig, Route, Service, Target};
 use crate::means::Means;
 use crate::workers::Workers;
 
-/// Versions of the format whose names are these.
-const VERSIONS: [&str; 3] = ["1.1", "2.1", "3.0"];
+/// Versions of the format, and whether a path that is an expression says so with `~` there.
+const VERSIONS: [(&str, bool); 3] = [("1.1", false), ("2.1", false), ("3.0", true)];
 
 /// The file that a configuration was read from, to tell where something stands in it.
 #[derive(Debug, PartialEq)]
@@ -178,7 +178,7 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
         return None;
     }
     let mut fields = Fields::of(root, String::new(), problems)?;
-    version(&mut fields, problems);
+    let marks = version(&mut fields, problems);
     let mut names = Names::default();
     let mut config = Config {
         services: fields.list("services", problems, |node, path, problems| {
@@ -202,6 +202,9 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
     unsupported(&mut fields, problems);
     fields.end(problems);
     give(&mut config, &names, routes, problems);
+    if !marks {
+        mark_expressions(&mut config);
+    }
     give_targets(&mut config, targets, problems);
     certificates::give(&mut config.certificates, snis, problems);
     consumers::give(&mut config.consumers, &names, credentials, problems);
@@ -209,9 +212,9 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
     Some(config)
 }
 
-fn version(fields: &mut Fields<'_>, problems: &mut Problems) {
-    let words = VERSIONS.map(|version| (version, ()));
-    fields.one_of("_format_version", &words, problems);
+/// Whether paths that are expressions say so; they do in a file that names no version.
+fn version(fields: &mut Fields<'_>, problems: &mut Problems) -> bool {
+    let marks = fields.one_of("_format_version", &VERSIONS, problems);
     if let Some(node) = fields.take("_transform")
         && node.what != What::Flag(true)
     {
@@ -226,6 +229,24 @@ fn version(fields: &mut Fields<'_>, problems: &mut Problems) {
             problems,
         );
         info.end(problems);
+    }
+    marks.unwrap_or(true)
+}
+
+/// Marks paths as expressions where the format did not: those that have anything a plain path has not.
+///
+/// # Source
+/// What Kong 3 does with a file of format 1.1 or 2.1.
+fn mark_expressions(config: &mut Config) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/%".contains(&byte);
+    let routes = config
+        .services
+        .iter_mut()
+        .flat_map(|service| &mut service.routes);
+    for path in routes.flat_map(|route| &mut route.paths) {
+        if path.starts_with('/') && !path.bytes().all(is_plain) {
+            path.insert(0, '~');
+        }
     }
 }
 

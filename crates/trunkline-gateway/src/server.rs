@@ -1,5 +1,6 @@
 //! Connections: accepted, bounded, and let go without losing a request.
 
+mod closing;
 mod door;
 mod frames;
 mod h2;
@@ -16,7 +17,7 @@ use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use trunkline_call::server::accept;
 use trunkline_core::{Error, Result};
 
@@ -75,7 +76,8 @@ impl Gateway {
     /// Serves until `shutdown`, then lets go. Who begins with HTTP/2 is answered so, anybody else in HTTP/1.1.
     ///
     /// # Guarantees
-    /// After `shutdown`, connections that wait to be accepted are still served. In HTTP/1.1 every answer says
+    /// After `shutdown`, connections that were begun before are still served; who begins one then is not answered, and
+    /// refused when the listener is gone (ADR 82; where the system can't, who comes at the very end may be reset). In HTTP/1.1 every answer says
     /// `Connection: close`, and an idle connection is closed only when it has been silent for the linger time; in HTTP/2
     /// the client is told to begin no further request, and what it began before it read that is answered. Requests
     /// under way and tunnels end, for at most the drain time. When this returns, no task is left.
@@ -130,12 +132,30 @@ impl Gateway {
             }
         }
         self.inner.is_serving.store(false, Ordering::Release);
+        stop.send_replace(true);
         // Their clients believe that they are connected, and have perhaps sent a request.
+        let made_within = match closing::begin(&listener) {
+            Ok(()) => closing::MADE_WITHIN,
+            Err(error) => {
+                tracing::debug!(%error, "whoever connects at the very end of a listener may be reset");
+                Duration::ZERO
+            }
+        };
+        let mut all_made = std::pin::pin!(sleep(made_within));
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut all_made => break,
+                accepted = accept(&listener, &places, unaccepted) => accepted,
+            };
+            if let Some(accepted) = accepted {
+                connections.spawn(door.clone().open(accepted));
+            }
+        }
         while let Some(Some(accepted)) = accept(&listener, &places, unaccepted).now_or_never() {
             connections.spawn(door.clone().open(accepted));
         }
         drop(listener);
-        stop.send_replace(true);
         let limits = &self.limits;
         let drained = async { while connections.join_next().await.is_some() {} };
         if timeout(limits.linger + limits.drain_within, drained)

@@ -9,6 +9,7 @@
     reason = "tests fail loudly, and their helpers are no interface"
 )]
 
+mod alone;
 mod apply;
 mod certs;
 mod commands;

@@ -71,6 +71,25 @@ fn entities_find_each_other_wherever_they_stand() {
 }
 
 #[test]
+fn before_format_3_a_path_that_is_an_expression_says_nothing_of_it() {
+    let paths = |version: &str| {
+        let text = format!(
+            "{version}\nservices: [{{name: a, url: 'http://a', routes: [{{name: r, paths: ['/a/(?<id>\\d+)', /b-1._~/%20, '~/c+']}}]}}]"
+        );
+        let config = Config::parse("kong.yml", &text).unwrap();
+        config.services[0].routes[0].paths.clone()
+    };
+    for old in ["_format_version: '1.1'", "_format_version: '2.1'"] {
+        let marked = ["~/a/(?<id>\\d+)", "/b-1._~/%20", "~/c+"];
+        assert_eq!(paths(old), marked);
+    }
+    for new in ["_format_version: '3.0'", ""] {
+        let as_it_stands = ["/a/(?<id>\\d+)", "/b-1._~/%20", "~/c+"];
+        assert_eq!(paths(new), as_it_stands);
+    }
+}
+
+#[test]
 fn certificates_have_their_names_and_services_name_certificates() {
     let text = "
 certificates:

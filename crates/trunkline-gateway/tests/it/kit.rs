@@ -111,6 +111,16 @@ pub(crate) async fn start_at(config: Config, service: SocketAddr, limits: Limits
     start_before(config, place, limits, Means::from).await
 }
 
+/// A gateway in whose process no service runs.
+pub(crate) async fn alone(config: &Config) -> Kit {
+    let (env, clock) = Env::manual(7);
+    let ring = Arc::new(Ring::new(1024));
+    let telemetry = Telemetry::new(env.clone()).with_sink(ring.clone());
+    let gateway = Gateway::alone(config, telemetry, env.clone());
+    let gateway = gateway.unwrap_or_else(|error| panic!("{error}"));
+    serving(gateway, !config.certificates.is_empty(), (env, clock, ring)).await
+}
+
 async fn start_before(
     config: Config,
     place: impl FnOnce(&Network),
@@ -128,6 +138,14 @@ async fn start_before(
     let gateway = Gateway::new(config, channel_of, means(verifier), telemetry, env.clone())
         .unwrap()
         .with_limits(limits);
+    serving(gateway, is_secured, (env, clock, ring)).await
+}
+
+async fn serving(
+    gateway: Gateway,
+    is_secured: bool,
+    (env, clock, ring): (Env, Clock, Arc<Ring>),
+) -> Kit {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
@@ -163,7 +181,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let status = head
             .split(' ')

@@ -13,6 +13,7 @@ mod admin;
 mod config;
 mod cors;
 mod differential;
+mod files;
 mod grpc;
 mod grpc_web;
 mod h2;

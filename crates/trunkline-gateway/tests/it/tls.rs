@@ -20,13 +20,13 @@ use crate::h2;
 use crate::kit::{Kit, SOON, config, echo, read_all, read_until, start, start_with};
 
 /// A certificate that vouches for itself, for these names.
-struct Own {
-    pem: String,
-    key: String,
+pub(crate) struct Own {
+    pub(crate) pem: String,
+    pub(crate) key: String,
     der: CertificateDer<'static>,
 }
 
-fn own(names: &[&str]) -> Own {
+pub(crate) fn own(names: &[&str]) -> Own {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     Own {
@@ -54,7 +54,7 @@ fn secured(
 }
 
 /// Connects, trusting this certificate alone.
-async fn try_tls(
+pub(crate) async fn try_tls(
     kit: &Kit,
     own: &Own,
     name: &str,

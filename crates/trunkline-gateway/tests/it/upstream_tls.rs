@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -24,13 +25,13 @@ use crate::kit::{SOON, start};
 use crate::targets::{Target, file};
 
 /// An authority, and what it signs: certificates and keys as PEM.
-struct Ca {
+pub(crate) struct Ca {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(crate) pem: String,
 }
 
 impl Ca {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -39,7 +40,7 @@ impl Ca {
         Self { issuer, pem }
     }
 
-    fn signs(&self, name: &str) -> (String, String) {
+    pub(crate) fn signs(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         let signed = params.signed_by(&key, &self.issuer).unwrap();
@@ -47,7 +48,7 @@ impl Ca {
     }
 
     /// A server of this name, which asks its clients for certificates of this authority if `asks`.
-    fn server(&self, name: &str, asks: bool, protocols: &[&str]) -> TlsAcceptor {
+    pub(crate) fn server(&self, name: &str, asks: bool, protocols: &[&str]) -> TlsAcceptor {
         let (cert, key) = self.signs(name);
         let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
@@ -176,40 +177,42 @@ async fn who_is_healthy_is_asked_with_tls() {
 
 /// A server that says which protocol it was spoken to by, and for whom.
 async fn polyglot(tls: Option<TlsAcceptor>) -> (SocketAddr, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let at = listener.local_addr().unwrap();
     let router = Router::new().fallback(any(|request: Request| async move {
         let authority = request.uri().authority().map(ToString::to_string);
         format!("{:?} {}", request.version(), authority.unwrap_or_default())
     }));
+    serving(router, tls).await
+}
+
+/// A server of HTTP/1.1 and HTTP/2, perhaps with TLS; it ends with what keeps it, and all its connections with it.
+pub(crate) async fn serving(router: Router, tls: Option<TlsAcceptor>) -> (SocketAddr, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let mut open = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             let (router, tls) = (router.clone(), tls.clone());
             open.spawn(async move {
-                let service = TowerToHyperService::new(router);
-                let builder = auto::Builder::new(TokioExecutor::new());
-                let served = match tls {
-                    None => {
-                        builder
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await
-                    }
+                match tls {
+                    None => answer(stream, router).await,
                     Some(tls) => {
-                        let Ok(stream) = tls.accept(stream).await else {
-                            return;
-                        };
-                        builder
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await
+                        if let Ok(stream) = tls.accept(stream).await {
+                            answer(stream, router).await;
+                        }
                     }
-                };
-                drop(served);
+                }
             });
         }
     });
     (at, tasks)
+}
+
+async fn answer(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router) {
+    let service = TowerToHyperService::new(router);
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    drop(served.await);
 }
 
 #[tokio::test]

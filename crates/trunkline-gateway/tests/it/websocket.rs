@@ -19,10 +19,10 @@ use trunkline_testkit::eventually;
 
 use crate::kit::{Kit, SOON, config, read_all, read_until, start, start_at, start_with, with_url};
 
-const ASK: &str = "GET /chat/room?x=1 HTTP/1.1\r\nhost: shop\r\nconnection: keep-alive, Upgrade\r\nupgrade: WebSocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
+pub(crate) const ASK: &str = "GET /chat/room?x=1 HTTP/1.1\r\nhost: shop\r\nconnection: keep-alive, Upgrade\r\nupgrade: WebSocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
 
 /// A service of this process that says back what it is told, after the headers that it got.
-fn here() -> Router {
+pub(crate) fn here() -> Router {
     async fn join(request: Request) -> Response<Body> {
         let told = tell(request.headers());
         let switched = hyper::upgrade::on(request);
