@@ -169,3 +169,18 @@ fn escape(line: &mut String, text: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_character_alone_comes_back_as_it_was() {
+        for c in '\0'..='\u{ff}' {
+            let mut line = String::new();
+            text(&mut line, &c.to_string());
+            let read: String = serde_json::from_str(&line).unwrap();
+            assert_eq!(read, c.to_string());
+        }
+    }
+}
