@@ -12,7 +12,7 @@ use trunkline_core::{Error, ErrorKind};
 
 use crate::Body;
 
-/// Ends with an error when the call's deadline passes before the body does.
+/// Ends with an error when the call's deadline passes before the body does; what it was made from ends then too.
 pub(crate) struct Guarded {
     inner: Body,
     deadline: Instant,
@@ -102,6 +102,8 @@ impl HttpBody for Guarded {
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         std::task::ready!(timer.as_mut().poll(cx));
         self.over = true;
+        // Whoever keeps what is left of the answer keeps no work going by it.
+        self.inner = Body::empty();
         Poll::Ready(Some(Err(axum::Error::new(deadline_exceeded()))))
     }
 
@@ -111,5 +113,41 @@ impl HttpBody for Guarded {
 
     fn is_end_stream(&self) -> bool {
         self.over || self.inner.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A body that never comes, and knows whether anybody waits for it.
+    struct Awaited(#[expect(dead_code, reason = "it is counted")] Arc<()>);
+
+    impl HttpBody for Awaited {
+        type Data = Bytes;
+        type Error = axum::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_body_is_made_from_ends_with_its_time() {
+        let work = Arc::new(());
+        let until = Instant::now() + Duration::from_secs(5);
+        let mut body = Guarded::wrap(Body::new(Awaited(work.clone())), until);
+        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        assert!(frame.is_some_and(|frame| frame.is_err()));
+        assert_eq!(Instant::now(), until);
+        assert_eq!(Arc::strong_count(&work), 1, "the body is still held");
+        assert!(body.is_end_stream());
     }
 }
