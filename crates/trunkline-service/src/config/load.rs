@@ -222,7 +222,7 @@ mod tests {
         let error = load("bus = \"memory:\"\n\n[gateway]\nadress = 1\n", &[]).unwrap_err();
         let text = error.to_string();
         assert!(
-            text.contains("line 4") && text.contains("expected `address`"),
+            text.contains("line 4") && text.contains("expected one of `address`"),
             "{text}"
         );
         let error = load("shutdown_seconds = \"long\"\n", &[])

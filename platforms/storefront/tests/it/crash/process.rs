@@ -17,7 +17,7 @@ const UP: Duration = Duration::from_secs(180);
 
 const CONFIG: &str = "\
 [service.inventory-service]
-reservation_ms = 10000
+reservation_ms = 30000
 
 [service.payment-service]
 timeout_ms = 400
