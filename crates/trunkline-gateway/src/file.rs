@@ -13,6 +13,7 @@ mod upstreams;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde_json::Value;
 use trunkline_call::Network;
 use trunkline_core::{Env, Result};
 use trunkline_security::{Secret, Verifier};
@@ -43,6 +44,11 @@ impl Source {
     /// Where a path is in the file.
     pub(crate) fn place_of(&self, path: &str) -> node::Place {
         self.root.find(path)
+    }
+
+    /// What the file says, without places.
+    pub(crate) fn value(&self) -> Value {
+        self.root.value()
     }
 }
 

@@ -6,7 +6,7 @@ use trunkline_core::Result;
 use super::document::invalid;
 
 /// Fields that are lists, whatever is said.
-const LISTS: [&str; 9] = [
+const LISTS: [&str; 8] = [
     "paths",
     "methods",
     "hosts",
@@ -14,7 +14,6 @@ const LISTS: [&str; 9] = [
     "snis",
     "tags",
     "ca_certificates",
-    "methods",
     "origins",
 ];
 /// Fields deeper than this are refused.

@@ -227,6 +227,7 @@ impl Keeper {
         let env = self.env.clone();
         let taking = move || {
             let (mut config, problems) = read(name.as_deref().unwrap_or_default(), &text);
+            let said = config.source.as_ref().map(|source| source.value());
             if name.is_none() {
                 config.source = None;
             }
@@ -234,8 +235,7 @@ impl Keeper {
                 return Err(problems.refusal(config.source.as_deref()));
             }
             gateway.reload(&config)?;
-            let document = document_of(&text, &env);
-            Ok((text, document))
+            Ok((text, Document::of(said.unwrap_or_default(), &env)))
         };
         // A large one takes a while, and requests go on meanwhile.
         let taken = tokio::task::spawn_blocking(taking).await;

@@ -109,6 +109,18 @@ impl<'a> Asked<'a> {
         };
         Ok(Some((kind, &document.known(kind, called, None)?.id)))
     }
+
+    /// Changes the document, among what belongs to the owner.
+    fn within<T>(
+        &self,
+        document: &mut Document,
+        change: impl FnOnce(&mut Document, Option<(Kind, &str)>) -> Result<T>,
+    ) -> Result<T> {
+        let owner = self.owner(document)?;
+        let owner = owner.map(|(kind, id)| (kind, id.to_owned()));
+        let owner = owner.as_ref().map(|(kind, id)| (*kind, &**id));
+        change(document, owner)
+    }
 }
 
 async fn entities(
@@ -141,11 +153,9 @@ async fn entities(
         (&Method::POST, None) => {
             let body = fields(&parts.headers, body).await?;
             let change = |document: &mut Document| {
-                let owner = asked
-                    .owner(document)?
-                    .map(|(kind, id)| (kind, id.to_owned()));
-                let owner = owner.as_ref().map(|(kind, id)| (*kind, &**id));
-                document.create(kind, body, owner, &env)
+                asked.within(document, |document, owner| {
+                    document.create(kind, body, owner, &env)
+                })
             };
             let made = keeper.change(touched, change).await?;
             Ok(json_of(StatusCode::CREATED, &made.view()))
@@ -153,26 +163,20 @@ async fn entities(
         (&Method::PUT | &Method::PATCH, Some(called)) => {
             let body = fields(&parts.headers, body).await?;
             let change = |document: &mut Document| {
-                let owner = asked
-                    .owner(document)?
-                    .map(|(kind, id)| (kind, id.to_owned()));
-                let owner = owner.as_ref().map(|(kind, id)| (*kind, &**id));
-                match parts.method {
+                asked.within(document, |document, owner| match parts.method {
                     Method::PUT => document.put((kind, called), body, owner, &env),
                     _ => document.patch((kind, called), body, owner, &env),
-                }
+                })
             };
             let made = keeper.change(touched, change).await?;
             Ok(json_of(StatusCode::OK, &made.view()))
         }
         (&Method::DELETE, Some(called)) => {
             let change = |document: &mut Document| {
-                let owner = asked
-                    .owner(document)?
-                    .map(|(kind, id)| (kind, id.to_owned()));
-                let owner = owner.as_ref().map(|(kind, id)| (*kind, &**id));
-                document.delete(kind, called, owner);
-                Ok(())
+                asked.within(document, |document, owner| {
+                    document.delete(kind, called, owner);
+                    Ok(())
+                })
             };
             keeper.change(|()| None, change).await?;
             let mut response = Response::new(Body::empty());
