@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use trunkline_gateway::{Limits, Route};
 use trunkline_testkit::eventually;
 
-use crate::kit::{SOON, config, echo, read_all, start, start_with};
+use crate::kit::{SOON, config, echo, gated, read_all, start, start_with};
 
 /// A client of HTTP/2 on a connection, and what drives it.
 pub(crate) async fn client<S>(stream: S) -> (SendRequest<Body>, JoinSet<()>)
@@ -293,18 +293,9 @@ async fn a_body_that_pauses_is_a_timeout_of_the_client() {
 
 #[tokio::test]
 async fn more_requests_at_once_than_there_may_be_wait() {
-    let (began, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let (tells, gate) = (began.clone(), go_on.clone());
-    let slow = move || {
-        let (tells, gate) = (tells.clone(), gate.clone());
-        async move {
-            tells.add_permits(1);
-            gate.acquire().await.unwrap().forget();
-        }
-    };
+    let (router, began, go_on) = gated();
     let mut limits = Limits::default();
     limits.streams_max = 2;
-    let router = Router::new().fallback(any(slow));
     let kit = start_with(config([Route::new("api", "/")]), router, limits).await;
     let (mut sender, _drives) = client(kit.connect().await).await;
     // From the first answer on it knows the bound.
@@ -432,17 +423,7 @@ async fn a_hundred_reloads_under_load_fail_no_request() {
 
 #[tokio::test]
 async fn a_request_that_has_begun_when_the_stop_begins_is_answered() {
-    let (began, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let (tells, gate) = (began.clone(), go_on.clone());
-    let slow = move || {
-        let (tells, gate) = (tells.clone(), gate.clone());
-        async move {
-            tells.add_permits(1);
-            gate.acquire().await.unwrap().forget();
-            "done"
-        }
-    };
-    let router = Router::new().fallback(any(slow));
+    let (router, began, go_on) = gated();
     let mut kit = start_with(config([Route::new("api", "/")]), router, Limits::default()).await;
     let (mut sender, _drives) = client(kit.connect().await).await;
     let (_, idle_drives) = client(kit.connect().await).await;

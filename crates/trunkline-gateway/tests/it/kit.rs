@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trunkline_call::{Network, Responses};
@@ -63,6 +64,21 @@ pub(crate) fn echo() -> Router {
         )
     }
     Router::new().fallback(tell)
+}
+
+/// A service that says of each request that it has begun, and ends it with `done` when it is let go on.
+pub(crate) fn gated() -> (Router, Arc<Semaphore>, Arc<Semaphore>) {
+    let (began, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (tells, gate) = (began.clone(), go_on.clone());
+    let slow = move || {
+        let (tells, gate) = (tells.clone(), gate.clone());
+        async move {
+            tells.add_permits(1);
+            gate.acquire().await.unwrap().forget();
+            "done"
+        }
+    };
+    (Router::new().fallback(slow), began, go_on)
 }
 
 fn secret() -> Secret {

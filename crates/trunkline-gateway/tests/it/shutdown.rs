@@ -2,31 +2,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use trunkline_gateway::{Limits, Route};
 
-use crate::kit::{config, echo, read_all, read_until, start_with};
+use crate::kit::{config, echo, gated, read_all, read_until, start_with};
 
 const REQUEST: &[u8] = b"GET /api HTTP/1.1\r\nhost: h\r\n\r\n";
 
 #[tokio::test]
 async fn a_request_under_way_gets_its_answer() {
-    let (began, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let (tells, gate) = (began.clone(), go_on.clone());
-    let slow = move || {
-        let (tells, gate) = (tells.clone(), gate.clone());
-        async move {
-            tells.add_permits(1);
-            gate.acquire().await.unwrap().forget();
-            "done"
-        }
-    };
-    let router = Router::new().route("/", get(slow));
+    let (router, began, go_on) = gated();
     let mut kit = start_with(
         config([Route::new("api", "/api")]),
         router,
