@@ -4,7 +4,11 @@
 //! `--ways` names some of: `ours` (routing, JWT, rate limit, retries, timeouts, metrics, access log), `ours_limit` (without JWT
 //! and log), `nginx` (`limit_req`), `nginx_log` (with its access log), `haproxy` (JWT and rate limit), `haproxy_plain`.
 //! `--mode idle [--idle 2000]` measures memory for each idle connection instead, `--mode reload [--routes 10000]` a reload.
+//! `--mode grpc` asks by gRPC, HTTP/2 on both sides in the clear: `grpc` (rate limit), `nginx_grpc` (`grpc_pass` and
+//! `limit_req`), `haproxy_grpc` (neither). With `--calls N` it asks the first way N times and measures nothing, and
+//! `--at PORT` asks whoever listens there, with the upstream at `--upstream PORT`.
 
+mod grpc;
 mod idle;
 mod reload;
 
@@ -73,6 +77,7 @@ async fn measure(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let ways: Vec<&str> = ways.split(',').collect();
     match &*args.text("mode", "") {
         "idle" => return idle::measure(args, (&ways, port, &folder)).await,
+        "grpc" => return grpc::measure(args, &folder).await,
         "reload" => return reload::measure(args, port).await,
         _ => {}
     }
@@ -186,20 +191,7 @@ fn start(way: &str, upstream: u16, folder: &TempDir) -> std::io::Result<Server> 
                     "_format_version: \"3.0\"\nconsumers:\n- username: bench\n  jwt_secrets: [{{key: bench, algorithm: HS256, secret: {SECRET}}}]\nservices:\n- name: api\n  url: http://127.0.0.1:{upstream}\n  retries: 3\n  connect_timeout: 1000\n  read_timeout: 5000\n  routes:\n  - {{name: orders, paths: [/api], strip_path: false}}\n  plugins:\n  - {{name: rate-limiting, config: {{minute: 1000000000, limit_by: ip, policy: local}}}}\n  {plugins}\n"
                 ),
             )?;
-            let told = fs::File::create(&log)?;
-            Server::start(|port| {
-                let mut command = Command::new(std::env::current_exe().expect("this program"));
-                command
-                    .args([
-                        "--serve",
-                        file.to_str().unwrap_or_default(),
-                        "--port",
-                        &port.to_string(),
-                    ])
-                    .args(["--log", if way == "ours" { "info" } else { "warn" }])
-                    .stderr(told);
-                command
-            })
+            ours(&file, if way == "ours" { "info" } else { "warn" }, &log)
         }
         "nginx" | "nginx_log" => Server::start(|port| {
             let access = match way {
@@ -235,6 +227,19 @@ fn start(way: &str, upstream: u16, folder: &TempDir) -> std::io::Result<Server> 
             command
         }),
     }
+}
+
+/// This program as a gateway of its own.
+fn ours(file: &Path, level: &str, log: &Path) -> std::io::Result<Server> {
+    let told = fs::File::create(log)?;
+    Server::start(|port| {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command
+            .args(["--serve", file.to_str().unwrap_or_default()])
+            .args(["--port", &port.to_string(), "--log", level])
+            .stderr(told);
+        command
+    })
 }
 
 /// Asks over so many connections for so long. CPU is the proxy's alone.
