@@ -6,6 +6,7 @@
 
 mod address;
 mod dial;
+mod exchange;
 mod line;
 mod pool;
 #[cfg(feature = "tls")]
@@ -233,8 +234,7 @@ async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> Result<T> {
 
 fn unreached(before_sending: bool, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     if is_callers(&error) {
-        let text = "the request's own body broke off";
-        return Error::invalid("request_broken", text).with_source(error);
+        return request_broken(error);
     }
     let (message, retry) = if before_sending {
         ("the service can't be connected to", Retry::Transient)
@@ -244,6 +244,11 @@ fn unreached(before_sending: bool, error: impl std::error::Error + Send + Sync +
     Error::unavailable("service_unreachable", message)
         .with_retry(retry)
         .with_source(error)
+}
+
+fn request_broken(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let text = "the request's own body broke off";
+    Error::invalid("request_broken", text).with_source(error)
 }
 
 /// Whether it is whoever sends the request who could not send it to its end: that says nothing of the service.

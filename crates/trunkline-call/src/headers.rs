@@ -38,6 +38,30 @@ pub(crate) const CIRCUIT_OPEN: &str = "circuit_open";
 /// The code of an error of a call that found no place.
 pub(crate) const BULKHEAD_FULL: &str = "bulkhead_full";
 
+/// What is another one in each message, as a rule.
+const PASSING: [&str; 8] = [
+    "traceparent",
+    "tracestate",
+    "x-request-id",
+    "x-correlation-id",
+    "x-trunkline-deadline-ms",
+    "x-trunkline-causation-id",
+    "grpc-timeout",
+    "idempotency-key",
+];
+
+/// Keeps values that come once out of the table that both ends of a connection of HTTP/2 keep (RFC 7541, 2.3.2): there
+/// they would push out what comes again, and finding that costs more than it saves. `is_passing` names some besides. What
+/// is said in the first message of a connection is best left as it is: then the table has the names.
+pub fn spare_table(headers: &mut HeaderMap, is_passing: impl Fn(&str) -> bool) {
+    for (name, value) in headers.iter_mut() {
+        let name = name.as_str();
+        if PASSING.contains(&name) || is_passing(name) {
+            value.set_sensitive(true);
+        }
+    }
+}
+
 /// Longer ids from outside are not taken over.
 const ID_BYTES_MAX: usize = 128;
 /// More roles than this are not taken over.

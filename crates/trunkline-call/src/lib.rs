@@ -26,6 +26,7 @@ pub mod problem;
 pub mod providers;
 pub mod server;
 mod stall;
+mod stream;
 #[cfg(test)]
 mod tests;
 

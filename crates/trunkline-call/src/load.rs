@@ -25,9 +25,13 @@ impl Load {
         self.under_way.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     /// How many requests have begun if none is under way.
     pub(crate) fn at_rest(&self) -> Option<usize> {
-        (self.under_way() == 0).then(|| self.begun.load(Ordering::Relaxed))
+        (self.under_way() == 0).then(|| self.begun())
     }
 }
 

@@ -81,7 +81,7 @@ impl Gateway {
                 let sent = self.send(backend, exchange, (&head, body, bytes_max));
                 match left {
                     None => sent.await,
-                    Some(left) => Box::pin(grpc::within(left, sent)).await,
+                    Some(left) => grpc::within(left, Box::pin(sent)).await,
                 }
             }
         };

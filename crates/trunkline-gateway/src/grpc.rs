@@ -128,7 +128,8 @@ pub(crate) async fn within(
     Ok(response.map(|inner| {
         Body::new(Until {
             inner,
-            timer: Box::pin(sleep_until(until)),
+            until,
+            timer: None,
         })
     }))
 }
@@ -141,7 +142,9 @@ fn time_is_up() -> Error {
 /// An answer that breaks off when its time is up.
 struct Until {
     inner: Body,
-    timer: Pin<Box<Sleep>>,
+    until: Instant,
+    // Only a body that lets us wait has a timer.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl HttpBody for Until {
@@ -156,7 +159,9 @@ impl HttpBody for Until {
         if let ready @ Poll::Ready(_) = Pin::new(&mut this.inner).poll_frame(cx) {
             return ready;
         }
-        ready!(this.timer.as_mut().poll(cx));
+        let until = this.until;
+        let timer = || Box::pin(sleep_until(until));
+        ready!(this.timer.get_or_insert_with(timer).as_mut().poll(cx));
         Poll::Ready(Some(Err(axum::Error::new(time_is_up()))))
     }
 

@@ -3,26 +3,24 @@
 use std::fmt;
 use std::io::ErrorKind::{ConnectionReset, TimedOut};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use h2::{Ping, PingPong, Reason};
 use http::{Request, Response};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use trunkline_core::{Error, Result, Retry, report};
 
 use super::dial::{Asks, Dial, Dialled};
+use super::exchange::{Carried, Failure, exchange};
 use super::wire::{Stage, Unanswered};
-use super::{CONNECT_WITHIN, IDLE_MAX, unreached};
-use crate::load::{Load, Place};
+use super::{CONNECT_WITHIN, IDLE_MAX, request_broken, unreached};
+use crate::load::Load;
 use crate::{Body, Stall};
 
 /// Connections to one goal. Each has a lock of its own, which requests of all cores meet at.
@@ -41,7 +39,10 @@ const LINE_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 /// An answer's headers, trailers or pushed headers beyond this are refused.
 const HEADERS_BYTES_MAX: u32 = 16 * 1024;
-/// An end that is silent with requests under way is asked after so long whether it is there,
+/// Before the other end says how many requests it takes at once, so many are sent.
+const STREAMS_AT_FIRST: usize = 100;
+/// An end with requests under way is asked each time after so long whether it is there: twice the pause after which a
+/// connection that nobody uses is let go,
 const ASK_AFTER: Duration = Duration::from_secs(10);
 /// and has so long to say so.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -60,7 +61,7 @@ pub(crate) struct Bundle {
 }
 
 pub(super) struct Line {
-    sender: SendRequest<Body>,
+    sender: SendRequest<Bytes>,
     load: Arc<Load>,
     verdict: Verdict,
 }
@@ -106,21 +107,25 @@ impl Bundle {
             };
             stage.set(true);
             let place = line.load.enter();
-            let sent = line.sender.clone().try_send_request(request).await;
-            match sent {
+            let sender = (line.sender.clone(), line.load.begun() == 1);
+            match exchange(sender, request, &self.tasks).await {
                 Ok(response) => {
-                    return Ok(response.map(|body| Carried::new(body, place, self.clone())));
+                    return Ok(response.map(|body| body.holding(place, self.clone())));
                 }
-                Err(mut error) => {
-                    let unsent = error.take_message();
+                Err(Failure::Own(error)) => return Err(request_broken(error).into()),
+                Err(Failure::Broken(error)) => {
+                    if ends_line(&error) {
+                        self.remove(&line);
+                    }
+                    let refusal = line.verdict.refusal();
+                    return Err(refusal.unwrap_or_else(|| broken(error)).into());
+                }
+                Err(Failure::Unsent(unsent)) => {
                     self.remove(&line);
                     if let Some(refusal) = line.verdict.refusal() {
                         return Err(refusal.into());
                     }
-                    let Some(unsent) = unsent else {
-                        return Err(broken(error.into_error()).into());
-                    };
-                    request = unsent;
+                    request = *unsent;
                 }
             }
         }
@@ -163,8 +168,7 @@ impl Bundle {
     /// The connection with the least to do, how much that is, and how many connections there are.
     fn least(&self) -> Option<(Arc<Line>, usize, usize)> {
         let lines = self.lines.load();
-        let open = lines.iter().filter(|line| !line.sender.is_closed());
-        let least = open.min_by_key(|line| line.load.under_way())?;
+        let least = lines.iter().min_by_key(|line| line.load.under_way())?;
         Some((least.clone(), least.load.under_way(), lines.len()))
     }
 
@@ -180,11 +184,12 @@ impl Bundle {
             peer,
             ..
         } = dialled;
-        let stream = TokioIo::new(Stall::new(stream, WRITE_STALL_MAX));
+        let stream = Stall::new(stream, WRITE_STALL_MAX);
         let begun = builder().handshake(stream);
         let begun = timeout(CONNECT_WITHIN, begun).await;
         let begun = begun.map_err(|_| unreached(true, std::io::Error::from(TimedOut)))?;
-        let (sender, connection) = begun.map_err(|error| unreached(true, error))?;
+        let (sender, mut connection) = begun.map_err(|error| unreached(true, error))?;
+        let pings = connection.ping_pong();
         let line = Arc::new(Line {
             sender,
             load: Arc::default(),
@@ -199,7 +204,7 @@ impl Bundle {
         };
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(watched.until_over(connection));
+        tasks.spawn(watched.until_over(connection, pings));
         Ok(line)
     }
 
@@ -216,16 +221,15 @@ impl Bundle {
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder() -> Builder {
+    let mut builder = Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .enable_push(false)
+        .initial_max_send_streams(STREAMS_AT_FIRST)
+        .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(LINE_WINDOW_BYTES)
-        .max_send_buf_size(SEND_BUFFER_BYTES)
-        .max_header_list_size(HEADERS_BYTES_MAX)
-        .keep_alive_interval(ASK_AFTER)
-        .keep_alive_timeout(ANSWER_WITHIN);
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEADERS_BYTES_MAX);
     builder
 }
 
@@ -252,29 +256,45 @@ struct Watched {
 }
 
 impl Watched {
-    /// Drives it until it ends; once nobody has used it for a while, nobody is given it any more.
-    async fn until_over(self, connection: impl Future<Output = hyper::Result<()>>) {
-        let mut connection = pin!(connection);
-        let mut seen = None;
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut connection => {
-                    if let Err(error) = ended {
-                        tracing::debug!(error = %report(&error), "a connection ended");
-                    }
-                    break;
+    /// Drives it until it ends, or until the other end does not say that it is there.
+    async fn until_over(
+        self,
+        connection: impl Future<Output = Result<(), h2::Error>>,
+        pings: Option<PingPong>,
+    ) {
+        tokio::select! {
+            biased;
+            ended = connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(error = %report(&error), "a connection ended");
                 }
-                () = sleep(IDLE_MAX) => {
-                    let at_rest = self.load.at_rest();
-                    if at_rest.is_some() && at_rest == seen || !self.leads_there() {
-                        self.remove();
-                    }
-                    seen = at_rest;
-                }
+            }
+            () = self.tend(pings) => {
+                tracing::debug!(to = ?self.peer, "a connection whose other end is silent is given up");
             }
         }
         self.remove();
+    }
+
+    /// Once nobody has used it for a while, nobody is given it any more. Ends where nobody is at the other end.
+    async fn tend(&self, mut pings: Option<PingPong>) {
+        let (mut seen, mut busy) = (None, 0);
+        loop {
+            sleep(IDLE_MAX).await;
+            let at_rest = self.load.at_rest();
+            if at_rest.is_some() && at_rest == seen || !self.leads_there() {
+                self.remove();
+            }
+            seen = at_rest;
+            busy = if at_rest.is_some() { 0 } else { busy + 1 };
+            if let Some(pings) = pings.as_mut().filter(|_| IDLE_MAX * busy >= ASK_AFTER) {
+                busy = 0;
+                let asked = timeout(ANSWER_WITHIN, pings.ping(Ping::opaque()));
+                if !matches!(asked.await, Ok(Ok(_))) {
+                    return;
+                }
+            }
+        }
     }
 
     fn leads_there(&self) -> bool {
@@ -289,64 +309,19 @@ impl Watched {
     }
 }
 
+/// Whether nothing more is to be sent on a connection of which this was said.
+fn ends_line(error: &h2::Error) -> bool {
+    !error.is_reset() || error.reason() == Some(Reason::REFUSED_STREAM)
+}
+
 /// The error of a request that may have been received.
-fn broken(error: hyper::Error) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(error) = cause {
-        // The other end promises that it has done nothing.
-        if let Some(h2) = error.downcast_ref::<h2::Error>()
-            && h2.reason() == Some(h2::Reason::REFUSED_STREAM)
-        {
-            let text = "the service takes no more requests on this connection";
-            return Error::unavailable("service_unreachable", text);
-        }
-        cause = error.source();
+fn broken(error: h2::Error) -> Error {
+    // The other end promises that it has done nothing.
+    if error.reason() == Some(Reason::REFUSED_STREAM) {
+        let text = "the service takes no more requests on this connection";
+        return Error::unavailable("service_unreachable", text);
     }
     unreached(false, error)
-}
-
-/// An answer's body; its connection has it to do until it ends.
-pub(super) struct Carried {
-    inner: Incoming,
-    place: Option<Place>,
-    /// Whoever lets go of a goal lets go of its connections; not of one that this comes by.
-    bundle: Option<Arc<Bundle>>,
-}
-
-impl Carried {
-    fn new(inner: Incoming, place: Place, bundle: Arc<Bundle>) -> Self {
-        let is_over = inner.is_end_stream();
-        Self {
-            inner,
-            place: (!is_over).then_some(place),
-            bundle: (!is_over).then_some(bundle),
-        }
-    }
-}
-
-impl HttpBody for Carried {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if !matches!(frame, Some(Ok(_))) {
-            self.place = None;
-            self.bundle = None;
-        }
-        Poll::Ready(frame)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
 }
 
 impl fmt::Debug for Bundle {

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::BoxError;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::{HOST, UPGRADE};
@@ -21,7 +22,8 @@ use trunkline_core::{Error, Result};
 
 use super::address::Address;
 use super::dial::{Asks, Dial, Dialled, Stream};
-use super::line::{Bundle, Carried};
+use super::exchange::Carried;
+use super::line::Bundle;
 use super::pool::{self, Pool};
 #[cfg(feature = "tls")]
 use super::tls;
@@ -395,15 +397,15 @@ enum Carrier {
 
 impl HttpBody for WireBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.get_mut().0 {
-            Carrier::Http1(body) => Pin::new(body).poll_frame(cx),
-            Carrier::Http2(body) => Pin::new(body).poll_frame(cx),
+            Carrier::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Carrier::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
 

@@ -1,21 +1,30 @@
 //! Connections of HTTP/2.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2::Builder;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use trunkline_call::headers::spare_table;
 
 use super::Stopping;
 use super::door::Line;
 use super::frames::Frames;
+use crate::arrival::Arrival;
+use crate::body::Answered;
 
 /// What one request's body may send ahead of its reader.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -50,7 +59,7 @@ impl Line {
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .keep_alive_interval(ASK_AFTER)
             .keep_alive_timeout(ANSWER_WITHIN)
-            .serve_connection(TokioIo::new(Frames::new(stream)), self.service());
+            .serve_connection(TokioIo::new(Frames::new(stream)), self.boxed());
         let mut connection = std::pin::pin!(connection);
         let (mut told, mut seen) = (false, None);
         loop {
@@ -81,12 +90,43 @@ impl Line {
     }
 }
 
+type Answer = Response<Answered<Arrival>>;
+type Work = BoxFuture<'static, Result<Answer, Infallible>>;
+
+impl Line {
+    /// [`Line::service`] whose work is in a box: hyper and the runtime move what they are given many times, and it is
+    /// some kilobytes.
+    fn boxed(
+        self: &Arc<Self>,
+    ) -> impl Service<Request<Incoming>, Response = Answer, Error = Infallible, Future = Work> + use<>
+    {
+        let service = self.service();
+        let has_answered = Arc::<AtomicBool>::default();
+        service_fn(move |request: Request<Incoming>| {
+            let has_answered = has_answered.clone();
+            let told = move |mut answer: Answer| {
+                // The names of the first answer come into the table.
+                if has_answered.swap(true, Ordering::Relaxed) {
+                    spare_table(answer.headers_mut(), is_of_limits);
+                }
+                answer
+            };
+            service.call(request).map_ok(told).boxed()
+        })
+    }
+}
+
+/// Whether a header tells what is left of a limit: that is less each time.
+fn is_of_limits(name: &str) -> bool {
+    name.starts_with("ratelimit") || name.starts_with("x-ratelimit-remaining")
+}
+
 /// The requests of one connection; they end with it.
 #[derive(Clone, Default)]
-struct Streams(Arc<Work>);
+struct Streams(Arc<UnderWay>);
 
 #[derive(Default)]
-struct Work {
+struct UnderWay {
     tasks: Mutex<JoinSet<()>>,
     begun: AtomicUsize,
 }
