@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Env, Error};
+use crate::{ByteString, Env, Error};
 
 /// Where in a trace a piece of work stands: the `traceparent` of W3C Trace Context, level 1.
 ///
@@ -52,6 +52,13 @@ impl TraceContext {
         let (_, flags) = rest.split_at_mut(1);
         put_hex(flags, &[u8::from(self.sampled)]);
         text
+    }
+
+    /// The trace's id as headers and logs write it: 32 digits.
+    pub fn trace_hex(&self) -> ByteString {
+        let mut text = [0; 32];
+        put_hex(&mut text, &self.trace_id.to_be_bytes());
+        std::str::from_utf8(&text).unwrap_or_default().into()
     }
 
     /// `None` for what is no `traceparent`. A later version may add fields; version 00 may not, and ff is forbidden.

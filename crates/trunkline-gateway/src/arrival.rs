@@ -1,18 +1,18 @@
 //! What the gateway itself knows of a request, from its first byte to the last of its answer.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
-use trunkline_call::headers::{CORRELATION_ID, TRACEPARENT};
+use trunkline_call::headers::{CORRELATION_ID, REQUEST_ID, TRACEPARENT};
 use trunkline_call::{Body, problem::status};
 use trunkline_core::{ByteString, Error, Timestamp, TraceContext};
 use trunkline_telemetry::{Span, SpanKind};
 
 use crate::body::{Ending, Progress};
+use crate::client::Client;
 use crate::meters::RouteMeters;
 use crate::plugin::{Ended, Listeners, Trace};
 use crate::proxy::{Inner, log_failure, service_name};
@@ -35,7 +35,10 @@ pub(crate) enum Speaks {
 pub(crate) struct Arrival {
     pub(crate) request_id: ByteString,
     pub(crate) correlation_id: ByteString,
-    pub(crate) remote: IpAddr,
+    /// Both ids as headers tell them; none that can't be one.
+    pub(crate) ids: [Option<HeaderValue>; 2],
+    /// Who sent it, as headers tell it.
+    address: HeaderValue,
     pub(crate) now: Timestamp,
     /// What it speaks.
     pub(crate) speaks: Speaks,
@@ -56,7 +59,7 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    pub(crate) fn new<B>(gateway: &Gateway, request: &Request<B>, remote: IpAddr) -> Self {
+    pub(crate) fn new<B>(gateway: &Gateway, request: &Request<B>, client: &Client) -> Self {
         let inner = gateway.inner.clone();
         let headers = request.headers();
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
@@ -76,9 +79,10 @@ impl Arrival {
             .telemetry
             .span(SpanKind::Server, "request", &service_name(), parent);
         Self {
+            ids: ids(&request_id, &correlation_id),
             request_id,
             correlation_id,
-            remote,
+            address: client.address.clone(),
             now: inner.env.now(),
             speaks: match request.version() == Version::HTTP_2 && grpc::is_grpc(headers) {
                 true => Speaks::Grpc,
@@ -119,6 +123,15 @@ impl Arrival {
         self.target
             .as_ref()
             .map_or_else(service_name, |t| t.service.clone())
+    }
+
+    /// Tells a service or the client both ids.
+    pub(crate) fn tell_ids(&self, headers: &mut HeaderMap) {
+        for (name, id) in [REQUEST_ID, CORRELATION_ID].into_iter().zip(&self.ids) {
+            if let Some(id) = id {
+                headers.insert(name, id.clone());
+            }
+        }
     }
 
     /// Its span, for plugins that tell of it elsewhere.
@@ -186,6 +199,17 @@ impl Arrival {
     }
 }
 
+/// The request's id and the correlation's, which are mostly one.
+fn ids(request: &ByteString, correlation: &ByteString) -> [Option<HeaderValue>; 2] {
+    let value = |id: &ByteString| HeaderValue::from_maybe_shared(id.as_bytes().clone()).ok();
+    let own = value(request);
+    let other = match request == correlation {
+        true => own.clone(),
+        false => value(correlation),
+    };
+    [own, other]
+}
+
 impl Ending for Arrival {
     fn last_words(&self, error: &axum::Error) -> Option<HeaderMap> {
         match self.speaks {
@@ -208,11 +232,11 @@ impl Ending for Arrival {
             bytes_in = self.body.as_ref().map_or(0, |body| body.bytes()),
             bytes_out = bytes,
             cut_off = cut_off.as_deref(),
-            client = %self.remote,
+            client = self.address.to_str().unwrap_or_default(),
             user = self.user.as_deref(),
             request_id = &*self.request_id,
             correlation_id = &*self.correlation_id,
-            trace_id = format_args!("{:032x}", self.trace().trace_id),
+            trace_id = &*self.trace().trace_hex(),
             "access"
         );
         if let Some(listeners) = self.listeners.take() {

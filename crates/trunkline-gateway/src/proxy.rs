@@ -15,7 +15,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
-use trunkline_call::headers::{CORRELATION_ID, REQUEST_ID, TRACEPARENT};
+use trunkline_call::headers::TRACEPARENT;
 use trunkline_call::{Body, Channel, Network};
 use trunkline_core::{ByteString, Env, Error, Result, report};
 use trunkline_telemetry::{Check, Telemetry};
@@ -177,7 +177,7 @@ impl Gateway {
         client: &Client,
     ) -> Response<Answered<Arrival>> {
         let is_h2 = request.version() == Version::HTTP_2;
-        let mut arrival = Arrival::new(self, &request, client.remote);
+        let mut arrival = Arrival::new(self, &request, client);
         let answer = self.answer(request, client, &mut arrival);
         let answering = AssertUnwindSafe(answer).catch_unwind();
         let mut response = match answering.await {
@@ -192,8 +192,7 @@ impl Gateway {
         }
         let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let said = response.headers_mut();
-        headers::share(said, REQUEST_ID, &arrival.request_id);
-        headers::share(said, CORRELATION_ID, &arrival.correlation_id);
+        arrival.tell_ids(said);
         if is_h2 {
             // It says so by frames.
             said.remove(CONNECTION);
@@ -253,13 +252,12 @@ impl Gateway {
             upgrade::announce(all);
             request.extensions.insert(near.clone());
         }
-        headers::share(all, REQUEST_ID, &arrival.request_id);
-        headers::share(all, CORRELATION_ID, &arrival.correlation_id);
+        arrival.tell_ids(all);
         headers::put(all, TRACEPARENT, &arrival.trace().to_string());
         Exchange {
             request,
             body_bytes,
-            remote: arrival.remote,
+            remote: client.remote,
             route: arrival.route(),
             service: arrival.service(),
             claims: None,
@@ -358,16 +356,8 @@ const IDS: usize = 2;
 
 /// What the plugins say of the answer, whoever gave it.
 fn finish(plugins: &[Slot], exchange: &mut Exchange, response: &mut Response<Body>) {
-    let mut last = None;
     let said = std::mem::take(&mut exchange.answer_headers);
-    response.headers_mut().reserve(said.len() + IDS);
-    for (name, value) in said {
-        // A name that is given again is `None`.
-        last = name.or(last);
-        if let Some(name) = &last {
-            response.headers_mut().insert(name.clone(), value);
-        }
-    }
+    headers::set_all(response.headers_mut(), said, IDS);
     let consumer = exchange.consumer_name();
     for plugin in plugins.iter().filter_map(|slot| slot.plugin(consumer)) {
         plugin.answer(exchange, response);

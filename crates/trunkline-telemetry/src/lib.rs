@@ -13,7 +13,7 @@ mod scope;
 mod span;
 
 pub use health::{Check, Health, HealthReport};
-pub use logs::{Format, init_logs};
+pub use logs::{Format, LogWriter, init_logs, init_logs_behind};
 pub use otlp::{Otlp, export_request};
 pub use ring::Ring;
 pub use scope::Scope;

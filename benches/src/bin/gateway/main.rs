@@ -30,7 +30,7 @@ use trunkline_benches::{Args, cpu_seconds, median, percentile, rounded};
 use trunkline_core::{Env, Result};
 use trunkline_gateway::Alone;
 use trunkline_security::{Claims, Secret, Signer};
-use trunkline_telemetry::{Format, Telemetry, init_logs, prometheus};
+use trunkline_telemetry::{Format, Telemetry, init_logs_behind, prometheus};
 
 /// What every answer ends with.
 const END: &[u8] = b"-the end-";
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// The gateway's own process.
 fn serve_alone(file: &Path, args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let filter = args.text("log", "info");
-    init_logs(Format::Json, &filter)?;
+    let _logs = init_logs_behind(Format::Json, &filter)?;
     let _registry = prometheus::install()?;
     let port = u16::try_from(args.number("port", 0))?;
     let mut alone = Alone::new(file, [SocketAddr::from(([127, 0, 0, 1], port))]);

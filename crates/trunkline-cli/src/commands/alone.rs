@@ -17,7 +17,7 @@ use trunkline_call::server::serve;
 use trunkline_core::{Env, Error, report};
 use trunkline_gateway::{AloneRunning, Gateway};
 use trunkline_security::AdminToken;
-use trunkline_telemetry::{Check as _, Format, Otlp, Telemetry, init_logs, prometheus};
+use trunkline_telemetry::{Check as _, Format, Otlp, Telemetry, init_logs_behind, prometheus};
 
 use super::{Done, Failure};
 use crate::args::Alone;
@@ -32,7 +32,8 @@ pub(super) async fn run(alone: Alone, token: Option<String>) -> Done {
     } else {
         Format::Human
     };
-    init_logs(format, &alone.log).map_err(broken)?;
+    // Until the end: dropped, it writes what it holds.
+    let _logs = init_logs_behind(format, &alone.log).map_err(broken)?;
     let token = token.map(AdminToken::new).transpose().map_err(usage)?;
     if token.is_none() && !alone.admin_listen.ip().is_loopback() {
         let address = alone.admin_listen;

@@ -17,7 +17,7 @@ use trunkline_security::refusals::{forged, missing};
 use trunkline_security::{Claims, LEEWAY, Times, Verifier};
 
 use self::issuer::Issuer;
-use self::verified::{Known, Verified, digest};
+use self::verified::{Known, Verified};
 use super::shown::{Places, Shown, header_names};
 use super::{Exchange, Making, Mistake, Plugin, Verdict, anonymous, mistake, settings};
 use crate::consumers::{Consumers, Member};
@@ -272,8 +272,7 @@ impl Jwt {
         consumers: &Consumers,
         verified: &Verified,
     ) -> Result<Known, Error> {
-        let digest = digest(token);
-        if let Some(known) = verified.find(&digest) {
+        if let Some(known) = verified.find(token) {
             return Ok(known);
         }
         let claimed = trunkline_security::unverified(token)?;
@@ -287,7 +286,7 @@ impl Jwt {
             key: key.unwrap_or_default().into(),
             times: Times::of(&claims)?,
         };
-        verified.note(digest, known.clone());
+        verified.note(token, known.clone());
         Ok(known)
     }
 

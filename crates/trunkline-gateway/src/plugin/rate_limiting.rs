@@ -5,8 +5,10 @@ mod windows;
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -17,7 +19,6 @@ use trunkline_core::{Error, ErrorKind};
 use self::shared::Shared;
 use self::windows::{Key, Left, Taken, Windows};
 use super::{Exchange, Making, Mistake, Plugin, Verdict, mistake, settings, told};
-use crate::headers::put;
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
@@ -109,6 +110,8 @@ struct Limit {
     requests_max: u32,
     limit_header: HeaderName,
     remaining_header: HeaderName,
+    /// What the former says.
+    most: HeaderValue,
 }
 
 #[derive(Debug)]
@@ -200,6 +203,7 @@ fn limits_of(settings: &Settings) -> Result<Vec<Limit>, Mistake> {
             requests_max,
             limit_header: header("limit")?,
             remaining_header: header("remaining")?,
+            most: requests_max.into(),
         });
     }
     if limits.is_empty() {
@@ -268,6 +272,51 @@ fn address(ip: IpAddr) -> Key {
     }
 }
 
+/// What `ratelimit` says, which has in it what two others say: one text for all of them.
+struct Told {
+    text: Bytes,
+    remaining: Range<usize>,
+    reset: Range<usize>,
+}
+
+impl Told {
+    fn of(name: &str, left: &Left) -> Self {
+        // A name, and two numbers of ten and five digits at most.
+        let mut text = String::with_capacity(name.len() + 24);
+        text.push('"');
+        text.push_str(name);
+        text.push_str("\";r=");
+        let remaining = append(&mut text, u64::from(left.requests));
+        text.push_str(";t=");
+        let reset = append(&mut text, left.reset_seconds.unsigned_abs());
+        Self {
+            text: text.into(),
+            remaining,
+            reset,
+        }
+    }
+
+    fn whole(&self) -> Option<HeaderValue> {
+        HeaderValue::from_maybe_shared(self.text.clone()).ok()
+    }
+
+    fn remaining(&self) -> Option<HeaderValue> {
+        HeaderValue::from_maybe_shared(self.text.slice(self.remaining.clone())).ok()
+    }
+
+    fn reset(&self) -> Option<HeaderValue> {
+        HeaderValue::from_maybe_shared(self.text.slice(self.reset.clone())).ok()
+    }
+}
+
+/// Writes a number, and tells where it stands.
+fn append(text: &mut String, number: u64) -> Range<usize> {
+    let before = text.len();
+    // Writing to a String can't fail.
+    write!(text, "{number}").unwrap_or_default();
+    before..text.len()
+}
+
 /// Headers besides two for each window.
 const TOLD_MAX: usize = 5;
 
@@ -275,19 +324,30 @@ impl RateLimiting {
     fn tell(&self, left: &[Left], exchange: &mut Exchange) {
         let headers = &mut exchange.answer_headers;
         headers.reserve(2 * left.len() + TOLD_MAX);
-        for (limit, left) in self.limits.iter().zip(left) {
-            headers.insert(limit.limit_header.clone(), limit.requests_max.into());
-            headers.insert(limit.remaining_header.clone(), left.requests.into());
-        }
         // The IETF's headers tell of the window that will be met first.
-        let both = self.limits.iter().zip(left);
-        if let Some((limit, left)) = both.min_by_key(|(_, left)| left.requests) {
-            headers.insert(LIMIT, limit.requests_max.into());
-            headers.insert(REMAINING, left.requests.into());
-            headers.insert(RESET, left.reset_seconds.into());
-            headers.insert(POLICY, self.policy.clone());
-            let (name, left, reset) = (limit.name, left.requests, left.reset_seconds);
-            put(headers, LIMITS, &format!("\"{name}\";r={left};t={reset}"));
+        let both = self.limits.iter().zip(left).enumerate();
+        let first = both.min_by_key(|(_, (_, left))| left.requests);
+        for (at, (limit, left)) in self.limits.iter().zip(left).enumerate() {
+            headers.insert(limit.limit_header.clone(), limit.most.clone());
+            if first.is_none_or(|(first, _)| first != at) {
+                headers.insert(limit.remaining_header.clone(), left.requests.into());
+            }
+        }
+        let Some((_, (limit, left))) = first else {
+            return;
+        };
+        let told = Told::of(limit.name, left);
+        if let Some(remaining) = told.remaining() {
+            headers.insert(limit.remaining_header.clone(), remaining.clone());
+            headers.insert(REMAINING, remaining);
+        }
+        headers.insert(LIMIT, limit.most.clone());
+        if let Some(reset) = told.reset() {
+            headers.insert(RESET, reset);
+        }
+        headers.insert(POLICY, self.policy.clone());
+        if let Some(whole) = told.whole() {
+            headers.insert(LIMITS, whole);
         }
     }
 

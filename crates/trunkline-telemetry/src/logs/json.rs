@@ -13,40 +13,70 @@ use crate::Scope;
 /// What the line says by itself: an event can't say otherwise.
 const OURS: [&str; 3] = ["timestamp", "level", "target"];
 const MESSAGE: &str = "message";
-/// Few events have more fields.
-const FIELDS: usize = 24;
 /// What a longer line took is not kept.
 const KEPT_BYTES_MAX: usize = 4_096;
 
 thread_local! {
-    /// Where a thread makes its lines.
-    static LINE: Cell<String> = const { Cell::new(String::new()) };
+    /// What a thread makes its lines with.
+    static TOOLS: Cell<Tools> = const { Cell::new(Tools::NONE) };
+}
+
+/// What is used from line to line.
+struct Tools {
+    line: String,
+    names: Vec<&'static str>,
+    /// The second of the line before, and how it is written.
+    second: Option<i64>,
+    written: String,
+}
+
+impl Tools {
+    const NONE: Self = Self {
+        line: String::new(),
+        names: Vec::new(),
+        second: None,
+        written: String::new(),
+    };
+}
+
+impl Default for Tools {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 /// Writes an event as one line.
 pub(super) fn write(to: &mut dyn Write, now: Timestamp, event: &Event<'_>) -> fmt::Result {
-    // One that a value writes while it is written has a text of its own.
-    let mut line = LINE.take();
-    line.clear();
-    let made = make(&mut line, now, event);
-    let written = made.and_then(|()| to.write_str(&line));
-    if line.capacity() <= KEPT_BYTES_MAX {
-        LINE.set(line);
+    // One that a value writes while it is written has tools of its own.
+    let mut tools = TOOLS.take();
+    tools.line.clear();
+    let made = make(&mut tools, now, event);
+    let written = made.and_then(|()| to.write_str(&tools.line));
+    if tools.line.capacity() <= KEPT_BYTES_MAX {
+        TOOLS.set(tools);
     }
     written
 }
 
-fn make(line: &mut String, now: Timestamp, event: &Event<'_>) -> fmt::Result {
+fn make(tools: &mut Tools, now: Timestamp, event: &Event<'_>) -> fmt::Result {
     let meta: &Metadata<'_> = event.metadata();
-    write!(line, "{{\"timestamp\":\"{now:.6}\",\"level\":\"")?;
+    tools.line.push_str("{\"timestamp\":\"");
+    tools.time(now)?;
+    let line = &mut tools.line;
+    line.push_str("\",\"level\":\"");
     line.push_str(meta.level().as_str());
     line.push_str("\",\"target\":");
     text(line, meta.target());
+    tools.names.clear();
     let mut object = Object {
         line,
-        names: Vec::with_capacity(FIELDS),
+        names: &mut tools.names,
+        seen: 0,
         written: Ok(()),
     };
+    for name in OURS {
+        object.is_new(name);
+    }
     event.record(&mut object);
     if !object.names.contains(&MESSAGE) {
         object.text(MESSAGE, "");
@@ -59,24 +89,61 @@ fn make(line: &mut String, now: Timestamp, event: &Event<'_>) -> fmt::Result {
         object.bare("trace_id", format_args!("\"{:032x}\"", scope.trace_id));
     }
     object.written?;
-    line.push_str("}\n");
+    tools.line.push_str("}\n");
     Ok(())
+}
+
+impl Tools {
+    /// Writes a time to the microsecond. Lines of one second share all but what is smaller.
+    fn time(&mut self, now: Timestamp) -> fmt::Result {
+        let (second, micros) = (now.as_second(), now.subsec_microsecond());
+        let Ok(micros) = u64::try_from(micros) else {
+            // Before 1970 seconds count the other way.
+            return write!(self.line, "{now:.6}");
+        };
+        if self.second != Some(second) {
+            self.second = None;
+            self.written.clear();
+            write!(self.written, "{now:.6}")?;
+            // The point, the six digits and the Z.
+            self.written.truncate(self.written.len().saturating_sub(8));
+            self.second = Some(second);
+        }
+        self.line.push_str(&self.written);
+        self.line.push('.');
+        digits(&mut self.line, micros, 6);
+        self.line.push('Z');
+        Ok(())
+    }
 }
 
 /// The fields of an event: the first value of a name stays.
 struct Object<'a> {
     line: &'a mut String,
-    names: Vec<&'static str>,
+    names: &'a mut Vec<&'static str>,
+    /// A bit for each name, perhaps the same for two.
+    seen: u64,
     written: fmt::Result,
 }
 
 impl Object<'_> {
-    /// Whether it is written; then its value follows.
-    fn begins(&mut self, name: &'static str) -> bool {
-        if OURS.contains(&name) || self.names.contains(&name) {
+    /// Whether no field before had this name.
+    fn is_new(&mut self, name: &'static str) -> bool {
+        let bit = 1 << (mark(name) % u64::BITS);
+        // Names are looked through only where one may be there.
+        if self.seen & bit != 0 && self.names.contains(&name) {
             return false;
         }
+        self.seen |= bit;
         self.names.push(name);
+        true
+    }
+
+    /// Whether it is written; then its value follows.
+    fn begins(&mut self, name: &'static str) -> bool {
+        if !self.is_new(name) {
+            return false;
+        }
         self.line.push(',');
         text(self.line, name);
         self.line.push(':');
@@ -95,6 +162,42 @@ impl Object<'_> {
             self.written = self.written.and(self.line.write_fmt(value));
         }
     }
+
+    fn number(&mut self, name: &'static str, value: u64, is_negative: bool) {
+        if self.begins(name) {
+            if is_negative {
+                self.line.push('-');
+            }
+            digits(self.line, value, 1);
+        }
+    }
+}
+
+/// A number that most names have for themselves.
+fn mark(name: &str) -> u32 {
+    let ends = name.bytes().next().zip(name.bytes().next_back());
+    let (first, last) = ends.unwrap_or_default();
+    u32::from(first) + 5 * u32::from(last) + 11 * u32::try_from(name.len()).unwrap_or(0)
+}
+
+/// Writes a number with at least so many digits.
+fn digits(line: &mut String, mut number: u64, least: usize) {
+    // As many as there can be.
+    let mut text = [b'0'; 20];
+    let mut count = 0;
+    for digit in text.iter_mut().rev() {
+        if number == 0 {
+            break;
+        }
+        *digit = b"0123456789"
+            .get((number % 10) as usize)
+            .copied()
+            .unwrap_or(b'0');
+        number /= 10;
+        count += 1;
+    }
+    let (_, text) = text.split_at(20 - count.max(least.min(20)));
+    line.push_str(std::str::from_utf8(text).unwrap_or_default());
 }
 
 impl Visit for Object<'_> {
@@ -112,11 +215,11 @@ impl Visit for Object<'_> {
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.bare(field.name(), format_args!("{value}"));
+        self.number(field.name(), value.unsigned_abs(), value < 0);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.bare(field.name(), format_args!("{value}"));
+        self.number(field.name(), value, false);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
@@ -151,9 +254,22 @@ fn is_odd(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
+/// Whether one of eight bytes is odd: below a number it borrows from its highest bit, equal to one it is nothing without it.
+fn has_odd(eight: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let below = |bytes: u64, bound: u64| bytes.wrapping_sub(ONES * bound) & !bytes & HIGHS;
+    let is = |byte: u8| below(eight ^ (ONES * u64::from(byte)), 1);
+    below(eight, 0x20) | is(b'"') | is(b'\\') != 0
+}
+
 fn escape(line: &mut String, text: &str) {
-    // Nearly all are plain, and this is done without a branch for each byte.
-    if !text.bytes().fold(false, |odd, byte| odd | is_odd(byte)) {
+    // Nearly all are plain, and eight bytes are looked at at once.
+    let (eights, rest) = text.as_bytes().as_chunks();
+    let has_none = !eights
+        .iter()
+        .any(|eight| has_odd(u64::from_ne_bytes(*eight)));
+    if has_none && !rest.iter().any(|byte| is_odd(*byte)) {
         return line.push_str(text);
     }
     for c in text.chars() {
@@ -181,6 +297,51 @@ mod tests {
             text(&mut line, &c.to_string());
             let read: String = serde_json::from_str(&line).unwrap();
             assert_eq!(read, c.to_string());
+        }
+    }
+
+    #[test]
+    fn an_odd_byte_is_seen_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            for other in [b'a', 0x20, 0x21, 0x7f, 0x80, 0xff, byte] {
+                for place in 0..8 {
+                    let mut eight = [other; 8];
+                    eight[place] = byte;
+                    let expected = eight.iter().any(|byte| is_odd(*byte));
+                    let found = has_odd(u64::from_ne_bytes(eight));
+                    assert_eq!(found, expected, "{eight:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_is_written_as_it_is_whatever_the_line_before_said() {
+        let mut tools = Tools::NONE;
+        for micros in [
+            1_796_000_000_999_999,
+            1_796_000_001_000_000,
+            1_796_000_001_000_045,
+            1_796_000_001_000_045,
+            12,
+            0,
+            -1,
+            -1_500_000,
+            1_796_000_001_120_000,
+        ] {
+            let now = Timestamp::from_microsecond(micros).unwrap();
+            tools.line.clear();
+            tools.time(now).unwrap();
+            assert_eq!(tools.line, format!("{now:.6}"));
+        }
+    }
+
+    #[test]
+    fn a_number_has_its_digits() {
+        for number in [0, 7, 10, 1_234_567_890, u64::MAX] {
+            let mut line = String::new();
+            digits(&mut line, number, 1);
+            assert_eq!(line, number.to_string());
         }
     }
 }

@@ -46,6 +46,20 @@ where
     }
 }
 
+/// The line that says how many are missing.
+pub(super) fn dropped(format: Format, now: Timestamp, lines: u64) -> String {
+    let (target, message) = (
+        module_path!(),
+        "log lines were dropped: nobody took them in time",
+    );
+    match format {
+        Format::Json => format!(
+            "{{\"timestamp\":\"{now:.6}\",\"level\":\"WARN\",\"target\":\"{target}\",\"message\":\"{message}\",\"lines\":{lines}}}\n"
+        ),
+        Format::Human => format!("{now:.6}  WARN {target}: {message} lines={lines}\n"),
+    }
+}
+
 fn human(line: &mut Writer<'_>, now: Timestamp, event: &Event<'_>) -> fmt::Result {
     let mut fields = Fields::default();
     event.record(&mut fields);

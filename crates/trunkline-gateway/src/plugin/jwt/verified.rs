@@ -1,11 +1,13 @@
 //! Consumers' tokens whose signatures were checked before.
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
 use std::mem;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use trunkline_core::ByteString;
 use trunkline_security::Times;
 
@@ -13,6 +15,8 @@ use crate::consumers::Member;
 
 /// So many tokens are remembered anew, and as many of those before them; then the older ones are checked again.
 const REMEMBERED_MAX: usize = 4_096;
+/// A longer token is checked each time.
+const TOKEN_BYTES_MAX: usize = 4_096;
 
 /// What is known of a token that one of the consumers' keys signed. Whether it is valid now is not.
 #[derive(Debug, Clone)]
@@ -23,47 +27,75 @@ pub(super) struct Known {
     pub(super) times: Times,
 }
 
-/// The tokens that were checked, each by its digest: how long a look-up takes tells nothing of a token.
+/// The tokens that were checked, each by a hash with a secret of this process and compared whole: how long a look-up takes
+/// tells nothing of a token.
 ///
 /// # Guarantees
 /// It lives as long as the keys that it was filled by, which are those of one configuration: a key that is taken out of the
 /// file takes its tokens along. Only tokens that were signed are remembered, so that nobody else can crowd them out.
-#[derive(Debug, Default)]
-pub(super) struct Verified(Mutex<Generations>);
-
-#[derive(Debug, Default)]
-struct Generations {
-    newer: HashMap<[u8; 32], Known>,
-    older: HashMap<[u8; 32], Known>,
+#[derive(Default)]
+pub(super) struct Verified {
+    hashes: RandomState,
+    tokens: Mutex<Generations>,
 }
 
-/// The digest of a token, its signature included.
-pub(super) fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token).into()
+/// Of two tokens with one hash the later one is remembered.
+#[derive(Default)]
+struct Generations {
+    newer: HashMap<u64, Token>,
+    older: HashMap<u64, Token>,
+}
+
+struct Token {
+    text: Box<str>,
+    known: Known,
+}
+
+impl Token {
+    /// Whether it is this one. It takes the same time wherever they begin to differ.
+    fn is(&self, text: &str) -> bool {
+        let both = self.text.bytes().zip(text.bytes());
+        let differ = both.fold(0, |differ, (ours, theirs)| differ | (ours ^ theirs));
+        self.text.len() == text.len() && differ == 0
+    }
 }
 
 impl Verified {
-    pub(super) fn find(&self, digest: &[u8; 32]) -> Option<Known> {
-        let mut all = self.0.lock();
-        if let Some(known) = all.newer.get(digest) {
-            return Some(known.clone());
+    pub(super) fn find(&self, token: &str) -> Option<Known> {
+        let hash = self.hashes.hash_one(token);
+        let mut all = self.tokens.lock();
+        if let Some(found) = all.newer.get(&hash) {
+            return found.is(token).then(|| found.known.clone());
         }
-        let known = all.older.remove(digest)?;
-        all.add(*digest, known.clone());
+        let found = all.older.remove(&hash).filter(|found| found.is(token))?;
+        let known = found.known.clone();
+        all.add(hash, found);
         Some(known)
     }
 
-    pub(super) fn note(&self, digest: [u8; 32], known: Known) {
-        self.0.lock().add(digest, known);
+    pub(super) fn note(&self, token: &str, known: Known) {
+        if token.len() > TOKEN_BYTES_MAX {
+            return;
+        }
+        let hash = self.hashes.hash_one(token);
+        let text = token.into();
+        self.tokens.lock().add(hash, Token { text, known });
     }
 }
 
 impl Generations {
-    fn add(&mut self, digest: [u8; 32], known: Known) {
+    fn add(&mut self, hash: u64, token: Token) {
         if self.newer.len() >= REMEMBERED_MAX {
             self.older = mem::take(&mut self.newer);
         }
-        self.newer.insert(digest, known);
+        self.newer.insert(hash, token);
+    }
+}
+
+impl fmt::Debug for Verified {
+    // Tokens are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").finish_non_exhaustive()
     }
 }
 
@@ -86,15 +118,33 @@ mod tests {
     #[test]
     fn what_is_used_stays_and_what_is_not_is_forgotten_in_time() {
         let verified = Verified::default();
-        let (used, unused) = (digest("used"), digest("unused"));
+        let (used, unused) = ("used", "unused");
         verified.note(used, known());
         verified.note(unused, known());
         for n in 0..3 * REMEMBERED_MAX {
-            verified.note(digest(&n.to_string()), known());
-            assert!(verified.find(&used).is_some(), "after {n}");
+            verified.note(&n.to_string(), known());
+            assert!(verified.find(used).is_some(), "after {n}");
         }
-        assert!(verified.find(&unused).is_none());
-        let all = verified.0.lock();
+        assert!(verified.find(unused).is_none());
+        let all = verified.tokens.lock();
         assert!(all.newer.len() + all.older.len() <= 2 * REMEMBERED_MAX);
+    }
+
+    #[test]
+    fn only_the_whole_token_is_known_and_a_long_one_is_not() {
+        let verified = Verified::default();
+        let token = "a.b.c";
+        verified.note(token, known());
+        assert!(verified.find(token).is_some());
+        // Even where hashes are alike.
+        let hash = verified.hashes.hash_one(token);
+        for other in ["a.b.d", "x.b.c", "a.b.", "a.b.cc", ""] {
+            assert!(verified.find(other).is_none(), "{other}");
+            let all = verified.tokens.lock();
+            assert!(!all.newer[&hash].is(other), "{other}");
+        }
+        let long = "x".repeat(TOKEN_BYTES_MAX + 1);
+        verified.note(&long, known());
+        assert!(verified.find(&long).is_none());
     }
 }
