@@ -78,10 +78,11 @@ impl Gateway {
             Onward::Upstream(backend) => {
                 let body = body.zip(progress.as_deref());
                 let bytes_max = exchange.body_bytes_max;
-                let sent = self.send(backend, exchange, (&head, body, bytes_max));
+                // In a box too: what has a request moved about moves all that it waits for.
+                let sent = Box::pin(self.send(backend, exchange, (&head, body, bytes_max)));
                 match left {
                     None => sent.await,
-                    Some(left) => grpc::within(left, Box::pin(sent)).await,
+                    Some(left) => grpc::within(left, sent).await,
                 }
             }
         };

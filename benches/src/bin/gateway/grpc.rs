@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fs;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use tokio::task::JoinSet;
 use trunkline_benches::engines::Server;
 use trunkline_benches::{Args, cpu_seconds, percentile, rounded};
 
-const WAYS: &str = "grpc,nginx_grpc,haproxy_grpc";
+const WAYS: &str = "grpc,grpc_quiet,nginx_grpc,haproxy_grpc";
 /// A message of 20 bytes with its prefix.
 const QUESTION: &[u8] = b"\0\0\0\0\x14tea-earl-grey-250-02";
 const ANSWER: &[u8] = b"\0\0\0\0\x14tea-earl-grey-250-ok";
@@ -120,36 +119,24 @@ fn start(way: &str, upstream: u16, folder: &TempDir) -> std::io::Result<Server> 
     fs::create_dir_all(&dir)?;
     let file = dir.join("conf");
     match way {
-        "grpc" => {
+        "grpc" | "grpc_quiet" => {
+            let is_quiet = way == "grpc_quiet";
             let config = format!(
-                "_format_version: \"3.0\"\nservices:\n- name: stock\n  url: grpc://127.0.0.1:{upstream}\n  retries: 3\n  connect_timeout: 1000\n  read_timeout: 5000\n  routes:\n  - {{name: stock, paths: [/bench.Stock], protocols: [grpc], strip_path: false}}\n  plugins:\n  - {{name: rate-limiting, config: {{minute: 1000000000, limit_by: ip, policy: local}}}}\n"
+                "_format_version: \"3.0\"\nservices:\n- name: stock\n  url: grpc://127.0.0.1:{upstream}\n  retries: 3\n  connect_timeout: 1000\n  read_timeout: 5000\n  routes:\n  - {{name: stock, paths: [/bench.Stock], protocols: [grpc], strip_path: false}}\n  plugins:\n  - {{name: rate-limiting, config: {{minute: 1000000000, limit_by: ip, policy: local, hide_client_headers: {is_quiet}}}}}\n"
             );
             fs::write(&file, config)?;
             super::ours(&file, "warn", &dir.join("log"))
         }
-        "nginx_grpc" => Server::start(|port| {
-            let dir = dir.display();
-            let conf = format!(
-                "daemon off; master_process off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log crit;\nevents {{ worker_connections 4096; }}\nhttp {{\n client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c; uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;\n access_log off; keepalive_requests 100000000; tcp_nodelay on; http2_max_concurrent_streams 1024;\n limit_req_zone $binary_remote_addr zone=one:10m rate=1000000r/s;\n upstream up {{ server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 100000000; }}\n server {{ listen 127.0.0.1:{port} http2; location /bench.Stock {{ limit_req zone=one burst=100000 nodelay; grpc_pass grpc://up; grpc_set_header X-Request-Id $request_id; }} }}\n}}\n"
-            );
-            fs::write(&file, conf).expect("a file");
-            let mut command = Command::new("nginx");
-            command
-                .arg("-p")
-                .arg(&*dir.to_string())
-                .arg("-c")
-                .arg(&file);
-            command
+        "nginx_grpc" => super::nginx(&dir, upstream, |port| {
+            format!(
+                " access_log off; http2_max_concurrent_streams 1024;\n server {{ listen 127.0.0.1:{port} http2; location /bench.Stock {{ limit_req zone=one burst=100000 nodelay; grpc_pass grpc://up; grpc_set_header X-Request-Id $request_id; }} }}\n"
+            )
         }),
-        _ => Server::start(|port| {
-            let conf = format!(
-                "global\n nbthread 1\n maxconn 8192\n tune.h2.max-concurrent-streams 1024\ndefaults\n mode http\n timeout connect 1s\n timeout client 30s\n timeout server 5s\n retries 3\n http-reuse always\nfrontend f\n bind 127.0.0.1:{port} proto h2\n unique-id-format %[uuid()]\n unique-id-header X-Request-Id\n default_backend b\nbackend b\n server s 127.0.0.1:{upstream} proto h2 pool-max-conn -1\n"
-            );
-            fs::write(&file, conf).expect("a file");
-            let mut command = Command::new("haproxy");
-            command.arg("-db").arg("-f").arg(&file).stdin(Stdio::null());
-            command
-        }),
+        _ => super::haproxy(
+            &dir,
+            upstream,
+            ["tune.h2.max-concurrent-streams 1024", "proto h2", ""],
+        ),
     }
 }
 

@@ -4,8 +4,8 @@
 //! `--ways` names some of: `ours` (routing, JWT, rate limit, retries, timeouts, metrics, access log), `ours_limit` (without JWT
 //! and log), `nginx` (`limit_req`), `nginx_log` (with its access log), `haproxy` (JWT and rate limit), `haproxy_plain`.
 //! `--mode idle [--idle 2000]` measures memory for each idle connection instead, `--mode reload [--routes 10000]` a reload.
-//! `--mode grpc` asks by gRPC, HTTP/2 on both sides in the clear: `grpc` (rate limit), `nginx_grpc` (`grpc_pass` and
-//! `limit_req`), `haproxy_grpc` (neither). With `--calls N` it asks the first way N times and measures nothing, and
+//! `--mode grpc` asks by gRPC, HTTP/2 on both sides in the clear: `grpc` (rate limit), `grpc_quiet` (one that tells callers
+//! nothing of what is left, as nginx's), `nginx_grpc` (`grpc_pass` and `limit_req`), `haproxy_grpc` (no limit). With `--calls N` it asks the first way N times and measures nothing, and
 //! `--at PORT` asks whoever listens there, with the upstream at `--upstream PORT`.
 
 mod grpc;
@@ -193,40 +193,59 @@ fn start(way: &str, upstream: u16, folder: &TempDir) -> std::io::Result<Server> 
             )?;
             ours(&file, if way == "ours" { "info" } else { "warn" }, &log)
         }
-        "nginx" | "nginx_log" => Server::start(|port| {
+        "nginx" | "nginx_log" => {
             let access = match way {
                 "nginx" => "off".to_owned(),
                 _ => format!("{} combined buffer=64k", log.display()),
             };
-            let dir = dir.display();
-            let conf = format!(
-                "daemon off; master_process off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log crit;\nevents {{ worker_connections 4096; }}\nhttp {{\n client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c; uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;\n access_log {access}; keepalive_requests 100000000; tcp_nodelay on;\n limit_req_zone $binary_remote_addr zone=one:10m rate=1000000r/s;\n upstream up {{ server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 100000000; }}\n server {{ listen 127.0.0.1:{port}; location /api {{ limit_req zone=one burst=100000 nodelay; proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header X-Request-Id $request_id; }} }}\n}}\n"
-            );
-            fs::write(&file, conf).expect("a file");
-            let mut command = Command::new("nginx");
-            command
-                .arg("-p")
-                .arg(&*dir.to_string())
-                .arg("-c")
-                .arg(&file);
-            command
-        }),
-        _ => Server::start(|port| {
+            nginx(&dir, upstream, |port| {
+                format!(
+                    " access_log {access};\n server {{ listen 127.0.0.1:{port}; location /api {{ limit_req zone=one burst=100000 nodelay; proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header X-Request-Id $request_id; }} }}\n"
+                )
+            })
+        }
+        _ => {
             let checks = match way {
                 "haproxy" => format!(
                     " http-request set-var(txn.bearer) http_auth_bearer\n http-request deny unless {{ var(txn.bearer),jwt_verify(\"HS256\",\"{SECRET}\") -m int 1 }}\n stick-table type ip size 100k expire 60s store http_req_rate(60s)\n http-request track-sc0 src\n http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt 1000000000 }}\n"
                 ),
                 _ => String::new(),
             };
-            let conf = format!(
-                "global\n nbthread 1\n maxconn 8192\n tune.maxrewrite 1024\ndefaults\n mode http\n timeout connect 1s\n timeout client 30s\n timeout server 5s\n retries 3\n http-reuse always\nfrontend f\n bind 127.0.0.1:{port}\n unique-id-format %[uuid()]\n unique-id-header X-Request-Id\n{checks} default_backend b\nbackend b\n server s 127.0.0.1:{upstream} pool-max-conn -1\n"
-            );
-            fs::write(&file, conf).expect("a file");
-            let mut command = Command::new("haproxy");
-            command.arg("-db").arg("-f").arg(&file).stdin(Stdio::null());
-            command
-        }),
+            haproxy(&dir, upstream, ["tune.maxrewrite 1024", "", &checks])
+        }
     }
+}
+
+/// nginx with one worker; `rest` is what is said of its port.
+fn nginx(dir: &Path, upstream: u16, rest: impl Fn(u16) -> String) -> std::io::Result<Server> {
+    Server::start(|port| {
+        let (file, rest, dir) = (dir.join("conf"), rest(port), dir.display());
+        let conf = format!(
+            "daemon off; master_process off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log crit;\nevents {{ worker_connections 4096; }}\nhttp {{\n client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c; uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;\n keepalive_requests 100000000; tcp_nodelay on;\n limit_req_zone $binary_remote_addr zone=one:10m rate=1000000r/s;\n upstream up {{ server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 100000000; }}\n{rest}}}\n"
+        );
+        fs::write(&file, conf).expect("a file");
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(dir.to_string()).arg("-c").arg(file);
+        command
+    })
+}
+
+/// HAProxy with one worker: a setting, how both sides are spoken to, and what is checked.
+fn haproxy(
+    dir: &Path,
+    upstream: u16,
+    [setting, protocol, checks]: [&str; 3],
+) -> std::io::Result<Server> {
+    Server::start(|port| {
+        let file = dir.join("conf");
+        let conf = format!(
+            "global\n nbthread 1\n maxconn 8192\n {setting}\ndefaults\n mode http\n timeout connect 1s\n timeout client 30s\n timeout server 5s\n retries 3\n http-reuse always\nfrontend f\n bind 127.0.0.1:{port} {protocol}\n unique-id-format %[uuid()]\n unique-id-header X-Request-Id\n{checks} default_backend b\nbackend b\n server s 127.0.0.1:{upstream} {protocol} pool-max-conn -1\n"
+        );
+        fs::write(&file, conf).expect("a file");
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(file).stdin(Stdio::null());
+        command
+    })
 }
 
 /// This program as a gateway of its own.
