@@ -16,10 +16,17 @@
 //! assert!(flow.check().is_ok());
 //! ```
 
+mod data;
 mod flow;
+mod journal;
 mod story;
 #[cfg(test)]
 mod tests;
 
+pub use data::{DATA_BYTES_MAX, Data};
 pub use flow::{Expectation, Flow, FlowError};
-pub use story::{Awaited, Obstacle, ObstacleKind, State, Story, Told};
+pub use journal::{
+    Body, Change, Claim, Claimed, Entry, Fault, Instance, Journal, KEY_BYTES_MAX, MESSAGES_MAX,
+    Mend, Message, Query, Record, State, Wait, Went, Which, Write, Written,
+};
+pub use story::{Awaited, FlowState, Obstacle, ObstacleKind, Story, Told};

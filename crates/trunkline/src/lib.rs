@@ -16,7 +16,7 @@ pub use trunkline_core::{
 #[cfg(feature = "device")]
 pub use trunkline_device as device;
 pub use trunkline_gateway as gateway;
-pub use trunkline_saga::{Flow, State as FlowState, Story};
+pub use trunkline_saga::{Flow, FlowState, Story};
 pub use trunkline_security::{Claims, Secret, Signer, Verifier};
 pub use trunkline_service::{
     Accepted, Config, Created, Cx, NoContent, Notice, Part, Platform, Processes, Running, Schedule,
