@@ -16,6 +16,7 @@ mod proxy;
 pub mod python;
 pub mod rabbitmq;
 pub mod redis;
+pub mod saga;
 mod sample;
 pub mod smtp;
 pub mod trace;
