@@ -14,10 +14,10 @@ use crate::definition::Ended;
 use crate::host::Host;
 use crate::journal::{Change, Fault, Instance, State, Write, Written};
 use crate::live::{Halt, Live, Look};
+use crate::saga::Saga;
 use crate::saga::child::told;
 use crate::saga::step::panicked;
 use crate::saga::undo::undo_all;
-use crate::saga::Saga;
 
 /// What became of an instance in this process.
 #[derive(Debug)]
@@ -177,7 +177,10 @@ async fn stop<H: Host>(live: &Arc<Live<H>>) -> Outcome {
         release: true,
         ..Change::to(live.instance.state)
     };
-    if timeout(GIVE_BACK_WITHIN, written(live, change)).await.is_err() {
+    if timeout(GIVE_BACK_WITHIN, written(live, change))
+        .await
+        .is_err()
+    {
         tracing::debug!(id = %live.instance.id, "a saga was not given back; its lease will end");
     }
     Outcome::Stopped

@@ -190,7 +190,9 @@ impl<H: Host> Engine<H> {
         input: &impl Serialize,
         begin: Begin,
     ) -> Result<Box<Instance>> {
-        let instance = self.0.new_instance(&saga.into(), key, Data::of(input)?, begin)?;
+        let instance = self
+            .0
+            .new_instance(&saga.into(), key, Data::of(input)?, begin)?;
         Ok(Box::new(Instance {
             wake_at: Some(instance.started_at),
             ..instance
@@ -252,9 +254,8 @@ impl<H: Host> Engine<H> {
         loop {
             let (sender, told) = oneshot::channel();
             let instance = self.0.load(which).await?.instance;
-            let over = |instance: &Instance| {
-                instance.state.has_ended() || instance.state == State::Parked
-            };
+            let over =
+                |instance: &Instance| instance.state.has_ended() || instance.state == State::Parked;
             if over(&instance) {
                 return Ok(instance);
             }
@@ -316,12 +317,14 @@ impl<H: Host> Parts<H> {
                 entries: Vec::new(),
                 messages: Vec::new(),
             };
-            metrics::counter!("trunkline_saga_started_total", "saga" => saga.to_string()).increment(1);
+            metrics::counter!("trunkline_saga_started_total", "saga" => saga.to_string())
+                .increment(1);
             if let Err(mpsc::error::TrySendError::Full(_)) = self.starts.try_send((record, slot)) {
                 tracing::warn!(%saga, key, "a saga that was just started waits for the lease's end");
             }
         } else if is_new {
-            metrics::counter!("trunkline_saga_started_total", "saga" => saga.to_string()).increment(1);
+            metrics::counter!("trunkline_saga_started_total", "saga" => saga.to_string())
+                .increment(1);
             self.due.notify_one();
         }
         Engine::<H>::started(instance, written)
@@ -386,7 +389,10 @@ impl<H: Host> Parts<H> {
     }
 
     pub(crate) async fn load(&self, which: &Which) -> Result<Record> {
-        self.journal.load(which).await?.ok_or_else(|| not_found(which))
+        self.journal
+            .load(which)
+            .await?
+            .ok_or_else(|| not_found(which))
     }
 
     fn watch(&self, id: Uuid, sender: oneshot::Sender<Instance>) {

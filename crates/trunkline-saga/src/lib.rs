@@ -29,9 +29,9 @@ mod policy;
 mod probe;
 mod saga;
 mod story;
-mod writer;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use data::{DATA_BYTES_MAX, Data};
 pub use definition::Definition;

@@ -17,7 +17,9 @@ use trunkline_core::{Env, Error, Result};
 use crate::Data;
 use crate::engine::Parts;
 use crate::host::Host;
-use crate::journal::{Body, Change, Entry, Fault, Instance, Message, Record, State, Went, Write, Written};
+use crate::journal::{
+    Body, Change, Entry, Fault, Instance, Message, Record, State, Went, Write, Written,
+};
 use crate::saga::undo::Undo;
 
 /// How many entries an instance may have. One with more is parked: a saga that loops for ever is two sagas.
@@ -203,7 +205,9 @@ impl<H: Host> Live<H> {
     /// All entries of the operation at this place, whatever it is.
     pub(crate) fn entries(&self, place: &str) -> Vec<Entry> {
         let core = self.core.lock();
-        core.past.get(place).map_or_else(Vec::new, |past| past.entries.clone())
+        core.past
+            .get(place)
+            .map_or_else(Vec::new, |past| past.entries.clone())
     }
 
     /// Checks, when the function has ended, that it asked for everything that the journal has.
@@ -225,7 +229,13 @@ impl<H: Host> Live<H> {
     // --- what is to be written
 
     /// Notes something, to be written with whatever is written next.
-    pub(crate) fn note(&self, place: &ByteString, name: &ByteString, began: Timestamp, body: Body) -> u64 {
+    pub(crate) fn note(
+        &self,
+        place: &ByteString,
+        name: &ByteString,
+        began: Timestamp,
+        body: Body,
+    ) -> u64 {
         let mut core = self.core.lock();
         let seq = core.next_seq;
         core.next_seq += 1;
@@ -239,8 +249,11 @@ impl<H: Host> Live<H> {
             body,
         });
         if seq >= ENTRIES_MAX {
-            let error = Error::conflict("saga_too_long", "an instance has more entries than its bound")
-                .with("entries_max", ENTRIES_MAX);
+            let error = Error::conflict(
+                "saga_too_long",
+                "an instance has more entries than its bound",
+            )
+            .with("entries_max", ENTRIES_MAX);
             halt(&mut core, Halt::Park(Fault::of(&error)));
         }
         seq
@@ -399,7 +412,8 @@ impl<H: Host> Live<H> {
                     return std::task::Poll::Pending;
                 };
                 let left = until.duration_since(self.env().now());
-                let Some(left) = Duration::try_from(left).ok().filter(|left| !left.is_zero()) else {
+                let Some(left) = Duration::try_from(left).ok().filter(|left| !left.is_zero())
+                else {
                     return std::task::Poll::Ready(None);
                 };
                 // A clock that is set is looked at again.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::BoxFuture;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use trunkline_core::{Env, Result};
@@ -46,6 +46,11 @@ impl MemoryJournal {
             record.instance.wake_at = Some(self.env.now());
         }
     }
+
+    /// Takes all owners for dead, as a clock does that is set forward.
+    pub fn forget_owners(&self) {
+        self.kept.lock().owners.clear();
+    }
 }
 
 impl Journal for MemoryJournal {
@@ -73,12 +78,19 @@ impl Journal for MemoryJournal {
             max => max.min(1_000),
         };
         let fits = |instance: &&Instance| {
-            query.saga.as_ref().is_none_or(|saga| *saga == instance.saga)
+            query
+                .saga
+                .as_ref()
+                .is_none_or(|saga| *saga == instance.saga)
                 && query.state.is_none_or(|state| state == instance.state)
                 && query.key.as_ref().is_none_or(|key| *key == instance.key)
-                && query.parent.is_none_or(|parent| Some(parent) == instance.parent)
+                && query
+                    .parent
+                    .is_none_or(|parent| Some(parent) == instance.parent)
                 && query.after.is_none_or(|after| instance.id < after)
-                && query.started_before.is_none_or(|before| instance.started_at < before)
+                && query
+                    .started_before
+                    .is_none_or(|before| instance.started_at < before)
                 && query
                     .correlation_id
                     .as_ref()
@@ -148,7 +160,9 @@ impl Kept {
         }
         if let Some(change) = &went.change {
             let other = record.instance.owner.as_ref() != Some(&went.owner);
-            let more = change.messages.is_some_and(|seen| record.messages.len() > seen);
+            let more = change
+                .messages
+                .is_some_and(|seen| record.messages.len() > seen);
             if other || more {
                 return Written::Lost;
             }
@@ -211,13 +225,17 @@ impl Kept {
 
     fn claim(&mut self, claim: &Claim, env: &Env) -> Claimed {
         let now = env.now();
-        self.owners.insert(claim.owner.to_string(), env.after(claim.lease));
+        self.owners
+            .insert(claim.owner.to_string(), env.after(claim.lease));
         let dead = |owner: &str| self.owners.get(owner).is_none_or(|until| *until <= now);
         let mut claimed = Claimed::default();
         let mut due = Vec::new();
         for record in self.records.values_mut() {
             let one = &mut record.instance;
-            if !claim.sagas.contains(&one.saga) || one.state.has_ended() || one.state == State::Parked {
+            if !claim.sagas.contains(&one.saga)
+                || one.state.has_ended()
+                || one.state == State::Parked
+            {
                 continue;
             }
             if one.owner.as_deref().is_some_and(dead) {

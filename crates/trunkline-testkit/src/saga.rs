@@ -25,7 +25,9 @@ where
     let (plain, course) = kit.go("as it is", Plan::default()).await;
     assert_ne!(plain, State::Parked, "parked as it is");
     assert!(course.writes > 0, "a saga that writes nothing is no saga");
-    let mut runs = 1 + kit.process_faults("", &Plan::default(), plain, course.writes).await;
+    let mut runs = 1 + kit
+        .process_faults("", &Plan::default(), plain, course.writes)
+        .await;
     for step in course.steps.keys() {
         for fate in [Fate::Fails, Fate::FailsUnknown] {
             let plan = Plan {
@@ -35,7 +37,9 @@ where
             let about = format!("{fate:?} at {step}: ");
             let (failed, course) = kit.go(&about, plan.clone()).await;
             assert_ne!(failed, State::Parked, "parked: {about}");
-            runs += 1 + kit.process_faults(&about, &plan, failed, course.writes).await;
+            runs += 1 + kit
+                .process_faults(&about, &plan, failed, course.writes)
+                .await;
         }
     }
     runs
@@ -66,7 +70,10 @@ where
         plans.push(("dying after every write".to_owned(), everywhere));
         plans.extend((1..=writes).map(|write| {
             let crash = Some(Crash::After(write));
-            let plan = Plan { crash, ..plan.clone() };
+            let plan = Plan {
+                crash,
+                ..plan.clone()
+            };
             (format!("dying after write {write}"), plan)
         }));
         let count = plans.len();

@@ -9,9 +9,7 @@ use trunkline_core::{Error, Result};
 use super::{Engine, Parts, refused};
 use crate::Data;
 use crate::host::Host;
-use crate::journal::{
-    Body, Entry, Fault, Mend, Message, Record, State, Which, Write, Written,
-};
+use crate::journal::{Body, Entry, Fault, Mend, Message, Record, State, Which, Write, Written};
 use crate::live::{CANCEL, WHOLE};
 
 impl<H: Host> Engine<H> {
@@ -49,7 +47,9 @@ impl<H: Host> Engine<H> {
         self.tell(which.clone(), message).await?;
         let parked = self.0.load(which).await?.instance.state == State::Parked;
         if parked {
-            self.0.resume(which, [State::Parked], (None, Vec::new())).await?;
+            self.0
+                .resume(which, [State::Parked], (None, Vec::new()))
+                .await?;
         }
         Ok(())
     }
@@ -63,7 +63,8 @@ impl<H: Host> Engine<H> {
         let record = self.0.load(which).await?;
         let cut = match record.instance.state {
             State::Failed => record.entries.iter().rev().find_map(|entry| {
-                matches!(entry.body, Body::Failed { .. } | Body::Cancelled { .. }).then_some(entry.seq)
+                matches!(entry.body, Body::Failed { .. } | Body::Cancelled { .. })
+                    .then_some(entry.seq)
             }),
             _ => None,
         };
@@ -100,22 +101,23 @@ impl<H: Host> Engine<H> {
     ///
     /// # Errors
     /// `NotFound` for a step that the journal does not have; `Conflict` when the instance runs or the step has succeeded.
-    pub async fn skip(
-        &self,
-        which: &Which,
-        step: &str,
-        (output, by): (Data, &str),
-    ) -> Result<()> {
+    pub async fn skip(&self, which: &Which, step: &str, (output, by): (Data, &str)) -> Result<()> {
         let record = self.0.load(which).await?;
         let at = at_step(&record, step)?.clone();
-        let of_step: Vec<&Entry> = record.entries.iter().filter(|e| e.place == at.place).collect();
+        let of_step: Vec<&Entry> = record
+            .entries
+            .iter()
+            .filter(|e| e.place == at.place)
+            .collect();
         let has = |what: fn(&Body) -> bool| of_step.iter().any(|entry| what(&entry.body));
         let undoing = has(|body| matches!(body, Body::UndoTried { .. }));
         let by = Some(by.into());
         let (cut, body) = if undoing {
             (None, Body::Undone { attempt: 0, by })
         } else if has(|body| matches!(body, Body::Done { .. })) {
-            return Err(Error::conflict("saga_step_done", "the step has succeeded").with("step", step));
+            return Err(
+                Error::conflict("saga_step_done", "the step has succeeded").with("step", step)
+            );
         } else {
             let ended = |entry: &&&Entry| {
                 matches!(entry.body, Body::Failed { .. } | Body::Cancelled { .. })
@@ -123,7 +125,15 @@ impl<H: Host> Engine<H> {
             let cut = of_step.iter().find(ended).map(|entry| entry.seq);
             let input = None;
             let attempt = 0;
-            (cut, Body::Done { input, output, attempt, by })
+            (
+                cut,
+                Body::Done {
+                    input,
+                    output,
+                    attempt,
+                    by,
+                },
+            )
         };
         let now = self.0.env.now();
         let last = record.entries.last().map_or(0, |entry| entry.seq + 1);
@@ -135,7 +145,12 @@ impl<H: Host> Engine<H> {
             at: now,
             body,
         };
-        let from = [State::Parked, State::Failed, State::Waiting, State::Compensating];
+        let from = [
+            State::Parked,
+            State::Failed,
+            State::Waiting,
+            State::Compensating,
+        ];
         self.0.resume(which, from, (cut, vec![entry])).await
     }
 
@@ -153,13 +168,12 @@ impl<H: Host> Parts<H> {
     /// The same revocation, by its id, changes nothing the second time.
     pub(crate) async fn revoke(&self, which: Which, id: &str, why: &str) -> Result<Written> {
         let record = self.load(&which).await?;
-        let is_this = |entry: &Entry| {
-            matches!(&entry.body, Body::Cancelled { message, .. } if *message == id)
-        };
+        let is_this = |entry: &Entry| matches!(&entry.body, Body::Cancelled { message, .. } if *message == id);
         if record.entries.iter().any(is_this) {
             return Ok(Written::Done);
         }
-        let error = Error::conflict("saga_revoked", "the saga was undone after its end").with("why", why);
+        let error =
+            Error::conflict("saga_revoked", "the saga was undone after its end").with("why", why);
         let now = self.env.now();
         let entry = Entry {
             seq: record.entries.last().map_or(0, |entry| entry.seq + 1),
@@ -172,7 +186,8 @@ impl<H: Host> Parts<H> {
                 error: Fault::of(&error),
             },
         };
-        self.mend(which, [State::Completed], (None, vec![entry])).await
+        self.mend(which, [State::Completed], (None, vec![entry]))
+            .await
     }
 
     async fn resume(

@@ -40,9 +40,12 @@ impl<H: Host> Engine<H> {
     /// # Errors
     /// `Conflict` when it runs already.
     pub async fn run(&self, stop: impl Future<Output = ()>) -> Result<()> {
-        let inbox = self.0.inbox.lock().take().ok_or_else(|| {
-            Error::conflict("saga_engine_runs", "an engine is run once")
-        })?;
+        let inbox = self
+            .0
+            .inbox
+            .lock()
+            .take()
+            .ok_or_else(|| Error::conflict("saga_engine_runs", "an engine is run once"))?;
         let Inbox { writes, started } = inbox;
         let parts = self.0.clone();
         let journal = parts.journal.clone();
@@ -148,15 +151,22 @@ impl<H: Host> Running<H> {
         let drain = self.parts.settings.drain;
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(drain, ended).await.is_err() {
-            tracing::warn!("sagas were left in the middle of an attempt: another process takes them up");
+            tracing::warn!(
+                "sagas were left in the middle of an attempt: another process takes them up"
+            );
         }
     }
 
     fn next_look(&self, claimed: &Claimed) -> Duration {
         let poll = self.parts.settings.poll;
-        let Some(next) = claimed.next else { return poll };
+        let Some(next) = claimed.next else {
+            return poll;
+        };
         let left = next.duration_since(self.parts.env.now());
-        Duration::try_from(left).unwrap_or_default().min(poll).max(LOOK_MIN)
+        Duration::try_from(left)
+            .unwrap_or_default()
+            .min(poll)
+            .max(LOOK_MIN)
     }
 
     fn go(&mut self, record: Record, slot: OwnedSemaphorePermit) {

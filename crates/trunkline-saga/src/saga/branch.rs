@@ -170,5 +170,8 @@ fn scope(place: &str, branch: usize) -> ByteString {
 }
 
 fn none() -> Error {
-    Error::invalid("saga_branches_none", "the first of none can't be waited for")
+    Error::invalid(
+        "saga_branches_none",
+        "the first of none can't be waited for",
+    )
 }

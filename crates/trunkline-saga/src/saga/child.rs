@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use trunkline_core::Result;
 use uuid::Uuid;
 
@@ -64,7 +64,8 @@ impl<H: Host> Saga<H> {
             Some(known) => known,
             None => {
                 self.go_on(&place).await;
-                self.await_child(&place, &name, id, &mut child.cancelled).await
+                self.await_child(&place, &name, id, &mut child.cancelled)
+                    .await
             }
         };
         match (self.decoded::<End>(&end).await, child.cancelled) {
@@ -179,7 +180,10 @@ pub(super) async fn undo<H: Host>(live: &Arc<Live<H>>, of: &Undo<H>, id: Uuid) {
         let _busy = live.busy();
         live.flush().await;
         let message = format!("revoke:{}", live.instance.id);
-        let revoked = live.parts.revoke(Which::Id(id), &message, "its parent failed").await;
+        let revoked = live
+            .parts
+            .revoke(Which::Id(id), &message, "its parent failed")
+            .await;
         if let Err(error) = revoked {
             live.halted::<()>(Halt::Park(Fault::of(&error))).await;
         }
@@ -205,7 +209,11 @@ fn ended_name(id: Uuid, revoked: bool) -> ByteString {
 }
 
 /// What the parent of an instance is told of its end.
-pub(crate) fn told(instance: &Instance, revoked: bool, now: jiff::Timestamp) -> Option<(Uuid, Message)> {
+pub(crate) fn told(
+    instance: &Instance,
+    revoked: bool,
+    now: jiff::Timestamp,
+) -> Option<(Uuid, Message)> {
     let parent = instance.parent?;
     let end = match (instance.state, &instance.output, &instance.error) {
         (State::Completed, Some(output), _) => End::Completed(output.clone()),

@@ -38,7 +38,9 @@ pub struct Step<H: Host, T> {
 }
 
 struct Compensation<H: Host, T> {
-    run: Arc<dyn Fn(H::Work, Option<T>) -> futures::future::BoxFuture<'static, Result<()>> + Send + Sync>,
+    run: Arc<
+        dyn Fn(H::Work, Option<T>) -> futures::future::BoxFuture<'static, Result<()>> + Send + Sync,
+    >,
     retries: Retries,
 }
 
@@ -151,7 +153,11 @@ where
                 Body::Cancelled { error, .. } => {
                     return Err(course.cancelled(&mut begun, entry.seq, error.error()));
                 }
-                Body::Tried { attempt, error, next } => course.tried(attempt, &error.error(), next),
+                Body::Tried {
+                    attempt,
+                    error,
+                    next,
+                } => course.tried(attempt, &error.error(), next),
                 _ => {}
             }
         }
@@ -228,7 +234,8 @@ impl Plan {
                 None => live.cancelled(&begun.place, &begun.name),
                 Some(at) => {
                     let (place, name) = (begun.place.clone(), begun.name.clone());
-                    live.rest(Some(at), move |live| live.cancelled(&place, &name)).await
+                    live.rest(Some(at), move |live| live.cancelled(&place, &name))
+                        .await
                 }
             };
             if let Some(error) = cancelled {
@@ -307,7 +314,10 @@ where
         None => Fate::GoesOn,
     };
     if fate == Fate::Fails {
-        return Err(Error::conflict("saga_probe", "a test lets this attempt fail"));
+        return Err(Error::conflict(
+            "saga_probe",
+            "a test lets this attempt fail",
+        ));
     }
     if fate == Fate::Twice {
         let (work, first) = guarded(live, at, within, attempt).await;
@@ -317,7 +327,11 @@ where
         }
     }
     let (work, outcome) = guarded(live, at, within, attempt).await;
-    let outcome = outcome.and_then(|value| Data::of(&value).map(|output| (value, output)).map_err(unsure));
+    let outcome = outcome.and_then(|value| {
+        Data::of(&value)
+            .map(|output| (value, output))
+            .map_err(unsure)
+    });
     let (value, output) = match outcome {
         Ok(made) => made,
         Err(error) => {
@@ -421,7 +435,9 @@ impl<H: Host> Drop for Begun<H> {
 }
 
 fn undo_of<H, T>(
-    run: Arc<dyn Fn(H::Work, Option<T>) -> futures::future::BoxFuture<'static, Result<()>> + Send + Sync>,
+    run: Arc<
+        dyn Fn(H::Work, Option<T>) -> futures::future::BoxFuture<'static, Result<()>> + Send + Sync,
+    >,
 ) -> super::undo::Make<H>
 where
     H: Host,
@@ -435,13 +451,7 @@ where
 
 impl<H: Host> Live<H> {
     /// Commits what an attempt did, with its entry.
-    async fn commit(
-        &self,
-        at: &At,
-        work: &H::Work,
-        began: Timestamp,
-        body: Body,
-    ) -> Result<u64> {
+    async fn commit(&self, at: &At, work: &H::Work, began: Timestamp, body: Body) -> Result<u64> {
         let _order = self.in_order().await;
         let seq = self.note(&at.place, &at.name, began, body);
         let went = self.take_pending();

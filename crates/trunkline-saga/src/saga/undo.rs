@@ -38,14 +38,19 @@ pub(crate) struct UndoStep<H: Host> {
 
 /// Makes an attempt of a compensation from what the step gave.
 pub(crate) type Make<H> = Arc<
-    dyn Fn(<H as Host>::Work, Option<&Data>) -> Result<BoxFuture<'static, Result<()>>> + Send + Sync,
+    dyn Fn(<H as Host>::Work, Option<&Data>) -> Result<BoxFuture<'static, Result<()>>>
+        + Send
+        + Sync,
 >;
 
 /// Undoes all of these, in their order.
 pub(crate) async fn undo_all<H: Host>(live: &Arc<Live<H>>, undos: Vec<Undo<H>>) {
     for undo in undos {
         let entries = live.entries(&undo.place);
-        if entries.iter().any(|entry| matches!(entry.body, Body::Undone { .. })) {
+        if entries
+            .iter()
+            .any(|entry| matches!(entry.body, Body::Undone { .. }))
+        {
             continue;
         }
         match &undo.how {
@@ -59,7 +64,10 @@ impl<H: Host> UndoStep<H> {
     async fn undo(&self, live: &Arc<Live<H>>, of: &Undo<H>, entries: &[Entry]) {
         let (mut tried, mut next) = (0, None);
         for entry in entries {
-            if let Body::UndoTried { attempt, next: at, .. } = &entry.body {
+            if let Body::UndoTried {
+                attempt, next: at, ..
+            } = &entry.body
+            {
                 (tried, next) = (*attempt, Some(*at));
             }
         }
@@ -82,7 +90,8 @@ impl<H: Host> UndoStep<H> {
                 async move { made?.await }
             };
             let done = |_| Body::Undone { attempt, by: None };
-            let outcome: Result<((), _, _)> = once(&busy, &at, self.within, (began, &make, done)).await;
+            let outcome: Result<((), _, _)> =
+                once(&busy, &at, self.within, (began, &make, done)).await;
             let Err(error) = outcome else { return };
             let pause = self.retries.pause(attempt, &error, live.env());
             let at = live.env().after(pause.unwrap_or_default());

@@ -33,7 +33,13 @@ async fn steps_run_in_order_and_are_kept() {
     assert_eq!(world.story(), ["reserve", "charge", "confirm", "notify"]);
     let names: Vec<_> = record.entries.iter().map(|entry| &*entry.name).collect();
     assert_eq!(names, ["reserve", "charge", "confirm", "notify"]);
-    assert!(record.entries.iter().zip(0..).all(|(entry, n)| entry.seq == n));
+    assert!(
+        record
+            .entries
+            .iter()
+            .zip(0..)
+            .all(|(entry, n)| entry.seq == n)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -44,7 +50,10 @@ async fn a_failure_undoes_what_was_done_the_last_first() {
     let record = process.runs("order", "ord-1").await;
     assert_eq!(record.instance.state, State::Compensated);
     assert_eq!(record.instance.error.unwrap().code, "refused");
-    assert_eq!(world.story(), ["reserve", "charge", "undo charge", "undo reserve"]);
+    assert_eq!(
+        world.story(),
+        ["reserve", "charge", "undo charge", "undo reserve"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,12 +73,19 @@ async fn a_step_is_tried_again_and_its_attempts_are_kept() {
     let (_journal, process) = one([order(&world)]);
     let record = process.runs("order", "ord-1").await;
     assert_eq!(record.instance.state, State::Completed);
-    let charge: Vec<_> = record.entries.iter().filter(|e| e.name == "charge").collect();
+    let charge: Vec<_> = record
+        .entries
+        .iter()
+        .filter(|e| e.name == "charge")
+        .collect();
     assert!(matches!(charge[0].body, Body::Tried { attempt: 1, .. }));
     assert!(matches!(charge[1].body, Body::Tried { attempt: 2, .. }));
     assert!(matches!(charge[2].body, Body::Done { attempt: 3, .. }));
     let paused = charge[2].at.duration_since(charge[0].at);
-    assert!(paused >= jiff::SignedDuration::from_millis(1_500), "{paused:?}");
+    assert!(
+        paused >= jiff::SignedDuration::from_millis(1_500),
+        "{paused:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,23 +94,26 @@ async fn what_may_have_happened_is_undone_too() {
     let unknown = || away().with_retry(Retry::Unknown);
     world.fails("charge", [unknown(), unknown(), unknown()]);
     let known = world.clone();
-    let saga = Definition::named("order").version(1, move |saga: trunkline_saga::Saga<Plain>, _: String| {
-        let world = known.clone();
-        async move {
-            step(&saga, &world, "reserve").await?;
-            let (does, tells) = (world.clone(), world.clone());
-            saga.step("charge")
-                .undo(move |_, paid: Option<String>| {
-                    tells.tells(format!("refund {paid:?}"));
-                    async { Ok(()) }
-                })
-                .run(move |at| {
-                    let done = does.does(&at);
-                    async move { done }
-                })
-                .await
-        }
-    });
+    let saga = Definition::named("order").version(
+        1,
+        move |saga: trunkline_saga::Saga<Plain>, _: String| {
+            let world = known.clone();
+            async move {
+                step(&saga, &world, "reserve").await?;
+                let (does, tells) = (world.clone(), world.clone());
+                saga.step("charge")
+                    .undo(move |_, paid: Option<String>| {
+                        tells.tells(format!("refund {paid:?}"));
+                        async { Ok(()) }
+                    })
+                    .run(move |at| {
+                        let done = does.does(&at);
+                        async move { done }
+                    })
+                    .await
+            }
+        },
+    );
     let (_journal, process) = one([saga]);
     let record = process.runs("order", "ord-1").await;
     assert_eq!(record.instance.state, State::Compensated);
@@ -113,7 +132,11 @@ async fn a_compensation_that_gives_up_parks_and_is_never_called_compensated() {
     assert_eq!(error.code, "saga_compensation_failed");
     assert!(error.message.contains("charge"), "{}", error.message);
     assert_eq!(world.stands("charge"), 1);
-    assert_eq!(world.stands("reserve"), 1, "what came before waits for its turn");
+    assert_eq!(
+        world.stands("reserve"),
+        1,
+        "what came before waits for its turn"
+    );
     let which = trunkline_saga::Which::Id(record.instance.id);
     process.engine.retry(&which).await.unwrap();
     let record = process.settled(&which).await;
@@ -142,19 +165,22 @@ async fn a_step_says_how_it_is_tried() {
     let world = World::default();
     world.fails("ask", std::iter::repeat_with(away).take(4));
     let known = world.clone();
-    let saga = Definition::named("asks").version(1, move |saga: trunkline_saga::Saga<Plain>, _: String| {
-        let world = known.clone();
-        async move {
-            let pause = Duration::from_secs(60);
-            saga.step("ask")
-                .retries(Retries::attempts(5).pauses(pause, pause))
-                .run(move |at| {
-                    let done = world.does(&at);
-                    async move { done }
-                })
-                .await
-        }
-    });
+    let saga = Definition::named("asks").version(
+        1,
+        move |saga: trunkline_saga::Saga<Plain>, _: String| {
+            let world = known.clone();
+            async move {
+                let pause = Duration::from_secs(60);
+                saga.step("ask")
+                    .retries(Retries::attempts(5).pauses(pause, pause))
+                    .run(move |at| {
+                        let done = world.does(&at);
+                        async move { done }
+                    })
+                    .await
+            }
+        },
+    );
     let (_journal, process) = one([saga]);
     let record = process.runs("asks", "a").await;
     assert_eq!(record.instance.state, State::Completed);

@@ -60,7 +60,10 @@ impl World {
         }
         let key = at.idempotency_key();
         let of = key.trim_end_matches(":undo");
-        let was = kept.done.get(&*at.name).is_some_and(|keys| keys.contains(of));
+        let was = kept
+            .done
+            .get(&*at.name)
+            .is_some_and(|keys| keys.contains(of));
         if was && kept.undone.insert(of.to_owned()) {
             kept.story.push(name);
         }
@@ -79,8 +82,12 @@ impl World {
     /// How often a step's effect stands now: done and not undone.
     pub(crate) fn stands(&self, step: &str) -> usize {
         let kept = self.0.lock();
-        let Some(keys) = kept.done.get(step) else { return 0 };
-        keys.iter().filter(|key| !kept.undone.contains(*key)).count()
+        let Some(keys) = kept.done.get(step) else {
+            return 0;
+        };
+        keys.iter()
+            .filter(|key| !kept.undone.contains(*key))
+            .count()
     }
 }
 
@@ -202,7 +209,9 @@ pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
 }
 
 /// A fresh journal with one process.
-pub(crate) fn one(definitions: impl IntoIterator<Item = Definition<Plain>>) -> (Arc<MemoryJournal>, Process) {
+pub(crate) fn one(
+    definitions: impl IntoIterator<Item = Definition<Plain>>,
+) -> (Arc<MemoryJournal>, Process) {
     let env = env();
     let journal = Arc::new(MemoryJournal::new(env.clone()));
     let process = Process::new(&journal, &env, definitions);
