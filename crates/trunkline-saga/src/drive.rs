@@ -15,8 +15,8 @@ use crate::host::Host;
 use crate::journal::{Change, Fault, Instance, State, Write, Written};
 use crate::live::{Halt, Live, Look};
 use crate::saga::Saga;
+use crate::saga::attempt::panicked;
 use crate::saga::child::told;
-use crate::saga::step::panicked;
 use crate::saga::undo::undo_all;
 
 /// What became of an instance in this process.
@@ -189,7 +189,7 @@ async fn stop<H: Host>(live: &Arc<Live<H>>) -> Outcome {
 /// Writes what is pending with a change, beyond the life of the function.
 async fn written<H: Host>(live: &Live<H>, change: Change) -> bool {
     let mut went = live.take_pending();
-    went.change = Some(change);
+    went.change = Some(Box::new(change));
     match live.parts.writer.write(Write::Went(went)).await {
         Ok(written) => written == Written::Done,
         Err(error) => {

@@ -217,7 +217,7 @@ pub struct Went {
     /// What it says of itself from now on.
     pub status: Option<Data>,
     /// How it stands from now on.
-    pub change: Option<Change>,
+    pub change: Option<Box<Change>>,
 }
 
 /// How an instance stands from now on. Refused (`Lost`) when the owner is another.

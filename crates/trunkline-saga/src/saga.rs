@@ -18,9 +18,10 @@ use crate::host::{Host, stable_id};
 use crate::journal::{Body, Fault, Instance, Wait};
 use crate::live::{Halt, Kind, Live};
 
+pub(crate) mod attempt;
 mod branch;
 pub(crate) mod child;
-pub(crate) mod step;
+mod step;
 pub(crate) mod undo;
 
 pub use branch::BRANCHES_MAX;
