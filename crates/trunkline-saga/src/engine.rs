@@ -97,6 +97,8 @@ pub(crate) struct Parts<H: Host> {
     watchers: Mutex<HashMap<Uuid, Vec<oneshot::Sender<Instance>>>>,
     due: Notify,
     pub(crate) stopping: AtomicBool,
+    /// The journal knows that this owner lives, so it may have instances.
+    known: AtomicBool,
     inbox: Mutex<Option<run::Inbox>>,
 }
 
@@ -158,6 +160,7 @@ impl<H: Host> Engine<H> {
             watchers: Mutex::default(),
             due: Notify::new(),
             stopping: AtomicBool::new(false),
+            known: AtomicBool::new(false),
             inbox: Mutex::new(Some(run::Inbox { writes, started })),
         })))
     }

@@ -62,6 +62,7 @@ struct Core<H: Host> {
     cancelled: Option<Fault>,
     revoked: bool,
     undoing: bool,
+    checks: bool,
     halt: Option<Halt>,
     driver: Option<Waker>,
 }
@@ -75,6 +76,8 @@ pub(crate) enum Halt {
     Park(Fault),
     /// The engine stops.
     Stop,
+    /// It was only to be seen whether the code fits the journal, and as far as that goes it does.
+    Fits,
 }
 
 /// Time to the next rest's end that is waited for in memory.
@@ -125,6 +128,7 @@ impl<H: Host> Live<H> {
                 cancelled,
                 revoked,
                 undoing: false,
+                checks: false,
                 halt: None,
                 driver: None,
             }),
@@ -305,6 +309,18 @@ impl<H: Host> Live<H> {
 
     pub(crate) fn halt(&self, why: Halt) {
         halt(&mut self.core.lock(), why);
+    }
+
+    /// From here on nothing happens but looking: what would be done is not.
+    pub(crate) fn only_checks(&self) {
+        self.core.lock().checks = true;
+    }
+
+    /// An operation that has not ended is about to begin: not where it is only seen whether the code fits.
+    pub(crate) async fn begins(&self) {
+        if self.core.lock().checks {
+            self.halted::<()>(Halt::Fits).await;
+        }
     }
 
     pub(crate) fn is_halted(&self) -> bool {

@@ -204,6 +204,7 @@ impl<H: Host> Saga<H> {
         if self.live.is_halted() || self.live.is_lost(place) {
             pending::<()>().await;
         }
+        self.live.begins().await;
     }
 
     /// What the journal holds as a `T`; what is none parks the instance.

@@ -1,5 +1,7 @@
 //! What the engine does for its instances and for those who ask.
 
+use std::sync::atomic::Ordering;
+
 use bytestring::ByteString;
 use tokio::sync::{mpsc, oneshot};
 use trunkline_core::{Error, Result};
@@ -32,7 +34,9 @@ impl<H: Host> Parts<H> {
         begin: Begin,
     ) -> Result<Instance> {
         let mut instance = self.new_instance(saga, key, input, begin)?;
+        let may_own = self.known.load(Ordering::Acquire) && !self.stopping.load(Ordering::Acquire);
         let slot = self.slots.clone().try_acquire_owned().ok();
+        let slot = slot.filter(|_| may_own);
         if slot.is_some() {
             instance.owner = Some(self.owner.clone());
         } else {

@@ -163,6 +163,7 @@ where
             // Dropped as one of whose effect nobody knows.
             return pending().await;
         }
+        live.begins().await;
         let plan = Plan {
             input: self.input,
             retries: self.retries,
