@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -81,6 +81,22 @@ impl Begin {
 /// An instance that was started goes on until it has ended or is parked, whatever dies: another process takes it up when its
 /// owner's lease is over, at its last durable entry.
 pub struct Engine<H: Host>(Arc<Parts<H>>);
+
+/// An engine, for somebody who is to end with it: it does not keep it.
+pub struct WeakEngine<H: Host>(Weak<Parts<H>>);
+
+impl<H: Host> WeakEngine<H> {
+    /// The engine, as long as somebody keeps it.
+    pub fn upgrade(&self) -> Option<Engine<H>> {
+        self.0.upgrade().map(Engine)
+    }
+}
+
+impl<H: Host> fmt::Debug for WeakEngine<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WeakEngine").finish()
+    }
+}
 
 pub(crate) struct Parts<H: Host> {
     pub(crate) host: H,
@@ -219,12 +235,25 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// What a message came to, told within a transaction of somebody else, who pokes the engine when it is committed.
+    ///
+    /// # Errors
+    /// As [`Engine::tell`].
+    pub fn told(written: Written) -> Result<()> {
+        refused(written)
+    }
+
     /// Tells an instance something: a signal. One of the same id counts once.
     ///
     /// # Errors
     /// `NotFound`, `Conflict` when it has ended, `Overloaded` when too many messages wait for it.
     pub async fn tell(&self, which: Which, message: Message) -> Result<()> {
         refused(self.0.tell(which, message).await?)
+    }
+
+    /// A handle that does not keep it.
+    pub fn downgrade(&self) -> WeakEngine<H> {
+        WeakEngine(Arc::downgrade(&self.0))
     }
 
     /// Looks for instances that are due, now.

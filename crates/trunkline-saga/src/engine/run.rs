@@ -205,9 +205,10 @@ async fn live_on<H: Host>(parts: &Arc<Parts<H>>, mut record: Record) {
     let mut reloads = 0;
     loop {
         let live = Arc::new(Live::new(parts.clone(), record));
-        parts.active.lock().insert(id, live.clone());
-        let outcome = drive(&live).await;
-        parts.active.lock().remove(&id);
+        let outcome = {
+            let _active = Active::new(parts, id, &live);
+            drive(&live).await
+        };
         match outcome {
             Outcome::Settled(instance) => return parts.settle(*instance),
             Outcome::Rests | Outcome::Stopped => return,
@@ -221,6 +222,22 @@ async fn live_on<H: Host>(parts: &Arc<Parts<H>>, mut record: Record) {
             Some(again) => record = again,
             None => return,
         }
+    }
+}
+
+/// An instance is among the active ones as long as somebody drives it, also where that is broken off.
+struct Active<'a, H: Host>(&'a Parts<H>, Uuid);
+
+impl<'a, H: Host> Active<'a, H> {
+    fn new(parts: &'a Parts<H>, id: Uuid, live: &Arc<Live<H>>) -> Self {
+        parts.active.lock().insert(id, live.clone());
+        Self(parts, id)
+    }
+}
+
+impl<H: Host> Drop for Active<'_, H> {
+    fn drop(&mut self) {
+        self.0.active.lock().remove(&self.1);
     }
 }
 

@@ -38,6 +38,28 @@ impl<H: Host> Saga<H> {
         join_all(branches).await.into_iter().collect()
     }
 
+    /// Does something as one part: when that fails, what it did is undone at once, and the saga may go on another way, such as
+    /// with another provider.
+    ///
+    /// # Errors
+    /// Why it failed. All that it did is undone by then.
+    pub async fn part<T, F, W>(&self, name: &str, part: F) -> Result<T>
+    where
+        F: Fn(Self) -> W,
+        W: Future<Output = Result<T>>,
+    {
+        let (place, mut parts) = self.branches(name, [()], |branch, ()| part(branch))?;
+        let ended = match parts.pop() {
+            Some(part) => part.await,
+            None => Err(none()),
+        };
+        if ended.is_err() {
+            let undos = self.live.take_undo(Some(&*scope(&place, 0)));
+            undo_all(&self.live, undos).await;
+        }
+        ended
+    }
+
     /// Does something for each of these, side by side, each in a branch of its own, until the first has succeeded: its place
     /// among them, from 0, and what it gave. What the others did, or may have done, is undone at once.
     ///

@@ -124,6 +124,77 @@ async fn a_race_that_is_lost_later_undoes_the_winner_too() {
     }
 }
 
+/// Holds at the first provider and sends there; if that fails, at the second.
+fn failover(world: &World) -> Definition<Plain> {
+    let world = world.clone();
+    Definition::named("failover").version(1, move |saga: Saga<Plain>, _: String| {
+        let world = world.clone();
+        async move {
+            step(&saga, &world, "reserve").await?;
+            let mut ended = Err(refused());
+            for (hold, send) in [("hold north", "send north"), ("hold south", "send south")] {
+                let world = world.clone();
+                ended = saga
+                    .part(send, |part| {
+                        let world = world.clone();
+                        async move {
+                            step(&part, &world, hold).await?;
+                            step(&part, &world, send).await
+                        }
+                    })
+                    .await;
+                if ended.is_ok() {
+                    break;
+                }
+            }
+            ended?;
+            step(&saga, &world, "book").await
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_fails_is_undone_before_the_saga_goes_on_another_way() {
+    let world = World::default();
+    world.fails("send north", [refused()]);
+    let (_journal, process) = one([failover(&world)]);
+    let record = process.runs("failover", "f").await;
+    assert_eq!(record.instance.state, State::Completed);
+    let story = [
+        "reserve",
+        "hold north",
+        "undo hold north",
+        "hold south",
+        "send south",
+        "book",
+    ];
+    assert_eq!(world.story(), story);
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_bear_every_fault() {
+    let runs = trunkline_testkit::saga::exhaust(|about, probe| async move {
+        let (world, env) = (World::default(), crate::world::env());
+        let journal = std::sync::Arc::new(trunkline_saga::MemoryJournal::new(env.clone()));
+        let how = (
+            [failover(&world)],
+            trunkline_saga::Settings::default(),
+            Some(probe),
+        );
+        let process = crate::world::Process::with(&journal, &env, how);
+        let record = process.runs("failover", "f").await;
+        let done = usize::from(record.instance.state == State::Completed);
+        assert_eq!(world.stands("reserve"), done, "{about}");
+        assert_eq!(world.stands("book"), done, "{about}");
+        let sent = world.stands("send north") + world.stands("send south");
+        let held = world.stands("hold north") + world.stands("hold south");
+        assert_eq!((sent, held), (done, done), "{about}: {:?}", world.story());
+        record.instance.state
+    })
+    .await;
+    assert!(runs > 50, "{runs} runs");
+}
+
 /// A parent that does something, has a child, and fails afterwards if it is told to.
 fn family(world: &World, fails: bool) -> [Definition<Plain>; 2] {
     let (of_parent, of_child) = (world.clone(), world.clone());
