@@ -52,8 +52,8 @@ impl Client {
         }
     }
 
-    /// The same with an idempotency key on each request that changes something, unless that names another: for work that
-    /// may be done again, such as a step of a saga.
+    /// The same with an idempotency key on each request that changes something, unless that names another, and without
+    /// attempts of its own: for work that is itself done again, such as a step of a saga.
     #[must_use]
     pub fn with_key(self, key: impl Into<ByteString>) -> Self {
         let key = Some(key.into());
@@ -103,7 +103,7 @@ impl Client {
             options: CallOptions::default(),
         };
         match key {
-            Some(key) => request.idempotency_key(key),
+            Some(key) => request.idempotency_key(key).no_retry(),
             None => request,
         }
     }

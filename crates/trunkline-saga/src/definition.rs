@@ -21,7 +21,13 @@ use crate::{Data, Saga};
 pub struct Definition<H: Host> {
     pub(crate) name: ByteString,
     pub(crate) versions: BTreeMap<u32, Function<H>>,
+    pub(crate) failed: Option<Failed<H>>,
 }
+
+/// What is done when an instance has come to nothing.
+pub(crate) type Failed<H> = Arc<
+    dyn Fn(<H as Host>::Work, &Data, Error) -> Result<BoxFuture<'static, Result<()>>> + Send + Sync,
+>;
 
 pub(crate) type Function<H> =
     Arc<dyn Fn(Saga<H>, Data) -> BoxFuture<'static, Result<Data, Ended>> + Send + Sync>;
@@ -40,6 +46,7 @@ impl<H: Host> Definition<H> {
         Self {
             name: name.into(),
             versions: BTreeMap::new(),
+            failed: None,
         }
     }
 
@@ -66,6 +73,21 @@ impl<H: Host> Definition<H> {
             })
         });
         self.versions.insert(version, erased);
+        self
+    }
+
+    /// What is done last when an instance has failed, was cancelled or revoked, and all that it did is undone: it is given the
+    /// input and why. It is retried as a compensation is, and may run twice.
+    #[must_use]
+    pub fn failed<I, F, W>(mut self, handler: F) -> Self
+    where
+        I: DeserializeOwned + Send + 'static,
+        F: Fn(H::Work, I, Error) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.failed = Some(Arc::new(move |work, input, error| {
+            Ok(Box::pin(handler(work, input.get()?, error)))
+        }));
         self
     }
 

@@ -17,7 +17,7 @@ use crate::live::{Halt, Live, Look};
 use crate::saga::Saga;
 use crate::saga::attempt::panicked;
 use crate::saga::child::told;
-use crate::saga::undo::undo_all;
+use crate::saga::undo::{Undo, undo_all};
 
 /// What became of an instance in this process.
 #[derive(Debug)]
@@ -122,6 +122,7 @@ async fn life<H: Host>(live: Arc<Live<H>>) -> Box<Instance> {
     let fault = Fault::of(&failed);
     let undos = live.take_undo(None);
     if undos.is_empty() {
+        tell_failed(&live, &fault).await;
         return end(&live, State::Failed, Err(fault)).await;
     }
     if live.instance.state != State::Compensating {
@@ -132,7 +133,18 @@ async fn life<H: Host>(live: Arc<Live<H>>) -> Box<Instance> {
         live.write(Some(change)).await;
     }
     undo_all(&live, undos).await;
+    tell_failed(&live, &fault).await;
     end(&live, State::Compensated, Err(fault)).await
+}
+
+/// The last thing that is done for an instance that came to nothing.
+async fn tell_failed<H: Host>(live: &Arc<Live<H>>, fault: &Fault) {
+    let failed = live.parts.failed(&live.instance);
+    if let Some(failed) = failed {
+        let (input, fault) = (live.instance.input.clone(), fault.clone());
+        let last = Undo::last(Arc::new(move |work, _| failed(work, &input, fault.error())));
+        undo_all(live, vec![last]).await;
+    }
 }
 
 /// The last write.

@@ -33,7 +33,7 @@ pub const ENTRIES_MAX: u64 = 10_000;
 
 /// The message that cancels.
 pub(crate) const CANCEL: &str = "$cancel";
-/// The place of an entry that belongs to no operation.
+/// What the place of an entry begins with that belongs to no operation.
 pub(crate) const WHOLE: &str = "$";
 
 pub(crate) struct Live<H: Host> {
@@ -178,7 +178,7 @@ impl<H: Host> Live<H> {
         let forgotten = core
             .past
             .iter()
-            .filter(|(place, _)| **place != WHOLE && !core.asked.contains(*place))
+            .filter(|(place, _)| !place.starts_with(WHOLE) && !core.asked.contains(*place))
             .filter(|(place, _)| !core.lost.iter().any(|lost| place.starts_with(&**lost)))
             .min_by_key(|(_, past)| past.entries.first().map(|entry| entry.seq));
         if let Some((place, past)) = forgotten {

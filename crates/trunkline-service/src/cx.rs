@@ -14,8 +14,8 @@ use trunkline_call::Client;
 use trunkline_core::{
     ByteString, Context, Env, Envelope, Error, ErrorKind, EventData, Result, Timestamp,
 };
-use trunkline_security::{AuditEntry, AuditOutcome};
 use trunkline_saga::{At, Committed, Went, Write, Written};
+use trunkline_security::{AuditEntry, AuditOutcome};
 use trunkline_store::{Reader, StoredResponse, Tx};
 use trunkline_telemetry::Span;
 use uuid::Uuid;
@@ -424,7 +424,11 @@ impl Cx {
 
     /// The attempt is over; why it failed, if it did.
     pub(crate) fn end_span(&self, error: Option<&Error>) {
-        let span = self.0.step.as_ref().and_then(|step| step.span.lock().take());
+        let span = self
+            .0
+            .step
+            .as_ref()
+            .and_then(|step| step.span.lock().take());
         if let (Some(mut span), Some(error)) = (span, error) {
             span.fail(error);
         }
@@ -432,7 +436,9 @@ impl Cx {
 
     /// Makes what was done take effect, all of it or nothing.
     pub(crate) async fn finish(&self, completion: Option<Completion<'_>>) -> Result<()> {
-        self.settle(completion.map(Last::Completion)).await.map(drop)
+        self.settle(completion.map(Last::Completion))
+            .await
+            .map(drop)
     }
 
     async fn settle(&self, last: Option<Last<'_>>) -> Result<Written> {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use trunkline_core::{ByteString, Context, Error, EventData, Result, TraceContext, report};
 use trunkline_saga::{
-    At, Begin, Committed, Data, Definition, Engine, Host, Instance, Message, Probe, Settings, State,
-    WeakEngine, Went, Which, Write, Written,
+    At, Begin, Committed, Data, Definition, Engine, Host, Instance, Message, Probe, Settings,
+    State, WeakEngine, Went, Which, Write, Written,
 };
 use trunkline_telemetry::SpanKind;
 
@@ -56,6 +56,18 @@ impl SagaDefinition {
         self
     }
 
+    /// What is done last when an instance has come to nothing; see [`Definition::failed`].
+    #[must_use]
+    pub fn failed<I, F, W>(mut self, handler: F) -> Self
+    where
+        I: DeserializeOwned + Send + 'static,
+        F: Fn(Cx, I, Error) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.definition = self.definition.failed(handler);
+        self
+    }
+
     /// Events of this type are told to the instance with the key that an event is given here, which waits for them with
     /// [`Saga::event`](trunkline_saga::Saga::event). Those for an instance that is not there, or has ended, are nobody's.
     #[must_use]
@@ -67,7 +79,7 @@ impl SagaDefinition {
             async move {
                 let key = key(&event.data);
                 let message = Message {
-                    id: event.id.clone(),
+                    id: event.envelope.id.clone(),
                     name: ByteString::from_static(T::TYPE),
                     data: Data::of(&event.data)?,
                     at: cx.now(),
@@ -160,9 +172,9 @@ impl Cx {
             Error::not_found("saga_unknown", "the service declares no saga: add .saga(…)")
                 .with("service", self.service_name())
         })?;
-        sagas.upgrade().ok_or_else(|| {
-            Error::unavailable("saga_engine_stopped", "the service is stopping")
-        })
+        sagas
+            .upgrade()
+            .ok_or_else(|| Error::unavailable("saga_engine_stopped", "the service is stopping"))
     }
 
     /// What an instance has from this work.

@@ -23,7 +23,7 @@ pub mod saga {
     };
 }
 pub use trunkline_saga::{Flow, FlowState, Story};
-pub use trunkline_security::{Claims, Secret, Signer, Verifier};
+pub use trunkline_security::{Claims, KeyringConfig, Secret, Signer, Verifier};
 pub use trunkline_service::{
     Accepted, Config, Created, Cx, NoContent, Notice, Part, Platform, Processes, Running, Saga,
     SagaDefinition, Schedule, Service, TxGuard, every, parent_gone, stop_requested,

@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use trunkline::{Error, Result};
 
 /// What an amount is counted in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Currency {
     /// US dollars: cents.
@@ -54,10 +56,13 @@ impl Currency {
     /// # Errors
     /// `InvalidInput` with code `currency_unknown`, naming those that are known.
     pub fn of(code: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|currency| currency.code() == code);
+        let found = Self::ALL
+            .into_iter()
+            .find(|currency| currency.code() == code);
         found.ok_or_else(|| {
             let known = Self::ALL.map(Self::code).join(", ");
-            Error::invalid("currency_unknown", format!("expected one of {known}")).with("found", code)
+            Error::invalid("currency_unknown", format!("expected one of {known}"))
+                .with("found", code)
         })
     }
 }
@@ -95,7 +100,8 @@ impl Amount {
                 "expected an amount of {currency} with at most {} decimals, such as 12.5: {why}",
                 currency.decimals()
             );
-            Error::invalid("amount_invalid", expected).with("found", text.chars().take(40).collect::<String>())
+            Error::invalid("amount_invalid", expected)
+                .with("found", text.chars().take(40).collect::<String>())
         };
         let value = Decimal::from_str_exact(text).map_err(|error| wrong(&error.to_string()))?;
         let value = value.normalize();
@@ -103,7 +109,9 @@ impl Amount {
             return Err(wrong("there are more"));
         }
         let factor = Decimal::from(10_i64.pow(currency.decimals()));
-        let minor = value.checked_mul(factor).and_then(|minor| i64::try_from(minor).ok());
+        let minor = value
+            .checked_mul(factor)
+            .and_then(|minor| i64::try_from(minor).ok());
         let minor = minor.filter(|minor| *minor != i64::MIN);
         let minor = minor.ok_or_else(|| wrong("it is too large"))?;
         Ok(Self { minor, currency })
@@ -136,7 +144,10 @@ impl Amount {
         if self.minor > 0 {
             return Ok(self);
         }
-        Err(Error::invalid("amount_not_positive", "an amount must be more than nothing").with("found", self))
+        Err(
+            Error::invalid("amount_not_positive", "an amount must be more than nothing")
+                .with("found", self),
+        )
     }
 }
 
@@ -210,7 +221,10 @@ mod tests {
             let json = serde_json::to_string(&amount).unwrap();
             assert_eq!(serde_json::from_str::<Amount>(&json).unwrap(), amount);
         }
-        assert_eq!(Amount::of_minor(1_250, Currency::Usd).to_string(), "12.50 USD");
+        assert_eq!(
+            Amount::of_minor(1_250, Currency::Usd).to_string(),
+            "12.50 USD"
+        );
     }
 
     #[test]

@@ -202,7 +202,10 @@ async fn carry_out(
     let mode = mode(tx.conn(), &made.provider).await?;
     is_up(mode)?;
     if mode == Mode::Refusing {
-        return Err(Error::conflict("leg_refused", "the provider does not take this leg"));
+        return Err(Error::conflict(
+            "leg_refused",
+            "the provider does not take this leg",
+        ));
     }
     let there = match insert(tx.conn(), &made).await? {
         true => made,
@@ -210,7 +213,10 @@ async fn carry_out(
     };
     drop(tx);
     if there.status != LegStatus::Done {
-        return Err(Error::conflict("leg_void", "the leg was taken back: it is not done any more"));
+        return Err(Error::conflict(
+            "leg_void",
+            "the leg was taken back: it is not done any more",
+        ));
     }
     Ok(Json((mode != Mode::Forgetful).then_some(there)))
 }
@@ -230,13 +236,16 @@ async fn reverse(cx: Cx, Path((provider, key)): Path<(String, String)>) -> Resul
     if insert(tx.conn(), &void).await? {
         return Ok(Json(void));
     }
-    let text = "UPDATE legs SET status = 'reversed' WHERE provider = $1 AND key = $2 AND status = 'done'";
+    let text =
+        "UPDATE legs SET status = 'reversed' WHERE provider = $1 AND key = $2 AND status = 'done'";
     sql(text)
         .bind(&void.provider)
         .bind(&void.key)
         .run(tx.conn())
         .await?;
-    find_in(tx.conn(), &void.provider, &void.key).await.map(Json)
+    find_in(tx.conn(), &void.provider, &void.key)
+        .await
+        .map(Json)
 }
 
 async fn find(cx: Cx, Path((provider, key)): Path<(String, String)>) -> Result<Json<Leg>> {
@@ -262,7 +271,11 @@ async fn set_faults(
     let mut tx = cx.tx().await?;
     let text = "INSERT INTO faults (provider, mode) VALUES ($1, $2) \
                 ON CONFLICT (provider) DO UPDATE SET mode = excluded.mode";
-    sql(text).bind(&provider).bind(word(&faults.mode)?).run(tx.conn()).await?;
+    sql(text)
+        .bind(&provider)
+        .bind(word(&faults.mode)?)
+        .run(tx.conn())
+        .await?;
     Ok(Json(faults))
 }
 
@@ -300,7 +313,11 @@ fn read((provider, key, chain, currency, minor, status, tx_hash): Row) -> Result
 async fn find_in(conn: &mut Conn, provider: &str, key: &str) -> Result<Leg> {
     let text = "SELECT provider, key, chain, currency, amount_minor, status, tx_hash FROM legs \
                 WHERE provider = $1 AND key = $2";
-    let row = sql(text).bind(provider).bind(key).first::<Row>(conn).await?;
+    let row = sql(text)
+        .bind(provider)
+        .bind(key)
+        .first::<Row>(conn)
+        .await?;
     row.map_or_else(|| Err(crate::limits::unknown("leg", key)), read)
 }
 

@@ -8,7 +8,7 @@ use trunkline::{Migration, Service};
 
 use crate::events::TransactionFlagged;
 
-pub use http::{Screening, Screened, Verdict};
+pub use http::{Screened, Screening, Verdict};
 
 /// The service's name.
 pub const NAME: &str = "compliance-service";

@@ -1,12 +1,16 @@
 //! The platform, or a part of it, in this process.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use trunkline::{Claims, Config, Env, Platform, Result, Running, Signer, Verifier, token_secret};
+use trunkline::{
+    Claims, Config, Env, KeyringConfig, Platform, Result, Running, Secret, Signer, Verifier,
+    token_secret,
+};
 
-use crate::chains::{self, Chains};
+use crate::chains::{Chains, PROVIDERS};
 use crate::{Options, gateway, provider};
 
 /// Where the checked-in schemas of the events are, as far as the platform runs where it was built.
@@ -16,6 +20,9 @@ const ISSUER: &str = "diboas";
 /// Where the chains' sandbox listens if nobody says otherwise.
 const SANDBOX: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9912);
+
+/// The name of the key that a platform makes for itself.
+const LOCAL_KEY: &str = "local";
 
 /// The platform, running.
 #[derive(Debug)]
@@ -38,14 +45,15 @@ impl Finance {
         let secret = token_secret(&config.data, &Env::system())?;
         let verifier = Verifier::hs256(&secret, Env::system()).issuer(ISSUER);
         let data = config.data.clone();
+        with_keys(&mut config)?;
         if let Some(url) = &options.chains {
-            config.place_external(chains::NAME, url);
+            place(&mut config, url);
         }
         let mut sandbox = None;
-        if config.runs(provider::NAME) && !config.external.contains_key(chains::NAME) {
+        if config.runs(provider::NAME) && config.external.is_empty() {
             let listen = options.sandbox.unwrap_or(SANDBOX);
             let started = Chains::start(&data.join("chains"), listen).await?;
-            config.place_external(chains::NAME, &started.url());
+            place(&mut config, &started.url());
             sandbox = Some(started);
         }
         let mut platform = crate::platform().gateway(gateway::config(), Some(verifier));
@@ -76,6 +84,24 @@ impl Finance {
     pub fn data(&self) -> &Path {
         &self.data
     }
+}
+
+/// All providers are at this address.
+fn place(config: &mut Config, url: &str) {
+    for provider in PROVIDERS {
+        config.place_external(provider, url);
+    }
+}
+
+/// Without `[keys]` events of which nobody else may read are encrypted with a key of the data folder.
+fn with_keys(config: &mut Config) -> Result<()> {
+    if config.keys.is_none() {
+        let path = config.data.join("events.key");
+        Secret::load_or_create(&path, &Env::system())?;
+        let keys = BTreeMap::from([(LOCAL_KEY.to_owned(), format!("file:{}", path.display()))]);
+        config.keys = Some(KeyringConfig::new(LOCAL_KEY, keys));
+    }
+    Ok(())
 }
 
 /// A token of a user in some roles, for the platform whose data is in this folder, running or not.

@@ -9,7 +9,10 @@ use crate::{provider, transaction, wallet};
 /// The routes, and who may use each how often.
 pub fn config() -> Config {
     Config::default()
-        .plugin("request-size-limiting", json!({ "allowed_payload_size": 1 }))
+        .plugin(
+            "request-size-limiting",
+            json!({ "allowed_payload_size": 1 }),
+        )
         .service(signed_in(wallet::NAME, "/api/v1/wallet", 6_000))
         .service(signed_in(transaction::NAME, "/api/v1/transactions", 6_000))
         .service(signed_in(provider::NAME, "/api/v1/providers", 600))

@@ -10,21 +10,23 @@ mod remote;
 use trunkline::providers::{Providers, ProvidersConfig};
 use trunkline::{Env, Result, Service};
 
-use crate::chains::{NAME as CHAINS, PROVIDERS};
+use crate::chains::PROVIDERS;
 
 pub use http::{Choice, Execute, Health, LegKind, LegState, Receipt, Undo, Wanted};
 use remote::Remote;
 
 /// The service's name.
 pub const NAME: &str = "provider-service";
-/// Where the providers are, unless `[external.chains]` says otherwise.
+/// Where the providers are, unless `[external.<provider>]` says otherwise.
 pub const CHAINS_URL: &str = "http://127.0.0.1:9912";
 
 /// The service.
 pub fn service() -> Service {
-    Service::new(NAME)
+    let service = PROVIDERS.into_iter().fold(Service::new(NAME), |service, provider| {
+        service.calls_external(provider, CHAINS_URL)
+    });
+    service
         .version("1.0.0")
-        .calls_external(CHAINS, CHAINS_URL)
         .state(registry())
         .post("/api/v1/quotes", http::choose)
         .post("/api/v1/legs", http::execute)

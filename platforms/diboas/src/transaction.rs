@@ -42,8 +42,15 @@ pub fn service() -> Service {
         .idempotent_post("/api/v1/transactions", http::submit)
         .get("/api/v1/transactions", http::list)
         .get("/api/v1/transactions/{transaction_id}", http::find)
-        .get("/api/v1/transactions/{transaction_id}/status", status::consolidated)
+        .get(
+            "/api/v1/transactions/{transaction_id}/status",
+            status::consolidated,
+        )
         .on(sync::submitted)
         .on(sync::flagged)
-        .saga(SagaDefinition::named(TRANSFER).version(1, saga::transfer))
+        .saga(
+            SagaDefinition::named(TRANSFER)
+                .version(1, saga::transfer)
+                .failed(saga::failed),
+        )
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Begin, Engine, Parts, not_found};
 use crate::Data;
-use crate::definition::{Definition, Function};
+use crate::definition::{Definition, Failed, Function};
 use crate::host::Host;
 use crate::journal::{Instance, KEY_BYTES_MAX, Message, Record, State, Which, Write, Written};
 
@@ -17,6 +17,11 @@ impl<H: Host> Parts<H> {
     pub(crate) fn function(&self, instance: &Instance) -> Result<Function<H>> {
         let definition = self.definition(&instance.saga)?;
         definition.function(instance.version).cloned()
+    }
+
+    /// What is done when an instance has come to nothing, if its saga says so.
+    pub(crate) fn failed(&self, instance: &Instance) -> Option<Failed<H>> {
+        self.definitions.get(&instance.saga)?.failed.clone()
     }
 
     fn definition(&self, saga: &ByteString) -> Result<&Definition<H>> {

@@ -13,7 +13,7 @@ use crate::Data;
 use crate::host::{At, Host};
 use crate::journal::{Body, Entry, Fault};
 use crate::live::{Halt, Live};
-use crate::policy::Retries;
+use crate::policy::{ATTEMPT_WITHIN, Retries, UNDO};
 
 /// Something to be undone.
 pub(crate) struct Undo<H: Host> {
@@ -34,6 +34,23 @@ pub(crate) struct UndoStep<H: Host> {
     pub(crate) output: Option<Data>,
     pub(crate) retries: Retries,
     pub(crate) within: Duration,
+}
+
+impl<H: Host> Undo<H> {
+    /// What is done when all else is undone.
+    pub(crate) fn last(make: Make<H>) -> Self {
+        Self {
+            place: ByteString::from_static("$failed"),
+            name: ByteString::from_static("failed"),
+            seq: 0,
+            how: How::Step(UndoStep {
+                make,
+                output: None,
+                retries: UNDO,
+                within: ATTEMPT_WITHIN,
+            }),
+        }
+    }
 }
 
 /// Makes an attempt of a compensation from what the step gave.

@@ -145,6 +145,27 @@ async fn a_compensation_that_gives_up_parks_and_is_never_called_compensated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_came_to_nothing_is_told_when_all_is_undone() {
+    for step in ["reserve", "confirm"] {
+        let world = World::default();
+        world.fails(step, [refused()]);
+        let tells = world.clone();
+        let tried = std::sync::atomic::AtomicBool::new(false);
+        let saga = order(&world).failed(move |_, order: String, error| {
+            let again = !tried.swap(true, std::sync::atomic::Ordering::Relaxed);
+            tells.tells(format!("{order}: {}", error.code()));
+            async move { if again { Err(away()) } else { Ok(()) } }
+        });
+        let (_journal, process) = one([saga]);
+        let record = process.runs("order", "ord-1").await;
+        let state = if step == "reserve" { State::Failed } else { State::Compensated };
+        assert_eq!(record.instance.state, state);
+        let story = world.story();
+        assert_eq!(story[story.len() - 2..], ["ord-1: refused", "ord-1: refused"], "{story:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_key_is_one_instance() {
     let world = World::default();
     let (_journal, process) = one([order(&world)]);

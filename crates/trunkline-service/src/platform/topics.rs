@@ -17,10 +17,7 @@ pub(super) const LANES: [Priority; 3] = [Priority::High, Priority::Medium, Prior
 
 /// The groups of a service: one for events that are handled one by one, one for those that share transactions, and one for
 /// each saga that events wake.
-pub(super) fn groups(
-    service: &str,
-    reactions: &[Reaction],
-) -> BTreeMap<ByteString, Vec<Reaction>> {
+pub(super) fn groups(service: &str, reactions: &[Reaction]) -> BTreeMap<ByteString, Vec<Reaction>> {
     let mut groups: BTreeMap<ByteString, Vec<Reaction>> = BTreeMap::new();
     for reaction in reactions {
         let group = match (&reaction.saga, reaction.batch_max) {
@@ -28,7 +25,10 @@ pub(super) fn groups(
             (None, Some(_)) => format!("{service}.batch"),
             (None, None) => service.to_owned(),
         };
-        groups.entry(group.into()).or_default().push(reaction.clone());
+        groups
+            .entry(group.into())
+            .or_default()
+            .push(reaction.clone());
     }
     groups
 }

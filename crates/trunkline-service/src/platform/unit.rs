@@ -118,7 +118,11 @@ impl Unit {
                 crate::device::Hub::new(devices, shared.config.devices.commands_max)
             }),
         });
-        let sagas = saga::engine(&mut service.sagas, &runtime, (&shared.alerts, shared.probe.clone()))?;
+        let sagas = saga::engine(
+            &mut service.sagas,
+            &runtime,
+            (&shared.alerts, shared.probe.clone()),
+        )?;
         let telemetry = shared.telemetry.clone();
         let relay = Relay::start(
             store,

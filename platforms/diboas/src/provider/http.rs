@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use trunkline::{Cx, Error, Json, Path, Result, Retry};
 
 use super::{Registry, Remote};
-use crate::chains::{Chain, Leg, LegStatus, NewLeg};
+use crate::chains::{Chain, Leg, LegStatus, NewLeg, PROVIDERS};
 use crate::{Amount, limits};
 
 /// Which part of a transfer a leg is.
@@ -125,7 +125,11 @@ pub struct Health {
 
 /// Who is well, was not tried, and costs least.
 pub(super) async fn choose(cx: Cx, Json(wanted): Json<Wanted>) -> Result<Json<Choice>> {
-    let leg = new_leg(&wanted.transaction_id, wanted.leg, (wanted.chain, wanted.amount))?;
+    let leg = new_leg(
+        &wanted.transaction_id,
+        wanted.leg,
+        (wanted.chain, wanted.amount),
+    )?;
     let registry = cx.state::<Registry>()?;
     let quotes = registry.quotes(|remote: Arc<Remote>| {
         let (cx, leg) = (cx.clone(), leg.clone());
@@ -133,10 +137,18 @@ pub(super) async fn choose(cx: Cx, Json(wanted): Json<Wanted>) -> Result<Json<Ch
     });
     let offers = quotes.await.into_iter();
     let open = offers.filter(|quote| !wanted.except.iter().any(|name| *name == *quote.name));
-    let best = open.min_by_key(|quote| quote.terms.fee_bps).ok_or_else(|| {
-        let text = "no provider that was not tried yet gives a quote now";
-        Error::unavailable("providers_unavailable", text).with("tried", wanted.except.join(", "))
-    })?;
+    let was_tried = |name: &&str| wanted.except.iter().any(|tried| tried == name);
+    if PROVIDERS.iter().all(|name| was_tried(&name)) {
+        let text = "all providers were tried, and none takes the leg";
+        return Err(Error::conflict("providers_exhausted", text));
+    }
+    let best = open
+        .min_by_key(|quote| quote.terms.fee_bps)
+        .ok_or_else(|| {
+            let text = "no provider that was not tried yet gives a quote now";
+            Error::unavailable("providers_unavailable", text)
+                .with("tried", wanted.except.join(", "))
+        })?;
     Ok(Json(Choice {
         provider: best.name.to_string(),
         fee_bps: best.terms.fee_bps,
@@ -144,7 +156,11 @@ pub(super) async fn choose(cx: Cx, Json(wanted): Json<Wanted>) -> Result<Json<Ch
 }
 
 pub(super) async fn execute(cx: Cx, Json(new): Json<Execute>) -> Result<Json<Receipt>> {
-    let leg = new_leg(&new.transaction_id, new.leg, (new.chain, new.amount.positive()?))?;
+    let leg = new_leg(
+        &new.transaction_id,
+        new.leg,
+        (new.chain, new.amount.positive()?),
+    )?;
     let remote = remote(&new.provider)?;
     let done = remote.execute(&cx, &leg).await;
     if let Err(error) = &done
@@ -186,7 +202,9 @@ pub(super) async fn health(cx: Cx) -> Result<Json<Vec<Health>>> {
 }
 
 fn remote(name: &str) -> Result<Remote> {
-    let known = crate::chains::PROVIDERS.into_iter().find(|known| *known == name);
+    let known = crate::chains::PROVIDERS
+        .into_iter()
+        .find(|known| *known == name);
     known
         .map(Remote::named)
         .ok_or_else(|| limits::unknown("provider", name))

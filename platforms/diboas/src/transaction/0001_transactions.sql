@@ -9,7 +9,7 @@ CREATE TABLE transactions (
     -- processing, completed or failed.
     status TEXT NOT NULL,
     reason TEXT,
-    created_at BIGINT NOT NULL
+    created_at TEXT NOT NULL
 );
 CREATE INDEX transactions_of_user ON transactions (user_id, created_at);
 CREATE TABLE legs (

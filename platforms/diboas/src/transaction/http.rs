@@ -62,17 +62,20 @@ pub enum Status {
 }
 
 /// Accepts a transfer and queues it with the financial operations.
-pub(super) async fn submit(
-    cx: Cx,
-    Json(new): Json<NewTransfer>,
-) -> Result<Accepted<Transaction>> {
+pub(super) async fn submit(cx: Cx, Json(new): Json<NewTransfer>) -> Result<Accepted<Transaction>> {
     let user_id = cx.user()?.to_string();
     limits::id("recipient", &new.recipient)?;
     if new.from == new.to {
-        return Err(Error::invalid("chains_equal", "a transfer goes from one chain to another"));
+        return Err(Error::invalid(
+            "chains_equal",
+            "a transfer goes from one chain to another",
+        ));
     }
     if new.recipient == user_id {
-        return Err(Error::invalid("recipient_self", "a transfer goes to somebody else"));
+        return Err(Error::invalid(
+            "recipient_self",
+            "a transfer goes to somebody else",
+        ));
     }
     let transaction = Transaction {
         transaction_id: format!("tx_{}", cx.stable_id().simple()),
@@ -95,7 +98,8 @@ pub(super) async fn submit(
         r#type: "SEND".to_owned(),
     })
     .await?;
-    Ok(Accepted(transaction))
+    let location = format!("/api/v1/transactions/{}", transaction.transaction_id);
+    Ok(Accepted::at(location, transaction))
 }
 
 /// The user's own, the newest first.

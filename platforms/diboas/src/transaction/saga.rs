@@ -7,12 +7,12 @@ use trunkline::saga::Retries;
 use trunkline::{Cx, Error, Result, Saga};
 
 use super::tables;
+use crate::Amount;
 use crate::chains::Chain;
 use crate::compliance::{self, Screened, Screening, Verdict};
 use crate::events::{TransactionCompleted, TransactionFailed};
 use crate::provider::{self, Choice, Execute, LegKind, LegState, Receipt, Undo, Wanted};
 use crate::wallet::{self, Hold, NewHold};
-use crate::Amount;
 
 /// What is to be carried out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,22 +40,8 @@ const AT_A_PROVIDER: Retries = Retries {
 
 /// Screens, sets the money aside, and carries it over.
 pub(super) async fn transfer(saga: Saga, transfer: Transfer) -> Result<Vec<Receipt>> {
-    accept(&saga, &transfer).await?;
-    match carry_over(&saga, &transfer).await {
-        Ok(receipts) => {
-            complete(&saga, &transfer).await?;
-            Ok(receipts)
-        }
-        Err(error) => {
-            note_reason(&saga, &transfer, error.code().to_owned()).await?;
-            Err(error)
-        }
-    }
-}
-
-async fn carry_over(saga: &Saga, transfer: &Transfer) -> Result<Vec<Receipt>> {
-    screen(saga, transfer).await?;
-    hold(saga, transfer).await?;
+    screen(&saga, &transfer).await?;
+    hold(&saga, &transfer).await?;
     let mut receipts = Vec::new();
     for (leg, chain) in [
         (LegKind::Source, transfer.from),
@@ -63,33 +49,26 @@ async fn carry_over(saga: &Saga, transfer: &Transfer) -> Result<Vec<Receipt>> {
         (LegKind::Target, transfer.to),
     ] {
         saga.say(&format!("{} leg", leg.name()))?;
-        receipts.push(carry_leg(saga, transfer, (leg, chain)).await?);
+        receipts.push(carry_leg(&saga, &transfer, (leg, chain)).await?);
     }
+    complete(&saga, &transfer).await?;
     Ok(receipts)
 }
 
-/// The first thing that is done is the last that is undone: by then the transfer has come to nothing.
-async fn accept(saga: &Saga, transfer: &Transfer) -> Result<()> {
-    let failed = transfer.clone();
-    saga.step("accept")
-        .input(transfer)
-        .undo(move |cx: Cx, _| {
-            let transfer = failed.clone();
-            async move {
-                let mut tx = cx.tx().await?;
-                let reason = tables::fail(tx.conn(), &transfer.transaction_id).await?;
-                drop(tx);
-                let Some(reason) = reason else { return Ok(()) };
-                cx.publish(TransactionFailed {
-                    transaction_id: transfer.transaction_id,
-                    user_id: transfer.user_id,
-                    reason,
-                })
-                .await
-            }
-        })
-        .run(|_| async { Ok(()) })
-        .await
+/// It has come to nothing, and all that was done for it is undone.
+pub(super) async fn failed(cx: Cx, transfer: Transfer, error: Error) -> Result<()> {
+    let mut tx = cx.tx().await?;
+    let is_news = tables::fail(tx.conn(), &transfer.transaction_id, error.code()).await?;
+    drop(tx);
+    if !is_news {
+        return Ok(());
+    }
+    cx.publish(TransactionFailed {
+        transaction_id: transfer.transaction_id,
+        user_id: transfer.user_id,
+        reason: error.code().to_owned(),
+    })
+    .await
 }
 
 async fn screen(saga: &Saga, transfer: &Transfer) -> Result<()> {
@@ -197,7 +176,9 @@ async fn carry_out(part: &Saga, execute: Execute) -> Result<Receipt> {
                 tables::forget_leg(tx.conn(), &undo.transaction_id, undo.leg).await?;
                 drop(tx);
                 let path = "/api/v1/legs/reverse";
-                post(&cx, provider::NAME, path, &undo).await.map(|_: LegState| ())
+                post(&cx, provider::NAME, path, &undo)
+                    .await
+                    .map(|_: LegState| ())
             }
         })
         .run(move |cx: Cx| {
@@ -231,19 +212,6 @@ async fn complete(saga: &Saga, transfer: &Transfer) -> Result<()> {
                     r#type: "SEND".to_owned(),
                 })
                 .await
-            }
-        })
-        .await
-}
-
-async fn note_reason(saga: &Saga, transfer: &Transfer, reason: String) -> Result<()> {
-    let transaction_id = transfer.transaction_id.clone();
-    saga.step("note the reason")
-        .run(move |cx: Cx| {
-            let (id, reason) = (transaction_id.clone(), reason.clone());
-            async move {
-                let mut tx = cx.tx().await?;
-                tables::note_reason(tx.conn(), &id, &reason).await
             }
         })
         .await

@@ -64,8 +64,17 @@ pub(super) async fn consolidated(
 }
 
 async fn ask(cx: &Cx, transaction_id: &str, leg: Receipt) -> LegStanding {
-    let path = format!("/api/v1/legs/{}/{transaction_id}/{}", leg.provider, leg.leg.name());
-    let asked = async { cx.service(provider::NAME)?.get(path).send::<LegState>().await };
+    let path = format!(
+        "/api/v1/legs/{}/{transaction_id}/{}",
+        leg.provider,
+        leg.leg.name()
+    );
+    let asked = async {
+        cx.service(provider::NAME)?
+            .get(path)
+            .send::<LegState>()
+            .await
+    };
     let (status, error) = match asked.await {
         Ok(state) => (Some(state.status), None),
         Err(error) => (None, Some(error.code().to_owned())),

@@ -30,5 +30,8 @@ pub(super) async fn submitted(cx: Cx, event: Event<TransactionSubmitted>) -> Res
 /// Compliance has stopped one: why is for the staff's eyes, in the audit log.
 pub(super) async fn flagged(cx: Cx, event: Event<TransactionFlagged>) -> Result<()> {
     let flagged = event.data;
-    cx.audit("transaction.flagged", &format!("{}: {}", flagged.transaction_id, flagged.reason))
+    cx.audit(
+        "transaction.flagged",
+        &format!("{}: {}", flagged.transaction_id, flagged.reason),
+    )
 }

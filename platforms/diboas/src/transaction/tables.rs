@@ -17,13 +17,14 @@ type Row = (
     i64,
     String,
     Option<String>,
-    i64,
+    String,
 );
 
 fn read(row: Row) -> Result<Transaction> {
     let (transaction_id, user_id, recipient, from, to, currency, minor, status, reason, at) = row;
-    let created_at = Timestamp::from_microsecond(at)
-        .map_err(|error| Error::internal("a time is stored").with_source(error))?;
+    let created_at: Timestamp = at.parse().map_err(|error: jiff::Error| {
+        Error::internal("a time is stored").with_source(error)
+    })?;
     Ok(Transaction {
         transaction_id,
         user_id,
@@ -87,21 +88,12 @@ pub(super) async fn complete(conn: &mut Conn, transaction_id: &str) -> Result<()
     Ok(())
 }
 
-pub(super) async fn note_reason(conn: &mut Conn, transaction_id: &str, reason: &str) -> Result<()> {
-    let text = "UPDATE transactions SET reason = $2 WHERE transaction_id = $1";
-    sql(text).bind(transaction_id).bind(reason).run(conn).await?;
-    Ok(())
-}
-
-/// Notes that it came to nothing, once; why.
-pub(super) async fn fail(conn: &mut Conn, transaction_id: &str) -> Result<Option<String>> {
-    let text = "UPDATE transactions SET status = 'failed', reason = COALESCE(reason, 'cancelled') \
-                WHERE transaction_id = $1 AND status <> 'failed' RETURNING reason";
-    let row = sql(text)
-        .bind(transaction_id)
-        .first::<(String,)>(conn)
-        .await?;
-    Ok(row.map(|(reason,)| reason))
+/// Notes that it came to nothing, and why. Says whether that is new.
+pub(super) async fn fail(conn: &mut Conn, transaction_id: &str, reason: &str) -> Result<bool> {
+    let text = "UPDATE transactions SET status = 'failed', reason = $2 \
+                WHERE transaction_id = $1 AND status = 'processing'";
+    let changed = sql(text).bind(transaction_id).bind(reason).run(conn).await?;
+    Ok(changed == 1)
 }
 
 pub(super) async fn note_leg(conn: &mut Conn, transaction_id: &str, done: &Receipt) -> Result<()> {
@@ -121,7 +113,11 @@ pub(super) async fn note_leg(conn: &mut Conn, transaction_id: &str, done: &Recei
 
 pub(super) async fn forget_leg(conn: &mut Conn, transaction_id: &str, leg: LegKind) -> Result<()> {
     let text = "DELETE FROM legs WHERE transaction_id = $1 AND leg = $2";
-    sql(text).bind(transaction_id).bind(leg.name()).run(conn).await?;
+    sql(text)
+        .bind(transaction_id)
+        .bind(leg.name())
+        .run(conn)
+        .await?;
     Ok(())
 }
 

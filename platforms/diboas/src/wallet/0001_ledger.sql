@@ -13,5 +13,5 @@ CREATE TABLE movements (
     to_account TEXT NOT NULL,
     currency TEXT NOT NULL,
     amount_minor BIGINT NOT NULL CHECK (amount_minor >= 0),
-    at BIGINT NOT NULL
+    at TEXT NOT NULL
 );

@@ -47,7 +47,10 @@ pub(super) async fn apply(
     now: Timestamp,
 ) -> Result<Option<(Amount, Amount)>> {
     let Movement {
-        name, from, to, amount,
+        name,
+        from,
+        to,
+        amount,
     } = movement;
     let text = "INSERT INTO movements (movement, from_account, to_account, currency, amount_minor, at) \
                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (movement) DO NOTHING";
@@ -120,7 +123,10 @@ pub(super) async fn sums(conn: &mut Conn) -> Result<Vec<(Amount, Amount)>> {
     let rows = sql(text).all::<(String, i64, i64)>(conn).await?;
     let read = |(code, sum, held): (String, i64, i64)| {
         let currency = Currency::of(&code)?;
-        Ok((Amount::of_minor(sum, currency), Amount::of_minor(held, currency)))
+        Ok((
+            Amount::of_minor(sum, currency),
+            Amount::of_minor(held, currency),
+        ))
     };
     rows.into_iter().map(read).collect()
 }
@@ -132,8 +138,13 @@ fn amount((code, minor): (String, i64)) -> Result<Amount> {
 /// Whose money a hold is, and how much; none for one that was refused beforehand.
 pub(super) async fn holder(conn: &mut Conn, hold: &str) -> Result<Option<(String, Amount)>> {
     let text = "SELECT from_account, currency, amount_minor FROM movements WHERE movement = $1";
-    let row = sql(text).bind(hold).first::<(String, String, i64)>(conn).await?;
-    let Some((from, code, minor)) = row else { return Ok(None) };
+    let row = sql(text)
+        .bind(hold)
+        .first::<(String, String, i64)>(conn)
+        .await?;
+    let Some((from, code, minor)) = row else {
+        return Ok(None);
+    };
     let user = from.strip_prefix("user:").map(str::to_owned);
     let amount = amount((code, minor))?;
     Ok(user.map(|user| (user, amount)))

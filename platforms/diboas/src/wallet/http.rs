@@ -106,7 +106,10 @@ pub(super) async fn deposit(cx: Cx, Json(new): Json<NewDeposit>) -> Result<Json<
         balance,
     })
     .await?;
-    Ok(Json(Deposit { deposit_id, balance }))
+    Ok(Json(Deposit {
+        deposit_id,
+        balance,
+    }))
 }
 
 /// The sums of the ledger, for those who run the platform.
@@ -114,14 +117,22 @@ pub(super) async fn sums(cx: Cx) -> Result<Json<Vec<Sum>>> {
     cx.require_role(STAFF)?;
     let mut reader = cx.read().await?;
     let sums = book::sums(reader.conn()).await?;
-    Ok(Json(sums.into_iter().map(|(sum, held)| Sum { sum, held }).collect()))
+    Ok(Json(
+        sums.into_iter()
+            .map(|(sum, held)| Sum { sum, held })
+            .collect(),
+    ))
 }
 
 /// Sets money aside, once for each transaction. One that was released before it came is refused.
 pub(super) async fn hold(cx: Cx, Json(new): Json<NewHold>) -> Result<Json<Hold>> {
     limits::id("transactionId", &new.transaction_id)?;
     limits::id("userId", &new.user_id)?;
-    let NewHold { transaction_id, user_id, amount } = new;
+    let NewHold {
+        transaction_id,
+        user_id,
+        amount,
+    } = new;
     let movement = Movement {
         name: format!("{transaction_id}:hold"),
         from: Account::User(user_id.clone()),
@@ -131,7 +142,13 @@ pub(super) async fn hold(cx: Cx, Json(new): Json<NewHold>) -> Result<Json<Hold>>
     let mut tx = cx.tx().await?;
     if let Some(moved) = book::apply(tx.conn(), &movement, cx.now()).await? {
         drop(tx);
-        updated(&cx, user_id, transaction_id.clone(), (amount.negated(), moved.0)).await?;
+        updated(
+            &cx,
+            user_id,
+            transaction_id.clone(),
+            (amount.negated(), moved.0),
+        )
+        .await?;
     } else {
         let there = book::made(tx.conn(), &movement.name).await?;
         if there.is_none_or(|there| there != amount) {
@@ -140,7 +157,10 @@ pub(super) async fn hold(cx: Cx, Json(new): Json<NewHold>) -> Result<Json<Hold>>
         }
     }
     let status = HoldStatus::Held;
-    Ok(Json(Hold { transaction_id, status }))
+    Ok(Json(Hold {
+        transaction_id,
+        status,
+    }))
 }
 
 /// Gives a hold back, once. One that is not there yet never will be.
@@ -155,9 +175,15 @@ pub(super) async fn release(cx: Cx, Path(transaction_id): Path<String>) -> Resul
     };
     if book::apply(tx.conn(), &nothing, cx.now()).await?.is_some() {
         let status = HoldStatus::Released;
-        return Ok(Json(Hold { transaction_id, status }));
+        return Ok(Json(Hold {
+            transaction_id,
+            status,
+        }));
     }
-    if book::made(tx.conn(), &format!("{transaction_id}:settle")).await?.is_some() {
+    if book::made(tx.conn(), &format!("{transaction_id}:settle"))
+        .await?
+        .is_some()
+    {
         let text = "the transaction is settled: its money has gone to whom it was meant for";
         return Err(Error::conflict("hold_settled", text));
     }
@@ -176,7 +202,10 @@ pub(super) async fn release(cx: Cx, Path(transaction_id): Path<String>) -> Resul
             updated(&cx, user_id, transaction_id.clone(), (amount, balance)).await?;
         }
     }
-    Ok(Json(Hold { transaction_id, status }))
+    Ok(Json(Hold {
+        transaction_id,
+        status,
+    }))
 }
 
 pub(super) async fn updated(

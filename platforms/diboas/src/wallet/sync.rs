@@ -25,7 +25,13 @@ pub(super) async fn completed(cx: Cx, event: Event<TransactionCompleted>) -> Res
     drop(tx);
     match moved {
         Some((_, balance)) => {
-            updated(&cx, done.recipient, done.transaction_id, (done.amount, balance)).await
+            updated(
+                &cx,
+                done.recipient,
+                done.transaction_id,
+                (done.amount, balance),
+            )
+            .await
         }
         None => Ok(()),
     }

@@ -1,0 +1,34 @@
+//! The crash kit over the saga of a transfer.
+
+use std::sync::Arc;
+
+use trunkline::saga::{Probe, State};
+use trunkline_testkit::saga::exhaust;
+
+use crate::finance::TestFinance;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_bears_every_fault() {
+    let runs = exhaust(|about, probe: Arc<dyn Probe>| async move {
+        let finance = TestFinance::extended(|platform| platform.saga_probe(probe)).await;
+        finance.deposits("ada", "50").await;
+        let id = finance.sends("ada", "bob", "20").await;
+        let ended = finance.ended(&id).await;
+        let mut done = finance.legs(&id).await;
+        done.retain(|leg| leg.ends_with("done"));
+        let state = if ended["status"] == "completed" {
+            finance.comes_to_have("bob", "20.000000").await;
+            assert_eq!(done.len(), 3, "{about}: {done:?}");
+            assert_eq!(finance.has("ada").await, "30.000000", "{about}");
+            State::Completed
+        } else {
+            assert_eq!(finance.has("ada").await, "50.000000", "{about}: {ended}");
+            assert_eq!(done.len(), 0, "{about}: {done:?}");
+            State::Compensated
+        };
+        assert_eq!(finance.held().await, "0.000000", "{about}");
+        state
+    })
+    .await;
+    assert!(runs > 100, "{runs} runs");
+}
