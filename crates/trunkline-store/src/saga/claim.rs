@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe};
 use trunkline_core::{ByteString, Result};
 use trunkline_saga::{Claim, Claimed};
@@ -196,26 +197,14 @@ async fn due(
     now: i64,
     lock: &str,
 ) -> Result<Vec<(i64, Uuid)>> {
-    let mut due = Vec::new();
-    for sagas in claim.sagas.chunks(SAGAS_MAX) {
-        let parts = (0..sagas.len()).map(|n| {
-            format!(
-                "SELECT wake_at, id FROM (SELECT wake_at, id FROM trunkline_saga \
-                 WHERE saga = ${} AND wake_at <= $1 AND {FREE_AND_ALIVE} \
-                 ORDER BY wake_at LIMIT {max} {lock}) AS s{n}",
-                n + 2
-            )
-        });
-        let sql = parts.collect::<Vec<_>>().join(" UNION ALL ");
-        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(now);
-        for saga in sagas {
-            query = query.bind(rows::written(saga));
-        }
-        for row in query.fetch_all(&mut *conn).await.map_err(sql_error)? {
-            due.push((rows::get(&row, 0)?, rows::id(&row, 1)?));
-        }
-    }
-    Ok(due)
+    let before = "SELECT wake_at, id FROM (SELECT wake_at, id FROM trunkline_saga";
+    let condition = format!("wake_at <= $1 AND {FREE_AND_ALIVE}");
+    let after = format!("ORDER BY wake_at LIMIT {max} {lock}) AS s");
+    let found = each(conn, &claim.sagas, now, [before, &condition, &after]).await?;
+    let due = found
+        .iter()
+        .map(|row| Ok((rows::get(row, 0)?, rows::id(row, 1)?)));
+    due.collect()
 }
 
 /// When the next of these sagas is due after now.
@@ -224,12 +213,27 @@ async fn next(
     sagas: &[ByteString],
     now: i64,
 ) -> Result<Option<Timestamp>> {
+    let before = "SELECT next FROM (SELECT MIN(wake_at) AS next FROM trunkline_saga";
+    let condition = format!("wake_at > $1 AND {FREE_AND_ALIVE}");
     let mut next: Option<i64> = None;
+    for row in each(conn, sagas, now, [before, &condition, ") AS s"]).await? {
+        next = [next, rows::get(&row, 0)?].into_iter().flatten().min();
+    }
+    Ok(next.map(|next| Timestamp::from_microsecond(next).unwrap_or(Timestamp::MAX)))
+}
+
+/// The rows of one question asked of each saga by itself, so that each is answered by its part of the index.
+async fn each(
+    conn: &mut AnyConnection,
+    sagas: &[ByteString],
+    now: i64,
+    [before, condition, after]: [&str; 3],
+) -> Result<Vec<AnyRow>> {
+    let mut found = Vec::new();
     for sagas in sagas.chunks(SAGAS_MAX) {
         let parts = (0..sagas.len()).map(|n| {
             format!(
-                "SELECT MIN(wake_at) FROM trunkline_saga \
-                 WHERE saga = ${} AND wake_at > $1 AND {FREE_AND_ALIVE}",
+                "{before} WHERE saga = ${} AND {condition} {after}{n}",
                 n + 2
             )
         });
@@ -238,12 +242,9 @@ async fn next(
         for saga in sagas {
             query = query.bind(rows::written(saga));
         }
-        for row in query.fetch_all(&mut *conn).await.map_err(sql_error)? {
-            let at: Option<i64> = rows::get(&row, 0)?;
-            next = [next, at].into_iter().flatten().min();
-        }
+        found.extend(query.fetch_all(&mut *conn).await.map_err(sql_error)?);
     }
-    Ok(next.map(|next| Timestamp::from_microsecond(next).unwrap_or(Timestamp::MAX)))
+    Ok(found)
 }
 
 fn micros(time: Duration) -> i64 {

@@ -19,6 +19,20 @@ pub(super) fn all() -> Vec<Case> {
     ]
 }
 
+impl Bench {
+    /// One that is parked after so many steps.
+    async fn parked(&self, steps: u64) -> Uuid {
+        let one = self.owned(1, "a").await;
+        let entries = (0..steps).map(|seq| self.entry(seq, "step")).collect();
+        let park = Change {
+            release: true,
+            ..Change::to(State::Parked)
+        };
+        self.write_one(went(one, "a", entries, Some(park))).await;
+        one
+    }
+}
+
 fn mend(id: Uuid, from: &[State]) -> Mend {
     Mend {
         which: Which::Id(id),
@@ -65,13 +79,7 @@ async fn a_hand_moves_only_from_the_states_it_names(bench: Bench) {
 }
 
 async fn a_hand_cuts_and_adds(bench: Bench) {
-    let one = bench.owned(1, "a").await;
-    let entries = (0..5).map(|seq| bench.entry(seq, "step")).collect();
-    let park = Change {
-        release: true,
-        ..Change::to(State::Parked)
-    };
-    bench.write_one(went(one, "a", entries, Some(park))).await;
+    let one = bench.parked(5).await;
     let hand = Mend {
         cut_from: Some(2),
         entries: vec![bench.entry(2, "by hand")],
@@ -85,13 +93,7 @@ async fn a_hand_cuts_and_adds(bench: Bench) {
 }
 
 async fn a_hand_on_a_taken_place_changes_nothing(bench: Bench) {
-    let one = bench.owned(1, "a").await;
-    let entries = (0..3).map(|seq| bench.entry(seq, "step")).collect();
-    let park = Change {
-        release: true,
-        ..Change::to(State::Parked)
-    };
-    bench.write_one(went(one, "a", entries, Some(park))).await;
+    let one = bench.parked(3).await;
     let hand = Mend {
         cut_from: Some(2),
         entries: vec![bench.entry(2, "x"), bench.entry(1, "taken")],
