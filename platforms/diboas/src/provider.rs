@@ -22,9 +22,11 @@ pub const CHAINS_URL: &str = "http://127.0.0.1:9912";
 
 /// The service.
 pub fn service() -> Service {
-    let service = PROVIDERS.into_iter().fold(Service::new(NAME), |service, provider| {
-        service.calls_external(provider, CHAINS_URL)
-    });
+    let service = PROVIDERS
+        .into_iter()
+        .fold(Service::new(NAME), |service, provider| {
+            service.calls_external(provider, CHAINS_URL)
+        });
     service
         .version("1.0.0")
         .state(registry())

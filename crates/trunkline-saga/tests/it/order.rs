@@ -158,10 +158,18 @@ async fn what_came_to_nothing_is_told_when_all_is_undone() {
         });
         let (_journal, process) = one([saga]);
         let record = process.runs("order", "ord-1").await;
-        let state = if step == "reserve" { State::Failed } else { State::Compensated };
+        let state = if step == "reserve" {
+            State::Failed
+        } else {
+            State::Compensated
+        };
         assert_eq!(record.instance.state, state);
         let story = world.story();
-        assert_eq!(story[story.len() - 2..], ["ord-1: refused", "ord-1: refused"], "{story:?}");
+        assert_eq!(
+            story[story.len() - 2..],
+            ["ord-1: refused", "ord-1: refused"],
+            "{story:?}"
+        );
     }
 }
 

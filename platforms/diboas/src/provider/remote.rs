@@ -50,6 +50,10 @@ impl Remote {
 
     pub(super) async fn find(&self, cx: &Cx, key: &str) -> Result<Leg> {
         let path = format!("/v1/{}/legs/{key}", self.name);
-        cx.service(self.name)?.get(path).timeout(WITHIN).send().await
+        cx.service(self.name)?
+            .get(path)
+            .timeout(WITHIN)
+            .send()
+            .await
     }
 }

@@ -22,9 +22,9 @@ type Row = (
 
 fn read(row: Row) -> Result<Transaction> {
     let (transaction_id, user_id, recipient, from, to, currency, minor, status, reason, at) = row;
-    let created_at: Timestamp = at.parse().map_err(|error: jiff::Error| {
-        Error::internal("a time is stored").with_source(error)
-    })?;
+    let created_at: Timestamp = at
+        .parse()
+        .map_err(|error: jiff::Error| Error::internal("a time is stored").with_source(error))?;
     Ok(Transaction {
         transaction_id,
         user_id,
@@ -92,7 +92,11 @@ pub(super) async fn complete(conn: &mut Conn, transaction_id: &str) -> Result<()
 pub(super) async fn fail(conn: &mut Conn, transaction_id: &str, reason: &str) -> Result<bool> {
     let text = "UPDATE transactions SET status = 'failed', reason = $2 \
                 WHERE transaction_id = $1 AND status = 'processing'";
-    let changed = sql(text).bind(transaction_id).bind(reason).run(conn).await?;
+    let changed = sql(text)
+        .bind(transaction_id)
+        .bind(reason)
+        .run(conn)
+        .await?;
     Ok(changed == 1)
 }
 

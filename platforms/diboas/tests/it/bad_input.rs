@@ -7,7 +7,11 @@ use crate::finance::TestFinance;
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_transfer_is_refused_with_what_was_expected() {
     let finance = TestFinance::start().await;
-    let ada = |n: usize| finance.caller("ada", &[]).with("idempotency-key", format!("k{n}"));
+    let ada = |n: usize| {
+        finance
+            .caller("ada", &[])
+            .with("idempotency-key", format!("k{n}"))
+    };
     let with = |change: &dyn Fn(&mut Value)| {
         let mut body = json!({
             "recipient": "bob", "from": "ethereum", "to": "solana",

@@ -114,7 +114,10 @@ async fn a_status_is_told_although_a_chain_does_not_answer() {
     assert_eq!(status["status"], "completed");
     assert_eq!(status["complete"], false);
     for leg in status["legs"].as_array().unwrap() {
-        assert!(leg["error"].is_string() && leg["status"].is_null(), "{status}");
+        assert!(
+            leg["error"].is_string() && leg["status"].is_null(),
+            "{status}"
+        );
     }
 }
 
