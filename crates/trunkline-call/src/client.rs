@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use trunkline_core::{ByteString, Context, Error, ErrorKind, Result};
+use trunkline_core::{Context, Error, ErrorKind, Result};
 
 use crate::layer::Age;
 use crate::{Body, CallOptions, Channel, Responses, headers, problem};
@@ -28,8 +28,6 @@ pub struct Client {
     pub(crate) channel: Channel,
     pub(crate) context: Context,
     pub(crate) read_only: bool,
-    /// Goes with every request that changes something.
-    pub(crate) key: Option<ByteString>,
 }
 
 impl Client {
@@ -39,7 +37,6 @@ impl Client {
             channel,
             context,
             read_only: false,
-            key: None,
         }
     }
 
@@ -50,14 +47,6 @@ impl Client {
             read_only: true,
             ..self
         }
-    }
-
-    /// The same with an idempotency key on each request that changes something, unless that names another, and without
-    /// attempts of its own: for work that is itself done again, such as a step of a saga.
-    #[must_use]
-    pub fn with_key(self, key: impl Into<ByteString>) -> Self {
-        let key = Some(key.into());
-        Self { key, ..self }
     }
 
     /// Reads something.
@@ -92,8 +81,7 @@ impl Client {
         } else {
             Ok(Bytes::new())
         };
-        let key = self.key.as_ref().filter(|_| !method.is_safe());
-        let request = RequestBuilder {
+        RequestBuilder {
             channel: self.channel.clone(),
             context: self.context.clone(),
             method,
@@ -101,10 +89,6 @@ impl Client {
             headers: HeaderMap::with_capacity(HEADERS),
             body,
             options: CallOptions::default(),
-        };
-        match key {
-            Some(key) => request.idempotency_key(key).no_retry(),
-            None => request,
         }
     }
 }

@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use trunkline_bus::{Changes, DeadLetter, DeadLetterQuery, ParkingLot, Reservation};
 use trunkline_call::{Client, Network};
 use trunkline_core::{ByteString, Context, Env, Error, Result, report};
-use trunkline_saga::Instance;
 
 use crate::platform::PLATFORM;
 
@@ -34,7 +33,7 @@ pub(crate) type Hook = Arc<dyn Fn(&DeadLetter) + Send + Sync>;
 #[derive(Clone, Default)]
 pub(crate) struct Alerts {
     hook: Option<Hook>,
-    webhook: Option<mpsc::Sender<Alert>>,
+    webhook: Option<mpsc::Sender<DeadLetter>>,
 }
 
 impl Alerts {
@@ -96,39 +95,12 @@ impl Alerts {
                 "the hook for dead letters panicked"
             );
         }
-        self.tell(|| Alert {
-            about: letter.id.clone(),
-            correlation_id: letter.envelope.correlation_id.clone(),
-            told: told(letter),
-        });
-    }
-
-    /// Tells the webhook of a saga that is parked.
-    pub(crate) fn saga_parked(&self, service: &str, instance: &Instance) {
-        self.tell(|| Alert {
-            about: instance.id.to_string().into(),
-            correlation_id: instance.correlation_id.clone(),
-            told: json!({
-                "alert": "saga_parked",
-                "service": service,
-                "saga": &*instance.saga,
-                "saga_id": instance.id,
-                "key": &*instance.key,
-                "correlation_id": &*instance.correlation_id,
-                "code": instance.error.as_ref().map(|fault| &*fault.code),
-                "error": instance.error.as_ref().map(|fault| &*fault.message),
-                "parked_at": instance.changed_at,
-            }),
-        });
-    }
-
-    fn tell(&self, alert: impl FnOnce() -> Alert) {
-        let Some(webhook) = &self.webhook else { return };
-        if let Err(dropped) = webhook.try_send(alert()) {
-            let alert = dropped.into_inner();
+        if let Some(webhook) = &self.webhook
+            && webhook.try_send(letter.clone()).is_err()
+        {
             tracing::error!(
-                about = &*alert.about,
-                correlation_id = &*alert.correlation_id,
+                group = &*letter.group,
+                letter_id = &*letter.id,
                 "too many alerts wait for the webhook: this one is dropped"
             );
         }
@@ -189,47 +161,41 @@ impl ParkingLot for Telling {
 pub(crate) struct Sender {
     network: Network,
     path: String,
-    waiting: mpsc::Receiver<Alert>,
-}
-
-/// What the webhook is told, and about what.
-struct Alert {
-    about: ByteString,
-    correlation_id: ByteString,
-    told: Value,
+    waiting: mpsc::Receiver<DeadLetter>,
 }
 
 impl Sender {
     /// Sends until `stop`, then what waits by then.
     pub(crate) async fn run(mut self, env: Env, stop: CancellationToken) {
         loop {
-            let alert = tokio::select! {
+            let letter = tokio::select! {
                 biased;
-                alert = self.waiting.recv() => alert,
+                letter = self.waiting.recv() => letter,
                 () = stop.cancelled(), if !self.waiting.is_closed() => {
                     self.waiting.close();
                     continue;
                 }
             };
-            let Some(alert) = alert else { return };
-            self.send(&alert, &env).await;
+            let Some(letter) = letter else { return };
+            self.send(&letter, &env).await;
         }
     }
 
-    async fn send(&self, alert: &Alert, env: &Env) {
+    async fn send(&self, letter: &DeadLetter, env: &Env) {
         let mut context = Context::root(env);
-        context.correlation_id = alert.correlation_id.clone();
+        context.correlation_id = letter.envelope.correlation_id.clone();
         // It tries again by itself, for longer than a call does.
         let channel = self.network.channel(PLATFORM, WEBHOOK).bare();
         let client = Client::new(channel, context);
+        let told = told(letter);
         let mut pause = PAUSE;
         for attempt in 1..=ATTEMPTS_MAX {
-            let post = client.post(self.path.as_str()).json(&alert.told);
+            let post = client.post(self.path.as_str()).json(&told);
             let Err(error) = post.timeout(ANSWER_WITHIN).send_empty().await else {
                 return;
             };
             tracing::warn!(
-                service = PLATFORM, about = &*alert.about, attempt, error = %report(&error),
+                service = PLATFORM, letter_id = &*letter.id, attempt, error = %report(&error),
                 "an alert could not be sent"
             );
             if attempt < ATTEMPTS_MAX {

@@ -14,10 +14,8 @@ use trunkline_call::Client;
 use trunkline_core::{
     ByteString, Context, Env, Envelope, Error, ErrorKind, EventData, Result, Timestamp,
 };
-use trunkline_saga::{At, Committed, Went, Write, Written};
 use trunkline_security::{AuditEntry, AuditOutcome};
 use trunkline_store::{Reader, StoredResponse, Tx};
-use trunkline_telemetry::Span;
 use uuid::Uuid;
 
 use crate::runtime::Runtime;
@@ -44,17 +42,8 @@ struct Unit {
     outgoing: Lock<Vec<(Envelope, Option<Timestamp>)>>,
     /// For the audit log.
     notes: Lock<Vec<AuditEntry>>,
-    /// It added commands to devices or ended some, or started or told sagas.
+    /// It added commands to devices, or ended some.
     touched: AtomicBool,
-    /// The attempt of a saga's step that it is.
-    step: Option<Step>,
-}
-
-/// An attempt of a saga's step.
-struct Step {
-    /// Who is told this does nothing twice.
-    key: ByteString,
-    span: Lock<Option<Span>>,
 }
 
 /// A transaction that several events share.
@@ -87,12 +76,6 @@ pub(crate) struct Completion<'a> {
     pub(crate) response: &'a StoredResponse,
 }
 
-/// What commits last with a piece of work.
-enum Last<'a> {
-    Completion(Completion<'a>),
-    Step(&'a Write),
-}
-
 impl Cx {
     pub(crate) fn new(runtime: Arc<Runtime>, context: Context) -> Self {
         Self(Arc::new(Unit {
@@ -106,21 +89,7 @@ impl Cx {
             outgoing: Lock::default(),
             notes: Lock::default(),
             touched: AtomicBool::new(false),
-            step: None,
         }))
-    }
-
-    /// The work that an attempt of a saga's step is.
-    pub(crate) fn of_step(runtime: Arc<Runtime>, at: &At, context: Context, span: Span) -> Self {
-        let Self(mut unit) = Self::new(runtime, context);
-        if let Some(unit) = Arc::get_mut(&mut unit) {
-            unit.stable_id = Some(at.stable_id());
-            unit.step = Some(Step {
-                key: at.idempotency_key().into(),
-                span: Lock::new(Some(span)),
-            });
-        }
-        Self(unit)
     }
 
     /// The work of a request whose caller named it, before anything is done.
@@ -156,7 +125,6 @@ impl Cx {
             outgoing: Lock::default(),
             notes: Lock::default(),
             touched: AtomicBool::new(false),
-            step: None,
         }))
     }
 
@@ -253,10 +221,7 @@ impl Cx {
             return Err(self.refused("call", name, error));
         }
         let channel = runtime.network.channel(runtime.name.clone(), name);
-        let mut client = Client::new(channel, self.0.context.clone());
-        if let Some(step) = &self.0.step {
-            client = client.with_key(step.key.clone());
-        }
+        let client = Client::new(channel, self.0.context.clone());
         Ok(if self.0.rehearsal {
             client.read_only()
         } else {
@@ -390,8 +355,9 @@ impl Cx {
         self.0.runtime.config.section(self.service_name())
     }
 
-    /// Whoever sends commands to devices or waits for their end, and whoever runs sagas, is told when this work commits.
-    pub(crate) fn touches(&self) {
+    /// Whoever sends commands to devices, or waits for their end, is told when this work commits.
+    #[cfg(feature = "device")]
+    pub(crate) fn touches_commands(&self) {
         self.0.touched.store(true, Ordering::Release);
     }
 
@@ -399,61 +365,20 @@ impl Cx {
         &self.0.runtime
     }
 
-    /// Makes what an attempt of a saga's step did take effect, together with its entry in the journal; where it did nothing
-    /// in the store, the entry is given back.
-    pub(crate) async fn finish_step(&self, went: Went) -> Result<Committed> {
-        let has_tx = self.0.tx.lock().await.is_some();
-        let has_effects = !self.0.outgoing.lock().is_empty() || !self.0.notes.lock().is_empty();
-        if !has_tx && !has_effects {
-            self.end_span(None);
-            return Ok(Committed::Apart(went));
-        }
-        let write = Write::Went(went);
-        match self.settle(Some(Last::Step(&write))).await {
-            Ok(Written::Done) => {
-                self.end_span(None);
-                Ok(Committed::Together(Written::Done))
-            }
-            Ok(lost) => {
-                self.undo().await;
-                Ok(Committed::Together(lost))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The attempt is over; why it failed, if it did.
-    pub(crate) fn end_span(&self, error: Option<&Error>) {
-        let span = self
-            .0
-            .step
-            .as_ref()
-            .and_then(|step| step.span.lock().take());
-        if let (Some(mut span), Some(error)) = (span, error) {
-            span.fail(error);
-        }
-    }
-
     /// Makes what was done take effect, all of it or nothing.
     pub(crate) async fn finish(&self, completion: Option<Completion<'_>>) -> Result<()> {
-        self.settle(completion.map(Last::Completion))
-            .await
-            .map(drop)
-    }
-
-    async fn settle(&self, last: Option<Last<'_>>) -> Result<Written> {
         let mut guard = self.0.tx.clone().lock_owned().await;
         let outgoing = std::mem::take(&mut *self.0.outgoing.lock());
         let notes = std::mem::take(&mut *self.0.notes.lock());
         let effects = !outgoing.is_empty() || !notes.is_empty();
-        let needed = effects || last.is_some() || self.0.inbox.is_some();
+        let needed = effects || completion.is_some() || self.0.inbox.is_some();
         if guard.is_none() && needed {
             let mut tx = self.0.runtime.store.begin().await?;
             self.record(&mut tx).await?;
             *guard = Some(tx);
         }
         let Some(tx) = guard.as_mut() else {
-            return Ok(Written::Done);
+            return Ok(());
         };
         for (envelope, at) in outgoing {
             match at {
@@ -461,17 +386,13 @@ impl Cx {
                 Some(at) => tx.publish_at(envelope, at).await?,
             }
         }
-        match last {
-            None => {}
-            Some(Last::Completion(Completion {
-                scope,
-                key,
-                response,
-            })) => tx.complete_idempotent(scope, key, response).await?,
-            Some(Last::Step(write)) => match tx.saga(write).await? {
-                Written::Done => {}
-                lost => return Ok(lost),
-            },
+        if let Some(Completion {
+            scope,
+            key,
+            response,
+        }) = completion
+        {
+            tx.complete_idempotent(scope, key, response).await?;
         }
         if !notes.is_empty() {
             // The last thing, because others who append wait until this transaction ends.
@@ -484,10 +405,13 @@ impl Cx {
                 if self.0.touched.load(Ordering::Acquire) {
                     self.0.runtime.committed();
                 }
+                Ok(())
             }
-            kept => *guard = kept,
+            kept => {
+                *guard = kept;
+                Ok(())
+            }
         }
-        Ok(Written::Done)
     }
 
     /// Undoes what was done, unless the transaction is somebody else's.

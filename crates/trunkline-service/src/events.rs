@@ -25,8 +25,6 @@ pub(crate) struct Reaction {
     pub(crate) decl: EventDecl,
     /// How many may share a transaction; none means one at a time.
     pub(crate) batch_max: Option<usize>,
-    /// The saga that it wakes, in a group of its own.
-    pub(crate) saga: Option<ByteString>,
     run: Arc<dyn Fn(Cx, Envelope) -> BoxFuture<'static, Result<()>> + Send + Sync>,
 }
 
@@ -40,7 +38,6 @@ where
     Reaction {
         decl: EventDecl::of::<T>(),
         batch_max,
-        saga: None,
         run: Arc::new(move |cx, envelope| {
             let handler = handler.clone();
             Box::pin(async move { handler(cx, Event::decode(envelope)?).await })

@@ -23,7 +23,7 @@ use std::time::Duration;
 use trunkline_bus::DeadLetter;
 use trunkline_core::schema::{check_dir, write_dir};
 use trunkline_core::{ByteString, Env, EventDecl, Result};
-use trunkline_saga::{Flow, Probe};
+use trunkline_saga::Flow;
 use trunkline_security::Permissions;
 use trunkline_telemetry::SpanSink;
 
@@ -46,7 +46,6 @@ pub struct Platform {
     pub(crate) schemas: Option<PathBuf>,
     pub(crate) sinks: Vec<Arc<dyn SpanSink>>,
     pub(crate) on_dead_letter: Option<Hook>,
-    pub(crate) probe: Option<Arc<dyn Probe>>,
     pub(crate) env: Env,
 }
 
@@ -62,7 +61,6 @@ impl Platform {
             schemas: None,
             sinks: Vec::new(),
             on_dead_letter: None,
-            probe: None,
             env: Env::system(),
         }
     }
@@ -125,13 +123,6 @@ impl Platform {
     #[must_use]
     pub fn on_dead_letter(mut self, hook: impl Fn(&DeadLetter) + Send + Sync + 'static) -> Self {
         self.on_dead_letter = Some(Arc::new(hook));
-        self
-    }
-
-    /// Does to its sagas what a test wants: the crash kit of the test kit.
-    #[must_use]
-    pub fn saga_probe(mut self, probe: Arc<dyn Probe>) -> Self {
-        self.probe = Some(probe);
         self
     }
 

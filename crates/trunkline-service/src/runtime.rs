@@ -1,16 +1,14 @@
 //! A service while it runs.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use trunkline_call::{Network, Responses};
 use trunkline_core::{ByteString, Env, Envelope, Result};
-use trunkline_saga::WeakEngine;
 use trunkline_security::{Audit, EventSealer};
 use trunkline_store::{AuditLog, Store};
 use trunkline_telemetry::Telemetry;
 
-use crate::saga::SagaHost;
 use crate::service::States;
 use crate::{Config, sealing};
 
@@ -31,8 +29,6 @@ pub(crate) struct Runtime {
     pub(crate) audit: Audit,
     /// Takes changes, together with their rows.
     pub(crate) audit_log: AuditLog,
-    /// Its sagas, once they run.
-    pub(crate) sagas: OnceLock<WeakEngine<SagaHost>>,
     /// What its handlers share of its devices.
     #[cfg(feature = "device")]
     pub(crate) devices: Option<crate::device::Hub>,
@@ -61,11 +57,8 @@ impl Runtime {
         })
     }
 
-    /// Work is committed that may have touched commands to devices, or sagas.
+    /// Work is committed that may have touched commands to devices.
     pub(crate) fn committed(&self) {
-        if let Some(sagas) = self.sagas.get().and_then(WeakEngine::upgrade) {
-            sagas.poke();
-        }
         #[cfg(feature = "device")]
         if let Some(devices) = &self.devices {
             devices.committed();

@@ -20,7 +20,6 @@ use trunkline_telemetry::Check;
 use crate::events::{Reaction, reaction};
 use crate::http::{HttpHandler, Route};
 use crate::jobs::{JobDecl, Schedule};
-use crate::saga::SagaDefinition;
 use crate::{Config, Cx};
 
 /// A service is a value: its routes, the events it handles and publishes, its tables, and the services it calls.
@@ -40,7 +39,6 @@ pub struct Service {
     pub(crate) grpc: Vec<crate::grpc::Declared>,
     pub(crate) reactions: Vec<Reaction>,
     pub(crate) jobs: Vec<JobDecl>,
-    pub(crate) sagas: Vec<SagaDefinition>,
     pub(crate) operations: Vec<(String, Operation)>,
     pub(crate) starts: Vec<StartHandler>,
     pub(crate) checks: Vec<(ByteString, Arc<dyn Check>)>,
@@ -87,7 +85,6 @@ impl Service {
             grpc: Vec::new(),
             reactions: Vec::new(),
             jobs: Vec::new(),
-            sagas: Vec::new(),
             operations: Vec::new(),
             starts: Vec::new(),
             checks: Vec::new(),
@@ -267,14 +264,6 @@ impl Service {
             schedule,
             run,
         });
-        self
-    }
-
-    /// Runs a saga by orchestration. Its handlers start instances with `cx.start_saga(…)`.
-    #[must_use]
-    pub fn saga(mut self, saga: SagaDefinition) -> Self {
-        self.reactions.extend(saga.wakes.iter().cloned());
-        self.sagas.push(saga);
         self
     }
 

@@ -233,8 +233,7 @@ fn check_reactions(service: &Service) -> Result<()> {
     let mut seen = BTreeSet::new();
     for reaction in &service.reactions {
         // One by one and in batches are two groups, each with its own place in the topic.
-        let group = (reaction.batch_max.is_some(), &reaction.saga);
-        if !seen.insert((reaction.decl.event_type, group)) {
+        if !seen.insert((reaction.decl.event_type, reaction.batch_max.is_some())) {
             return Err(bad("two handlers of one service handle the same event")
                 .with("service", &service.name)
                 .with("event", reaction.decl.event_type));

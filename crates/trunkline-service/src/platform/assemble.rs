@@ -59,7 +59,6 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         transport,
         telemetry,
         alerts,
-        probe: platform.probe,
         sealer,
         secure,
         env: platform.env.clone(),

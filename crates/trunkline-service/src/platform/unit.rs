@@ -1,6 +1,6 @@
 //! One service, brought up.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::routing::get;
@@ -11,7 +11,6 @@ use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts, Transport};
 use trunkline_call::Network;
 use trunkline_call::server::{self, Limits};
 use trunkline_core::{ByteString, Context, Env, Result};
-use trunkline_saga::Engine;
 use trunkline_security::EventSealer;
 use trunkline_store::{AuditLog, Relay, Store};
 use trunkline_telemetry::{Health, Scope, SpanKind, Telemetry};
@@ -23,8 +22,7 @@ use crate::alerts::Alerts;
 use crate::events::{Reaction, Reactions};
 use crate::http::router;
 use crate::runtime::Runtime;
-use crate::saga::SagaHost;
-use crate::{Config, Cx, Service, jobs, openapi, saga};
+use crate::{Config, Cx, Service, jobs, openapi};
 
 /// What every service of a process shares.
 #[derive(Clone)]
@@ -34,7 +32,6 @@ pub(super) struct Shared {
     pub(super) network: Network,
     pub(super) telemetry: Telemetry,
     pub(super) alerts: Alerts,
-    pub(super) probe: Option<Arc<dyn trunkline_saga::Probe>>,
     pub(super) sealer: Option<EventSealer>,
     pub(super) secure: Secure,
     pub(super) env: Env,
@@ -53,8 +50,6 @@ pub(super) struct Unit {
     pub(super) gate: Gate,
     reactions: Vec<Reaction>,
     jobs: Vec<jobs::JobDecl>,
-    /// Its sagas, if it has any.
-    pub(super) sagas: Option<Engine<SagaHost>>,
     starts: Vec<crate::service::StartHandler>,
     auditing: Auditing,
     #[cfg(feature = "device")]
@@ -79,7 +74,7 @@ impl Drop for Mounted {
 
 impl Unit {
     /// Opens the store, mounts the routes and starts the relay.
-    pub(super) async fn raise(mut service: Service, shared: &Shared) -> Result<Self> {
+    pub(super) async fn raise(service: Service, shared: &Shared) -> Result<Self> {
         let name = service.name.clone();
         let store = open_store(&service, shared)
             .await
@@ -112,17 +107,11 @@ impl Unit {
             sealer: shared.sealer.clone(),
             audit,
             audit_log,
-            sagas: OnceLock::new(),
             #[cfg(feature = "device")]
             devices: service.devices.as_ref().map(|devices| {
                 crate::device::Hub::new(devices, shared.config.devices.commands_max)
             }),
         });
-        let sagas = saga::engine(
-            &mut service.sagas,
-            &runtime,
-            (&shared.alerts, shared.probe.clone()),
-        )?;
         let telemetry = shared.telemetry.clone();
         let relay = Relay::start(
             store,
@@ -145,7 +134,6 @@ impl Unit {
             gate,
             reactions: service.reactions,
             jobs: service.jobs,
-            sagas,
             starts: service.starts,
             auditing,
             #[cfg(feature = "device")]
@@ -239,7 +227,7 @@ impl Unit {
         Consumer::start(config, ports).await
     }
 
-    /// Starts the jobs and the sagas, which end with `stop`. When each runs first is written down by then.
+    /// Starts the jobs, which end with `stop`. When each runs first is written down by then.
     pub(super) async fn work(
         &mut self,
         into: &mut JoinSet<()>,
@@ -253,9 +241,6 @@ impl Unit {
                     .with("job", job.name)
             })?;
             into.spawn(jobs::run(self.runtime.clone(), job, stop.clone()));
-        }
-        if let Some(sagas) = &self.sagas {
-            into.spawn(saga::run(sagas.clone(), stop.clone()));
         }
         Ok(())
     }

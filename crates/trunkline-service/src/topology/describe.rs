@@ -34,7 +34,6 @@ pub(crate) fn describe(platform: &str, services: &[Service], flows: &[Flow]) -> 
                 "handles": events(&mut service.reactions.iter().map(|reaction| &reaction.decl)),
                 "routes": routes.collect::<Vec<_>>(),
                 "grpc": grpc(service),
-                "sagas": service.sagas.iter().map(|saga| &**saga.name()).collect::<Vec<_>>(),
                 "jobs": service.jobs.iter().map(|job| job.name).collect::<Vec<_>>(),
                 "tables": !service.migrations.is_empty(),
             })
