@@ -5,6 +5,7 @@ mod eventually;
 mod faulty;
 mod history;
 pub mod http;
+pub mod journal;
 pub mod kafka;
 pub mod mosquitto;
 pub mod nats;

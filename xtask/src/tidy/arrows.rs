@@ -22,7 +22,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
     ("rabbitmq", &[CORE, &["bus"]]),
     ("kafka", &[CORE, &["bus"]]),
     ("nats", &[CORE, &["bus"]]),
-    ("store", &[CORE, &["bus", "security"]]),
+    ("store", &[CORE, &["bus", "saga", "security"]]),
     ("device", &[CORE, &["bus"]]),
     ("gateway", &[CORE, &["call", "security"]]),
     (
