@@ -219,6 +219,14 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// What a message came to that was told within a transaction of somebody else.
+    ///
+    /// # Errors
+    /// As [`Engine::tell`].
+    pub fn told(written: Written) -> Result<()> {
+        refused(written)
+    }
+
     /// Tells an instance something: a signal. One of the same id counts once.
     ///
     /// # Errors

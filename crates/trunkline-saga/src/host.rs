@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use futures::future::{BoxFuture, ready};
-use trunkline_core::Result;
+use trunkline_core::{Error, Result};
 use uuid::Uuid;
 
 use crate::journal::{Instance, Went, Written};
@@ -24,8 +24,8 @@ pub trait Host: Send + Sync + 'static {
     /// Nothing took effect, or with retry `Unknown` it is not known. The attempt has failed.
     fn commit<'a>(&'a self, work: &'a Self::Work, went: Went) -> BoxFuture<'a, Result<Committed>>;
 
-    /// Undoes what an attempt did that failed.
-    fn abandon<'a>(&'a self, _work: &'a Self::Work) -> BoxFuture<'a, ()> {
+    /// Undoes what an attempt did that failed with this.
+    fn abandon<'a>(&'a self, _work: &'a Self::Work, _error: &'a Error) -> BoxFuture<'a, ()> {
         Box::pin(ready(()))
     }
 

@@ -49,7 +49,7 @@ where
         let (work, first) = guarded(live, at, within, attempt).await;
         match first {
             Ok(_) => drop(live.parts.host.commit(&work, live.nothing()).await),
-            Err(_) => live.parts.host.abandon(&work).await,
+            Err(error) => live.parts.host.abandon(&work, &error).await,
         }
     }
     let (work, outcome) = guarded(live, at, within, attempt).await;
@@ -61,7 +61,7 @@ where
     let (value, output) = match outcome {
         Ok(made) => made,
         Err(error) => {
-            live.parts.host.abandon(&work).await;
+            live.parts.host.abandon(&work, &error).await;
             return Err(error);
         }
     };
