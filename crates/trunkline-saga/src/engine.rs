@@ -235,7 +235,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// What a message came to, told within a transaction of somebody else, who pokes the engine when it is committed.
+    /// What a message came to that was told within a transaction of somebody else.
     ///
     /// # Errors
     /// As [`Engine::tell`].

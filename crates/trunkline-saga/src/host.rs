@@ -24,7 +24,7 @@ pub trait Host: Send + Sync + 'static {
     /// Nothing took effect, or with retry `Unknown` it is not known. The attempt has failed.
     fn commit<'a>(&'a self, work: &'a Self::Work, went: Went) -> BoxFuture<'a, Result<Committed>>;
 
-    /// Undoes what an attempt did that failed.
+    /// Undoes what an attempt did that failed with this.
     fn abandon<'a>(&'a self, _work: &'a Self::Work, _error: &'a Error) -> BoxFuture<'a, ()> {
         Box::pin(ready(()))
     }

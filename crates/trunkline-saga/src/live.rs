@@ -49,6 +49,8 @@ struct Core<H: Host> {
     /// Not durable yet.
     pending: Vec<Entry>,
     status: Option<Data>,
+    /// The last that was written.
+    said: Option<Data>,
     past: HashMap<ByteString, Past>,
     asked: HashSet<ByteString>,
     messages: Vec<Message>,
@@ -109,6 +111,7 @@ impl<H: Host> Live<H> {
             }
             known.entries.push(entry);
         }
+        let said = record.instance.status.clone();
         Self {
             parts,
             instance: Arc::new(record.instance),
@@ -116,6 +119,7 @@ impl<H: Host> Live<H> {
                 next_seq,
                 pending: Vec::new(),
                 status: None,
+                said,
                 past,
                 asked: HashSet::new(),
                 messages: record.messages,
@@ -222,12 +226,17 @@ impl<H: Host> Live<H> {
     }
 
     pub(crate) fn say(&self, status: Data) {
-        self.core.lock().status = Some(status);
+        let mut core = self.core.lock();
+        // What is said again while the function is run again is no news.
+        core.status = (core.said.as_ref() != Some(&status)).then_some(status);
     }
 
     /// Takes what is to be written, for a write that is made by somebody else.
     pub(crate) fn take_pending(&self) -> Went {
         let mut core = self.core.lock();
+        if core.status.is_some() {
+            core.said = core.status.clone();
+        }
         Went {
             entries: std::mem::take(&mut core.pending),
             status: core.status.take(),
@@ -240,7 +249,10 @@ impl<H: Host> Live<H> {
         let mut core = self.core.lock();
         let later = std::mem::replace(&mut core.pending, went.entries);
         core.pending.extend(later);
-        core.status = core.status.take().or(went.status);
+        if went.status.is_some() {
+            core.said = None;
+            core.status = core.status.take().or(went.status);
+        }
     }
 
     /// Returns when all that was noted is durable. Effects come after this.

@@ -183,3 +183,31 @@ async fn two_owners_of_one_instance_write_one_story() {
     assert_eq!(seqs, once);
     whole(&world, State::Completed, "with two owners");
 }
+
+/// Dies after every write.
+struct Dies;
+
+impl trunkline_saga::Probe for Dies {
+    fn crashes_after(&self, _: &trunkline_saga::Went) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_is_not_written_again_by_each_process() {
+    let (world, env) = (World::default(), env());
+    let of_saga = world.clone();
+    let says = Definition::named("says").version(1, move |saga: Saga<Plain>, _: String| {
+        let world = of_saga.clone();
+        async move {
+            saga.say(&"begins")?;
+            step(&saga, &world, "reserve").await
+        }
+    });
+    let journal = Arc::new(MemoryJournal::new(env.clone()));
+    let how = ([says], Settings::default(), Some(Arc::new(Dies) as _));
+    let process = Process::with(&journal, &env, how);
+    let record = process.runs("says", "s-1").await;
+    assert_eq!(record.instance.state, State::Completed);
+    assert_eq!(world.stands("reserve"), 1);
+}

@@ -51,13 +51,14 @@ async fn mend(conn: &mut AnyConnection, mend: &Mend, now: i64) -> Result<Option<
     let names: Vec<String> = mend.from.iter().map(|state| format!("'{state}'")).collect();
     let sql = format!(
         "UPDATE trunkline_saga SET state = $2, error = NULL, output = NULL, wake_at = $3, \
-         changed_at = $3 WHERE id = $1 AND owner IS NULL AND state IN ({})",
+         changed_at = $3, version = COALESCE($4, version) WHERE id = $1 AND owner IS NULL AND state IN ({})",
         names.join(", ")
     );
     let mended = sqlx::query(AssertSqlSafe(sql))
         .bind(bytes(id))
         .bind(mend.to.name())
         .bind(now)
+        .bind(mend.version.map(i64::from))
         .execute(&mut *conn)
         .await
         .map_err(sql_error)?;

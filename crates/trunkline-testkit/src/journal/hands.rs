@@ -39,6 +39,7 @@ fn mend(id: Uuid, from: &[State]) -> Mend {
         from: from.iter().copied().collect(),
         cut_from: None,
         entries: Vec::new(),
+        version: None,
         to: State::Running,
     }
 }
@@ -83,11 +84,13 @@ async fn a_hand_cuts_and_adds(bench: Bench) {
     let hand = Mend {
         cut_from: Some(2),
         entries: vec![bench.entry(2, "by hand")],
+        version: Some(4),
         ..mend(one, &[State::Parked])
     };
     assert_eq!(bench.write_one(Write::Mend(hand)).await, Written::Done);
     let record = bench.load(one).await;
     assert_eq!(seqs(&record), [0, 1, 2]);
+    assert_eq!(record.instance.version, 4);
     assert_eq!(record.entries.last(), Some(&bench.entry(2, "by hand")));
     assert_eq!(bench.claim("b", 10).await.ids, [one]);
 }
