@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -81,22 +81,6 @@ impl Begin {
 /// An instance that was started goes on until it has ended or is parked, whatever dies: another process takes it up when its
 /// owner's lease is over, at its last durable entry.
 pub struct Engine<H: Host>(Arc<Parts<H>>);
-
-/// An engine, for somebody who is to end with it: it does not keep it.
-pub struct WeakEngine<H: Host>(Weak<Parts<H>>);
-
-impl<H: Host> WeakEngine<H> {
-    /// The engine, as long as somebody keeps it.
-    pub fn upgrade(&self) -> Option<Engine<H>> {
-        self.0.upgrade().map(Engine)
-    }
-}
-
-impl<H: Host> fmt::Debug for WeakEngine<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WeakEngine").finish()
-    }
-}
 
 pub(crate) struct Parts<H: Host> {
     pub(crate) host: H,
@@ -249,11 +233,6 @@ impl<H: Host> Engine<H> {
     /// `NotFound`, `Conflict` when it has ended, `Overloaded` when too many messages wait for it.
     pub async fn tell(&self, which: Which, message: Message) -> Result<()> {
         refused(self.0.tell(which, message).await?)
-    }
-
-    /// A handle that does not keep it.
-    pub fn downgrade(&self) -> WeakEngine<H> {
-        WeakEngine(Arc::downgrade(&self.0))
     }
 
     /// Looks for instances that are due, now.

@@ -35,7 +35,7 @@ mod writer;
 
 pub use data::{DATA_BYTES_MAX, Data};
 pub use definition::Definition;
-pub use engine::{Begin, Engine, Settings, WeakEngine};
+pub use engine::{Begin, Engine, Settings};
 pub use flow::{Expectation, Flow, FlowError};
 pub use host::{At, Committed, Host, Plain};
 pub use journal::{

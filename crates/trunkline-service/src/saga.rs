@@ -59,6 +59,18 @@ impl SagaDefinition {
         self
     }
 
+    /// What is done last when an instance has come to nothing; see [`Definition::failed`].
+    #[must_use]
+    pub fn failed<I, F, W>(mut self, handler: F) -> Self
+    where
+        I: DeserializeOwned + Send + 'static,
+        F: Fn(Cx, I, Error) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.definition = self.definition.failed(handler);
+        self
+    }
+
     /// Tells events of this type to the instance with the key that `key` reads from them: there,
     /// [`Saga::event`](trunkline_saga::Saga::event) waits for them.
     ///
