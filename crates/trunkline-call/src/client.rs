@@ -53,7 +53,7 @@ impl Client {
     }
 
     /// The same for work that may be done again, such as a step of a saga: each request that may change something carries
-    /// this idempotency key, unless it names its own.
+    /// this idempotency key, unless it names its own, and is tried once: who does the work again is who tries again.
     #[must_use]
     pub fn with_key(self, key: impl Into<ByteString>) -> Self {
         Self {
@@ -105,7 +105,7 @@ impl Client {
             options: CallOptions::default(),
         };
         match key {
-            Some(key) => request.idempotency_key(key),
+            Some(key) => request.idempotency_key(key).no_retry(),
             None => request,
         }
     }
