@@ -24,7 +24,7 @@ async fn main() {
     for engine in engines.split(',') {
         let server = (engine == "postgres").then(Postgres::start);
         let mut of_engine = Map::new();
-        for batch in [1_usize, 16, 128] {
+        for batch in [1_usize, 16, 128, 512] {
             let url = match &server {
                 None => format!("sqlite:{}/{batch}.db", folder.path().display()),
                 Some(server) => server.schema_url("bench"),
