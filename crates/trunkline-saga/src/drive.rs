@@ -15,8 +15,8 @@ use crate::host::Host;
 use crate::journal::{Change, Fault, Instance, State, Write, Written};
 use crate::live::{Halt, Live, Look};
 use crate::saga::Saga;
+use crate::saga::attempt::panicked;
 use crate::saga::child::told;
-use crate::saga::step::panicked;
 use crate::saga::undo::undo_all;
 
 /// What became of an instance in this process.
@@ -50,7 +50,7 @@ pub(crate) async fn drive<H: Host>(live: &Arc<Live<H>>) -> Outcome {
         Ok(Err(panic)) => park(live, Fault::of(&panicked(&*panic))).await,
         Err(Look::Halts(Halt::Park(fault))) => park(live, fault).await,
         Err(Look::Halts(Halt::Stop)) => stop(live).await,
-        Err(Look::Halts(Halt::Reload) | Look::Runs) => Outcome::Reload,
+        Err(Look::Halts(Halt::Reload | Halt::Fits) | Look::Runs) => Outcome::Reload,
         Err(Look::Rests { wake_at, messages }) => {
             let change = Change {
                 wake_at,
@@ -66,6 +66,32 @@ pub(crate) async fn drive<H: Host>(live: &Arc<Live<H>>) -> Outcome {
         }
     }
 }
+
+/// Whether the code fits what the journal has of an instance; if not, why. Nothing is done.
+pub(crate) async fn fits<H: Host>(live: &Arc<Live<H>>) -> Option<Fault> {
+    live.only_checks();
+    let mut life = Box::pin(AssertUnwindSafe(life(live.clone())).catch_unwind());
+    let seen = poll_fn(|cx| {
+        let ended = life.poll_unpin(cx);
+        match (live.look(cx.waker()), ended) {
+            (Look::Halts(halt), _) => Poll::Ready(Ok(halt)),
+            (_, Poll::Ready(ended)) => Poll::Ready(ended.map(|_| Halt::Fits)),
+            (_, Poll::Pending) => Poll::Pending,
+        }
+    });
+    match timeout(FITS_WITHIN, seen).await {
+        Ok(Ok(Halt::Park(fault))) => Some(fault),
+        Ok(Ok(_)) => None,
+        Ok(Err(panic)) => Some(Fault::of(&panicked(&*panic))),
+        Err(_) => {
+            let text = "the code does not come to an operation in time";
+            Some(Fault::of(&Error::conflict("saga_code_slow", text)))
+        }
+    }
+}
+
+/// How long code may take from its beginning to the first operation that has not ended.
+const FITS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The whole life of an instance, from its function's beginning.
 async fn life<H: Host>(live: Arc<Live<H>>) -> Box<Instance> {
@@ -92,6 +118,7 @@ async fn life<H: Host>(live: Arc<Live<H>>) -> Box<Instance> {
     if live.is_halted() {
         return pending().await;
     }
+    live.begins().await;
     let fault = Fault::of(&failed);
     let undos = live.take_undo(None);
     if undos.is_empty() {
@@ -117,6 +144,7 @@ async fn end<H: Host>(
     if live.is_halted() {
         return pending().await;
     }
+    live.begins().await;
     let instance = settled(live, state, outcome);
     let revoked = live.revoked().is_some();
     let change = Change {
@@ -189,7 +217,7 @@ async fn stop<H: Host>(live: &Arc<Live<H>>) -> Outcome {
 /// Writes what is pending with a change, beyond the life of the function.
 async fn written<H: Host>(live: &Live<H>, change: Change) -> bool {
     let mut went = live.take_pending();
-    went.change = Some(change);
+    went.change = Some(Box::new(change));
     match live.parts.writer.write(Write::Went(went)).await {
         Ok(written) => written == Written::Done,
         Err(error) => {

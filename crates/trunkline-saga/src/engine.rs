@@ -14,16 +14,15 @@ use trunkline_core::{Env, Error, Result};
 use uuid::Uuid;
 
 use crate::Data;
-use crate::definition::{Definition, Function};
+use crate::definition::Definition;
 use crate::host::Host;
-use crate::journal::{
-    Instance, Journal, KEY_BYTES_MAX, Message, Query, Record, State, Which, Write, Written,
-};
+use crate::journal::{Instance, Journal, Message, Query, Record, State, Which, Written};
 use crate::live::Live;
 use crate::probe::Probe;
 use crate::writer::Writer;
 
 mod hand;
+mod parts;
 mod run;
 
 /// How an engine behaves.
@@ -98,6 +97,8 @@ pub(crate) struct Parts<H: Host> {
     watchers: Mutex<HashMap<Uuid, Vec<oneshot::Sender<Instance>>>>,
     due: Notify,
     pub(crate) stopping: AtomicBool,
+    /// The journal knows that this owner lives, so it may have instances.
+    known: AtomicBool,
     inbox: Mutex<Option<run::Inbox>>,
 }
 
@@ -159,6 +160,7 @@ impl<H: Host> Engine<H> {
             watchers: Mutex::default(),
             due: Notify::new(),
             stopping: AtomicBool::new(false),
+            known: AtomicBool::new(false),
             inbox: Mutex::new(Some(run::Inbox { writes, started })),
         })))
     }
@@ -167,7 +169,7 @@ impl<H: Host> Engine<H> {
     ///
     /// # Errors
     /// `Conflict` when the key is there with another input, `NotFound` for a saga that is not declared here, `InvalidInput`
-    /// for an empty key or one above [`KEY_BYTES_MAX`].
+    /// for an empty key or one above [`crate::KEY_BYTES_MAX`].
     pub async fn start(
         &self,
         saga: &str,
@@ -274,132 +276,6 @@ impl<H: Host> Engine<H> {
     /// The sagas that it runs.
     pub fn sagas(&self) -> impl Iterator<Item = &Definition<H>> {
         self.0.definitions.values()
-    }
-}
-
-impl<H: Host> Parts<H> {
-    pub(crate) fn function(&self, instance: &Instance) -> Result<Function<H>> {
-        let definition = self.definition(&instance.saga)?;
-        definition.function(instance.version).cloned()
-    }
-
-    fn definition(&self, saga: &ByteString) -> Result<&Definition<H>> {
-        self.definitions.get(saga).ok_or_else(|| {
-            Error::not_found("saga_unknown", "no saga of this name is declared here")
-                .with("saga", saga)
-        })
-    }
-
-    pub(crate) async fn start(
-        &self,
-        saga: &ByteString,
-        key: &str,
-        input: Data,
-        begin: Begin,
-    ) -> Result<Instance> {
-        let mut instance = self.new_instance(saga, key, input, begin)?;
-        let slot = self.slots.clone().try_acquire_owned().ok();
-        if slot.is_some() {
-            instance.owner = Some(self.owner.clone());
-        } else {
-            instance.wake_at = Some(instance.started_at);
-        }
-        let write = Write::Start(Box::new(instance.clone()));
-        let written = self.writer.write(write).await?;
-        let is_new = match &written {
-            // A write that was repeated finds itself.
-            Written::Exists(there) => there.id == instance.id,
-            _ => true,
-        };
-        if let (true, Some(slot)) = (is_new, slot) {
-            let record = Record {
-                instance: instance.clone(),
-                entries: Vec::new(),
-                messages: Vec::new(),
-            };
-            metrics::counter!("trunkline_saga_started_total", "saga" => saga.to_string())
-                .increment(1);
-            if let Err(mpsc::error::TrySendError::Full(_)) = self.starts.try_send((record, slot)) {
-                tracing::warn!(%saga, key, "a saga that was just started waits for the lease's end");
-            }
-        } else if is_new {
-            metrics::counter!("trunkline_saga_started_total", "saga" => saga.to_string())
-                .increment(1);
-            self.due.notify_one();
-        }
-        Engine::<H>::started(instance, written)
-    }
-
-    fn new_instance(
-        &self,
-        saga: &ByteString,
-        key: &str,
-        input: Data,
-        begin: Begin,
-    ) -> Result<Instance> {
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return Err(Error::invalid(
-                "saga_key_invalid",
-                "a saga's key is expected to have 1 to 256 bytes",
-            )
-            .with("bytes", key.len()));
-        }
-        let version = self.definition(saga)?.newest()?;
-        let now = self.env.now();
-        Ok(Instance {
-            id: self.env.id(),
-            saga: saga.clone(),
-            key: key.into(),
-            version,
-            state: State::Running,
-            input,
-            context: begin.context,
-            correlation_id: begin.correlation_id,
-            status: None,
-            output: None,
-            error: None,
-            started_at: now,
-            changed_at: now,
-            wake_at: None,
-            owner: None,
-            parent: begin.parent,
-        })
-    }
-
-    pub(crate) async fn tell(&self, which: Which, message: Message) -> Result<Written> {
-        let write = Write::Tell(which.clone(), message.clone());
-        let written = self.writer.write(write).await?;
-        if written == Written::Done {
-            let live = {
-                let active = self.active.lock();
-                let found = match &which {
-                    Which::Id(id) => active.get(id),
-                    Which::Key(saga, key) => active
-                        .values()
-                        .find(|live| live.instance.saga == *saga && live.instance.key == *key),
-                };
-                found.cloned()
-            };
-            match live {
-                Some(live) => live.tell([message]),
-                None => self.due.notify_one(),
-            }
-        }
-        Ok(written)
-    }
-
-    pub(crate) async fn load(&self, which: &Which) -> Result<Record> {
-        self.journal
-            .load(which)
-            .await?
-            .ok_or_else(|| not_found(which))
-    }
-
-    fn watch(&self, id: Uuid, sender: oneshot::Sender<Instance>) {
-        let mut watchers = self.watchers.lock();
-        let of = watchers.entry(id).or_default();
-        of.retain(|watcher| !watcher.is_closed());
-        of.push(sender);
     }
 }
 

@@ -201,7 +201,8 @@ pub enum Write {
     Tell(Which, Message),
     /// A person's hand on an instance that is parked or has ended. `Done`, `NotFound`, or `Lost` when it is in another state.
     Mend(Mend),
-    /// Forgets up to so many instances that ended before a time, with their entries and messages. Always `Done`.
+    /// Forgets up to so many instances that ended before a time, with their entries and messages. `Done`, or `Full` when
+    /// there are more.
     Prune(Timestamp, u32),
 }
 
@@ -217,7 +218,7 @@ pub struct Went {
     /// What it says of itself from now on.
     pub status: Option<Data>,
     /// How it stands from now on.
-    pub change: Option<Change>,
+    pub change: Option<Box<Change>>,
 }
 
 /// How an instance stands from now on. Refused (`Lost`) when the owner is another.
@@ -237,8 +238,6 @@ pub struct Change {
     pub messages: Option<usize>,
     /// Who waits for its end is told, in the same transaction.
     pub tell_parent: Option<(Uuid, Message)>,
-    /// The version of the code from now on, where it was moved.
-    pub version: Option<u32>,
 }
 
 impl Change {
@@ -252,7 +251,6 @@ impl Change {
             release: false,
             messages: None,
             tell_parent: None,
-            version: None,
         }
     }
 }
@@ -268,6 +266,8 @@ pub struct Mend {
     pub cut_from: Option<u64>,
     /// Entries that are added; one whose `seq` is taken makes it `Lost`.
     pub entries: Vec<Entry>,
+    /// The version of the code from now on, where it is moved.
+    pub version: Option<u32>,
     /// The state from now on; `wake_at` is now, the error is taken away, and it has no owner.
     pub to: State,
 }
@@ -285,7 +285,7 @@ pub enum Written {
     NotFound,
     /// It has ended.
     Ended,
-    /// Too much waits for it.
+    /// Too much waits: for an instance, or to be forgotten.
     Full,
 }
 

@@ -1,7 +1,6 @@
 //! An instance while a process has it: what is known of its journal, and what is to be written next.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +8,6 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use trunkline_core::{Env, Error, Result};
@@ -21,6 +19,14 @@ use crate::journal::{
     Body, Change, Entry, Fault, Instance, Message, Record, State, Went, Write, Written,
 };
 use crate::saga::undo::Undo;
+
+mod past;
+mod rest;
+
+pub(crate) use past::Kind;
+use past::{Past, changed_code};
+pub(crate) use rest::Busy;
+use rest::Rest;
 
 /// How many entries an instance may have. One with more is parked: a saga that loops for ever is two sagas.
 pub const ENTRIES_MAX: u64 = 10_000;
@@ -56,56 +62,9 @@ struct Core<H: Host> {
     cancelled: Option<Fault>,
     revoked: bool,
     undoing: bool,
+    checks: bool,
     halt: Option<Halt>,
     driver: Option<Waker>,
-}
-
-/// What the journal has of one operation.
-#[derive(Debug, Clone)]
-pub(crate) struct Past {
-    pub(crate) name: ByteString,
-    pub(crate) kind: Kind,
-    pub(crate) entries: Vec<Entry>,
-}
-
-/// What sort of operation it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Step,
-    Wait,
-    Child,
-    Race,
-}
-
-impl Kind {
-    /// The sorts that an entry may belong to; none tells them apart.
-    fn of(body: &Body) -> Option<Self> {
-        match body {
-            Body::Done { .. } | Body::Tried { .. } | Body::Failed { .. } => Some(Self::Step),
-            Body::Waits(_) | Body::Elapsed => Some(Self::Wait),
-            Body::Child { .. } => Some(Self::Child),
-            Body::Won { .. } => Some(Self::Race),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Step => "step",
-            Self::Wait => "wait",
-            Self::Child => "child",
-            Self::Race => "race",
-        })
-    }
-}
-
-/// Until when something rests.
-#[derive(Debug)]
-struct Rest {
-    until: Option<Timestamp>,
-    waker: Waker,
 }
 
 /// Why an instance can't go on in this process.
@@ -117,6 +76,8 @@ pub(crate) enum Halt {
     Park(Fault),
     /// The engine stops.
     Stop,
+    /// It was only to be seen whether the code fits the journal, and as far as that goes it does.
+    Fits,
 }
 
 /// Time to the next rest's end that is waited for in memory.
@@ -167,6 +128,7 @@ impl<H: Host> Live<H> {
                 cancelled,
                 revoked,
                 undoing: false,
+                checks: false,
                 halt: None,
                 driver: None,
             }),
@@ -290,7 +252,7 @@ impl<H: Host> Live<H> {
     pub(crate) async fn write(&self, change: Option<Change>) -> Option<()> {
         let _order = self.in_order().await;
         let mut went = self.take_pending();
-        went.change = change;
+        went.change = change.map(Box::new);
         if went.entries.is_empty() && went.status.is_none() && went.change.is_none() {
             return Some(());
         }
@@ -349,6 +311,18 @@ impl<H: Host> Live<H> {
         halt(&mut self.core.lock(), why);
     }
 
+    /// From here on nothing happens but looking: what would be done is not.
+    pub(crate) fn only_checks(&self) {
+        self.core.lock().checks = true;
+    }
+
+    /// An operation that has not ended is about to begin: not where it is only seen whether the code fits.
+    pub(crate) async fn begins(&self) {
+        if self.core.lock().checks {
+            self.halted::<()>(Halt::Fits).await;
+        }
+    }
+
     pub(crate) fn is_halted(&self) -> bool {
         self.core.lock().halt.is_some()
     }
@@ -384,49 +358,7 @@ impl<H: Host> Live<H> {
         }
     }
 
-    // --- attempts and waits
-
-    /// While this lives the instance does not rest.
-    pub(crate) fn busy(self: &Arc<Self>) -> Busy<H> {
-        self.core.lock().busy += 1;
-        Busy(self.clone())
-    }
-
-    /// Rests until a time, or until `ready` finds what it looks for.
-    ///
-    /// `ready` is asked at first, and again whenever a message came.
-    pub(crate) async fn rest<T>(
-        self: &Arc<Self>,
-        until: Option<Timestamp>,
-        mut ready: impl FnMut(&Self) -> Option<T>,
-    ) -> Option<T> {
-        let place = Resting::new(self);
-        let mut timer: Option<BoxFuture<'static, ()>> = None;
-        std::future::poll_fn(|cx| {
-            loop {
-                place.set(until, cx.waker());
-                if let Some(found) = ready(self) {
-                    return std::task::Poll::Ready(Some(found));
-                }
-                let Some(until) = until else {
-                    return std::task::Poll::Pending;
-                };
-                let left = until.duration_since(self.env().now());
-                let Some(left) = Duration::try_from(left).ok().filter(|left| !left.is_zero())
-                else {
-                    return std::task::Poll::Ready(None);
-                };
-                // A clock that is set is looked at again.
-                let nap = left.min(NAP_MAX);
-                let timer = timer.insert(Box::pin(tokio::time::sleep(nap)));
-                match timer.as_mut().poll(cx) {
-                    std::task::Poll::Ready(()) => {}
-                    std::task::Poll::Pending => return std::task::Poll::Pending,
-                }
-            }
-        })
-        .await
-    }
+    // --- messages
 
     /// Messages came. Those that are known already change nothing.
     pub(crate) fn tell(&self, messages: impl IntoIterator<Item = Message>) {
@@ -532,23 +464,11 @@ impl<H: Host> Live<H> {
     }
 }
 
-/// How long a rest in memory is at most before the clock is looked at again.
-const NAP_MAX: Duration = Duration::from_secs(60);
-
 fn halt<H: Host>(core: &mut Core<H>, why: Halt) {
     core.halt.get_or_insert(why);
     if let Some(driver) = core.driver.take() {
         driver.wake();
     }
-}
-
-fn changed_code(found: String, asked: String, place: &str) -> Error {
-    Error::conflict(
-        "saga_code_changed",
-        format!(
-            "the code does not fit the journal: at place {place} the journal has the {found}, and the code now has {asked}; give changed code a version of its own"
-        ),
-    )
 }
 
 /// What an instance does.
@@ -563,56 +483,4 @@ pub(crate) enum Look {
     },
     /// It does not go on here.
     Halts(Halt),
-}
-
-/// Something of an instance is on its way.
-pub(crate) struct Busy<H: Host>(Arc<Live<H>>);
-
-impl<H: Host> Busy<H> {
-    pub(crate) fn live(&self) -> &Arc<Live<H>> {
-        &self.0
-    }
-}
-
-impl<H: Host> Drop for Busy<H> {
-    fn drop(&mut self) {
-        let mut core = self.0.core.lock();
-        core.busy -= 1;
-        // Whoever drove the last of them may find that all the others rest.
-        if core.busy == 0
-            && let Some(driver) = core.driver.take()
-        {
-            driver.wake();
-        }
-    }
-}
-
-struct Resting<'a, H: Host> {
-    live: &'a Live<H>,
-    id: u64,
-}
-
-impl<'a, H: Host> Resting<'a, H> {
-    fn new(live: &'a Live<H>) -> Self {
-        let mut core = live.core.lock();
-        core.next_wait += 1;
-        Self {
-            live,
-            id: core.next_wait,
-        }
-    }
-
-    fn set(&self, until: Option<Timestamp>, waker: &Waker) {
-        let rest = Rest {
-            until,
-            waker: waker.clone(),
-        };
-        self.live.core.lock().waits.insert(self.id, rest);
-    }
-}
-
-impl<H: Host> Drop for Resting<'_, H> {
-    fn drop(&mut self) {
-        self.live.core.lock().waits.remove(&self.id);
-    }
 }

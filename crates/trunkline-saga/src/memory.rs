@@ -145,7 +145,10 @@ impl Kept {
                     .take(usize::try_from(*max).unwrap_or(usize::MAX))
                     .collect();
                 self.records.retain(|id, _| !old.contains(id));
-                Written::Done
+                match u32::try_from(old.len()) == Ok(*max) {
+                    true => Written::Full,
+                    false => Written::Done,
+                }
             }
         }
     }
@@ -216,6 +219,7 @@ impl Kept {
         }
         record.entries.extend(mend.entries.iter().cloned());
         record.instance.state = mend.to;
+        record.instance.version = mend.version.unwrap_or(record.instance.version);
         record.instance.error = None;
         record.instance.output = None;
         record.instance.changed_at = now;
@@ -273,7 +277,6 @@ fn changed(instance: &mut Instance, change: &Change) {
     instance.output = change.output.clone().or(instance.output.take());
     instance.error = change.error.clone().or(instance.error.take());
     instance.wake_at = change.wake_at;
-    instance.version = change.version.unwrap_or(instance.version);
     if change.release {
         instance.owner = None;
     }

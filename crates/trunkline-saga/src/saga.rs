@@ -18,9 +18,10 @@ use crate::host::{Host, stable_id};
 use crate::journal::{Body, Fault, Instance, Wait};
 use crate::live::{Halt, Kind, Live};
 
+pub(crate) mod attempt;
 mod branch;
 pub(crate) mod child;
-pub(crate) mod step;
+mod step;
 pub(crate) mod undo;
 
 pub use branch::BRANCHES_MAX;
@@ -203,6 +204,7 @@ impl<H: Host> Saga<H> {
         if self.live.is_halted() || self.live.is_lost(place) {
             pending::<()>().await;
         }
+        self.live.begins().await;
     }
 
     /// What the journal holds as a `T`; what is none parks the instance.

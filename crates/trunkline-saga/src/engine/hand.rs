@@ -1,6 +1,7 @@
 //! What a person does by hand.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytestring::ByteString;
 use serde::Serialize;
@@ -8,9 +9,10 @@ use trunkline_core::{Error, Result};
 
 use super::{Engine, Parts, refused};
 use crate::Data;
+use crate::drive::fits;
 use crate::host::Host;
 use crate::journal::{Body, Entry, Fault, Mend, Message, Record, State, Which, Write, Written};
-use crate::live::{CANCEL, WHOLE};
+use crate::live::{CANCEL, Live, WHOLE};
 
 impl<H: Host> Engine<H> {
     /// Sends a signal, which [`crate::Saga::signal`] waits for. The same id counts once.
@@ -154,6 +156,30 @@ impl<H: Host> Engine<H> {
         self.0.resume(which, from, (cut, vec![entry])).await
     }
 
+    /// Moves an instance to another version of the code, if that fits all that it has done: its function is run against the
+    /// journal first, up to the first operation that has not ended, and nothing is done.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unsupported` for a version that is not here; `Conflict` when the code does not fit, saying where, and when
+    /// the instance runs.
+    pub async fn migrate(&self, which: &Which, version: u32) -> Result<()> {
+        let mut record = self.0.load(which).await?;
+        record.instance.version = version;
+        let live = Arc::new(Live::new(self.0.clone(), record));
+        if let Some(fault) = fits(&live).await {
+            return Err(fault.error());
+        }
+        let mend = Mend {
+            which: which.clone(),
+            from: BTreeSet::from([State::Parked, State::Waiting]),
+            cut_from: None,
+            entries: Vec::new(),
+            version: Some(version),
+            to: State::Running,
+        };
+        refused(self.0.apply(mend).await?)
+    }
+
     /// Has an instance undone that was completed.
     ///
     /// # Errors
@@ -210,8 +236,13 @@ impl<H: Host> Parts<H> {
             from: BTreeSet::from_iter(from),
             cut_from,
             entries,
+            version: None,
             to: State::Running,
         };
+        self.apply(mend).await
+    }
+
+    async fn apply(&self, mend: Mend) -> Result<Written> {
         let written = self.writer.write(Write::Mend(mend)).await?;
         self.due.notify_one();
         Ok(written)

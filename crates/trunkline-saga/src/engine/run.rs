@@ -27,6 +27,8 @@ pub(super) struct Inbox {
 
 /// How many instances that have ended are forgotten at a time.
 const PRUNE_MAX: u32 = 500;
+/// The pause while there are more of them.
+const PRUNE_PAUSE: Duration = Duration::from_millis(100);
 /// The pause between two looks for them.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// How often in a row an instance is read again before there is a pause.
@@ -116,7 +118,11 @@ impl<H: Host> Running<H> {
             max: slots.len(),
         };
         let claimed = match parts.journal.claim(&claim).await {
-            Ok(claimed) => claimed,
+            Ok(claimed) => {
+                // From here on others know that it lives.
+                parts.known.store(true, Ordering::Release);
+                claimed
+            }
             Err(error) => {
                 tracing::warn!(error = %report(&error), "sagas that are due were not taken");
                 return (false, parts.settings.poll);
@@ -244,9 +250,15 @@ async fn prune<H: Host>(parts: Arc<Parts<H>>) {
     loop {
         let keep = parts.settings.keep;
         if let Ok(before) = parts.env.now().checked_sub(keep) {
-            let pruned = parts.writer.write(Write::Prune(before, PRUNE_MAX)).await;
-            if let Err(error) = pruned {
-                tracing::debug!(error = %report(&error), "ended sagas were not forgotten");
+            match parts.writer.write(Write::Prune(before, PRUNE_MAX)).await {
+                Ok(Written::Full) => {
+                    sleep(PRUNE_PAUSE).await;
+                    continue;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(error = %report(&error), "ended sagas were not forgotten");
+                }
             }
         }
         sleep(PRUNE_EVERY).await;

@@ -55,6 +55,7 @@ impl<H: Host> Saga<H> {
         let id = match child.id {
             Some(id) => id,
             None => {
+                live.begins().await;
                 let id = self.start_child(&place, &name, Data::of(input)?).await?;
                 live.note(&place, &name, began, Body::Child { id });
                 id

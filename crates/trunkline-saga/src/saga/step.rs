@@ -2,28 +2,24 @@
 
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use futures::FutureExt;
-use futures::future::pending;
+use futures::future::{BoxFuture, pending};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
-use trunkline_core::{Error, ErrorKind, Result, Retry};
+use trunkline_core::{Error, Result, Retry};
 
 use super::Saga;
-use super::undo::{Undo, UndoStep};
+use super::attempt::once;
+use super::undo::{How, Make, Undo, UndoStep};
 use crate::Data;
-use crate::host::{At, Committed, Host};
-use crate::journal::{Body, Fault, Written};
-use crate::live::{Busy, Halt, Kind, Live};
+use crate::host::{At, Host};
+use crate::journal::{Body, Fault};
+use crate::live::{Halt, Kind, Live};
 use crate::policy::{ATTEMPT_WITHIN, Retries, STEP, UNDO};
-use crate::probe::Fate;
 
 /// A step that is being described; [`Step::run`] makes it.
 #[must_use = "a step does nothing until it is run"]
@@ -37,10 +33,12 @@ pub struct Step<H: Host, T> {
     undo: Option<Compensation<H, T>>,
 }
 
+/// Takes back what a step gave.
+type Takes<H, T> =
+    Arc<dyn Fn(<H as Host>::Work, Option<T>) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
 struct Compensation<H: Host, T> {
-    run: Arc<
-        dyn Fn(H::Work, Option<T>) -> futures::future::BoxFuture<'static, Result<()>> + Send + Sync,
-    >,
+    run: Takes<H, T>,
     retries: Retries,
 }
 
@@ -165,6 +163,7 @@ where
             // Dropped as one of whose effect nobody knows.
             return pending().await;
         }
+        live.begins().await;
         let plan = Plan {
             input: self.input,
             retries: self.retries,
@@ -291,111 +290,12 @@ impl Plan {
     }
 }
 
-/// One attempt with its commit. What it gave, as a value and as the journal has it, and the entry's `seq`.
-pub(super) async fn once<H, T, F, W>(
-    busy: &Busy<H>,
-    at: &At,
-    within: Duration,
-    (began, attempt, done): (Timestamp, &F, impl Fn(Data) -> Body),
-) -> Result<(T, u64, Data)>
-where
-    H: Host,
-    T: Serialize + Send + 'static,
-    F: Fn(H::Work) -> W + Send + Sync,
-    W: Future<Output = Result<T>> + Send,
-{
-    let live = busy.live();
-    live.flush().await;
-    if live.parts.stopping.load(Ordering::Acquire) {
-        return live.halted(Halt::Stop).await;
-    }
-    let fate = match &live.parts.probe {
-        Some(probe) => probe.attempt(at),
-        None => Fate::GoesOn,
-    };
-    if fate == Fate::Fails {
-        return Err(Error::conflict(
-            "saga_probe",
-            "a test lets this attempt fail",
-        ));
-    }
-    if fate == Fate::Twice {
-        let (work, first) = guarded(live, at, within, attempt).await;
-        match first {
-            Ok(_) => drop(live.parts.host.commit(&work, live.nothing()).await),
-            Err(_) => live.parts.host.abandon(&work).await,
-        }
-    }
-    let (work, outcome) = guarded(live, at, within, attempt).await;
-    let outcome = outcome.and_then(|value| {
-        Data::of(&value)
-            .map(|output| (value, output))
-            .map_err(unsure)
-    });
-    let (value, output) = match outcome {
-        Ok(made) => made,
-        Err(error) => {
-            live.parts.host.abandon(&work).await;
-            return Err(error);
-        }
-    };
-    if fate == Fate::FailsUnknown {
-        drop(live.parts.host.commit(&work, live.nothing()).await);
-        let error = Error::conflict("saga_probe", "a test hides what came of this attempt");
-        return Err(unsure(error));
-    }
-    let seq = live.commit(at, &work, began, done(output.clone())).await?;
-    Ok((value, seq, output))
-}
-
-fn unsure(error: Error) -> Error {
-    error.with_retry(Retry::Unknown)
-}
-
-/// Runs an attempt within its time; a panic is an error of it.
-async fn guarded<H, T, F, W>(
-    live: &Live<H>,
-    at: &At,
-    within: Duration,
-    attempt: &F,
-) -> (H::Work, Result<T>)
-where
-    H: Host,
-    F: Fn(H::Work) -> W,
-    W: Future<Output = Result<T>> + Send,
-{
-    let work = live.parts.host.begin(at);
-    let made = AssertUnwindSafe(async { attempt(work.clone()).await }).catch_unwind();
-    let outcome = match timeout(within, made).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(panic)) => Err(panicked(&*panic).with("step", &at.name)),
-        Err(_) => Err(Error::new(
-            ErrorKind::DeadlineExceeded,
-            "saga_step_too_long",
-            "an attempt of a step took longer than it may",
-        )
-        .with("step", &at.name)
-        .with("within_s", within.as_secs_f64())),
-    };
-    (work, outcome)
-}
-
-/// What a panic says, as an error of which nobody knows what came.
-pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
-    Error::new(ErrorKind::Internal, "saga_panicked", "the code panicked").with("panic", text)
-}
-
 /// A step that was begun. Dropped before it ended, nobody knows whether it had its effect.
 struct Begun<H: Host> {
     live: Arc<Live<H>>,
     place: ByteString,
     name: ByteString,
-    undo: Option<(super::undo::Make<H>, Retries, Duration)>,
+    undo: Option<(Make<H>, Retries, Duration)>,
 }
 
 impl<H: Host> Begun<H> {
@@ -416,7 +316,7 @@ impl<H: Host> Begun<H> {
                 place: self.place.clone(),
                 name: self.name.clone(),
                 seq,
-                how: super::undo::How::Step(UndoStep {
+                how: How::Step(UndoStep {
                     make,
                     output,
                     retries,
@@ -434,11 +334,7 @@ impl<H: Host> Drop for Begun<H> {
     }
 }
 
-fn undo_of<H, T>(
-    run: Arc<
-        dyn Fn(H::Work, Option<T>) -> futures::future::BoxFuture<'static, Result<()>> + Send + Sync,
-    >,
-) -> super::undo::Make<H>
+fn undo_of<H, T>(run: Takes<H, T>) -> Make<H>
 where
     H: Host,
     T: DeserializeOwned + 'static,
@@ -447,28 +343,6 @@ where
         let output = output.map(Data::get).transpose()?;
         Ok(run(work, output))
     })
-}
-
-impl<H: Host> Live<H> {
-    /// Commits what an attempt did, with its entry.
-    async fn commit(&self, at: &At, work: &H::Work, began: Timestamp, body: Body) -> Result<u64> {
-        let _order = self.in_order().await;
-        let seq = self.note(&at.place, &at.name, began, body);
-        let went = self.take_pending();
-        let kept = went.clone();
-        match self.parts.host.commit(work, went).await {
-            Ok(Committed::Apart(went)) => self.give_back(went),
-            Ok(Committed::Together(Written::Done)) => self.probed(&kept).await,
-            Ok(Committed::Together(_)) => self.halted(Halt::Reload).await,
-            Err(error) => {
-                let mut kept = kept;
-                kept.entries.retain(|entry| entry.seq != seq);
-                self.give_back(kept);
-                return Err(error);
-            }
-        }
-        Ok(seq)
-    }
 }
 
 impl<H: Host, T> fmt::Debug for Step<H, T> {

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use trunkline_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
-use super::step::once;
+use super::attempt::once;
 use crate::Data;
 use crate::host::{At, Host};
 use crate::journal::{Body, Entry, Fault};

@@ -164,6 +164,29 @@ async fn an_instance_goes_on_with_the_version_that_it_began_with() {
     let error = record.instance.error.unwrap();
     assert_eq!(error.code, "saga_version_missing");
     assert_eq!(world.story(), ["new"]);
+    // The new code has no rest where the old one rested.
+    let error = second.engine.migrate(&id, 2).await.unwrap_err();
+    assert_eq!(error.code(), "saga_code_changed");
+    assert!(error.to_string().contains("night"), "{error}");
+    let error = second.engine.migrate(&id, 3).await.unwrap_err();
+    assert_eq!(error.code(), "saga_version_missing");
+    second.dies().await;
+    let fitting = Definition::named("order").version(3, move |saga: Saga<Plain>, _: String| {
+        let world = world.clone();
+        async move {
+            saga.sleep("night", Duration::from_secs(60)).await?;
+            plain(&saga, &world, "newest").await
+        }
+    });
+    let third = Process::new(&journal, &env, [fitting]);
+    third.engine.migrate(&id, 3).await.unwrap();
+    let record = third.settled(&id).await;
+    assert_eq!(record.instance.state, State::Completed);
+    assert_eq!(record.instance.version, 3);
+    assert_eq!(
+        record.instance.output.unwrap().get::<String>().unwrap(),
+        "newest-done"
+    );
 }
 
 #[tokio::test(start_paused = true)]
