@@ -114,7 +114,7 @@ fn write(one: &Instance, at: u64) -> Write {
             owner: "owner-1".into(),
             entries,
             status: None,
-            change,
+            change: change.map(Box::new),
         })
     };
     match at {

@@ -217,7 +217,7 @@ fn went(id: Uuid, owner: &str, entries: Vec<Entry>, change: Option<Change>) -> W
         owner: owner.into(),
         entries,
         status: None,
-        change,
+        change: change.map(Box::new),
     })
 }
 

@@ -39,13 +39,13 @@ pub(super) static ENTRY: LazyLock<Bulk> = LazyLock::new(|| {
 static CHANGE: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         "UPDATE trunkline_saga AS s SET state = COALESCE(v.column3, s.state), \
-         version = COALESCE(v.column4, s.version), status = COALESCE(v.column5, s.status), \
-         output = COALESCE(v.column6, s.output), error = COALESCE(v.column7, s.error), \
-         wake_at = CASE WHEN v.column3 IS NULL THEN s.wake_at ELSE v.column8 END, \
-         owner = CASE WHEN v.column9 = 1 THEN NULL ELSE s.owner END, changed_at = v.column11 FROM ",
-        11,
+         status = COALESCE(v.column4, s.status), output = COALESCE(v.column5, s.output), \
+         error = COALESCE(v.column6, s.error), \
+         wake_at = CASE WHEN v.column3 IS NULL THEN s.wake_at ELSE v.column7 END, \
+         owner = CASE WHEN v.column8 = 1 THEN NULL ELSE s.owner END, changed_at = v.column10 FROM ",
+        10,
         "AS v WHERE s.id = v.column1 AND (v.column3 IS NULL OR s.owner = v.column2) \
-         AND (v.column10 IS NULL OR s.messages <= v.column10) RETURNING id",
+         AND (v.column9 IS NULL OR s.messages <= v.column9) RETURNING id",
     )
 });
 
@@ -262,7 +262,6 @@ fn bind_change(query: Binding, row: Option<&Went>, now: i64) -> Result<Binding> 
         .bind(row.map(|went| bytes(went.id)))
         .bind(row.map(|went| rows::written(&went.owner)))
         .bind(change.map(|change| change.state.name()))
-        .bind(change.and_then(|change| change.version).map(i64::from))
         .bind(data(row.and_then(|went| went.status.as_ref())))
         .bind(data(change.and_then(|change| change.output.as_ref())))
         .bind(error.transpose()?)

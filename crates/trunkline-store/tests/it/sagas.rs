@@ -90,7 +90,7 @@ fn went(id: Uuid, entries: Vec<Entry>, change: Option<Change>) -> Write {
         owner: "a".into(),
         entries,
         status: None,
-        change,
+        change: change.map(Box::new),
     })
 }
 

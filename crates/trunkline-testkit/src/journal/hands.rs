@@ -39,6 +39,7 @@ fn mend(id: Uuid, from: &[State]) -> Mend {
         from: from.iter().copied().collect(),
         cut_from: None,
         entries: Vec::new(),
+        version: None,
         to: State::Running,
     }
 }
@@ -83,11 +84,13 @@ async fn a_hand_cuts_and_adds(bench: Bench) {
     let hand = Mend {
         cut_from: Some(2),
         entries: vec![bench.entry(2, "by hand")],
+        version: Some(4),
         ..mend(one, &[State::Parked])
     };
     assert_eq!(bench.write_one(Write::Mend(hand)).await, Written::Done);
     let record = bench.load(one).await;
     assert_eq!(seqs(&record), [0, 1, 2]);
+    assert_eq!(record.instance.version, 4);
     assert_eq!(record.entries.last(), Some(&bench.entry(2, "by hand")));
     assert_eq!(bench.claim("b", 10).await.ids, [one]);
 }
@@ -152,7 +155,8 @@ async fn no_more_is_forgotten_than_asked(bench: Bench) {
         bench.settled(number, State::Completed).await;
         bench.clock.advance(Duration::from_secs(1));
     }
-    bench.write_one(Write::Prune(bench.now(), 2)).await;
+    let pruned = bench.write_one(Write::Prune(bench.now(), 2)).await;
+    assert_eq!(pruned, Written::Full, "there are more");
     let mut left = Vec::new();
     for number in 0..5 {
         left.extend(bench.find(id(number)).await.map(|_| number));
