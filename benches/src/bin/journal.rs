@@ -108,7 +108,7 @@ fn instance(env: &Env) -> Instance {
 
 /// What an instance writes at a place of its course: 0 is its start, 5 its end.
 fn write(one: &Instance, at: u64) -> Write {
-    let went = |entries, change| {
+    let went = |entries, change: Option<Change>| {
         Write::Went(Went {
             id: one.id,
             owner: "owner-1".into(),
