@@ -24,7 +24,7 @@ async fn main() {
     for engine in engines.split(',') {
         let server = (engine == "postgres").then(Postgres::start);
         let mut of_engine = Map::new();
-        for batch in [1_usize, 16, 128] {
+        for batch in [1_usize, 16, 128, 512] {
             let url = match &server {
                 None => format!("sqlite:{}/{batch}.db", folder.path().display()),
                 Some(server) => server.schema_url("bench"),
@@ -108,13 +108,13 @@ fn instance(env: &Env) -> Instance {
 
 /// What an instance writes at a place of its course: 0 is its start, 5 its end.
 fn write(one: &Instance, at: u64) -> Write {
-    let went = |entries, change| {
+    let went = |entries, change: Option<Change>| {
         Write::Went(Went {
             id: one.id,
             owner: "owner-1".into(),
             entries,
             status: None,
-            change,
+            change: change.map(Box::new),
         })
     };
     match at {

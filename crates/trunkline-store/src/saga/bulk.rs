@@ -15,7 +15,8 @@ pub(super) const SIZES: [usize; 4] = [1, 8, 32, 128];
 /// A statement in each of the sizes.
 #[derive(Debug)]
 pub(super) struct Bulk {
-    texts: [String; 4],
+    sqlite: [String; 4],
+    postgres: [String; 4],
 }
 
 pub(super) type Binding = Query<'static, Any, AnyArguments>;
@@ -23,8 +24,14 @@ pub(super) type Binding = Query<'static, Any, AnyArguments>;
 impl Bulk {
     /// `VALUES` with so many columns stands between `before` and `after`.
     pub(super) fn new(before: &str, columns: usize, after: &str) -> Self {
-        let texts = SIZES.map(|rows| format!("{before}(VALUES {}) {after}", values(rows, columns)));
-        Self { texts }
+        let texts = |place: fn(usize) -> String| {
+            SIZES.map(|rows| format!("{before}(VALUES {}) {after}", values(rows, columns, place)))
+        };
+        Self {
+            // Without a number: SQLite takes a number for a name, and looks through all names for each value.
+            sqlite: texts(|_| "?".to_owned()),
+            postgres: texts(|at| format!("${at}")),
+        }
     }
 
     /// Runs it over all of `items`; how many rows changed.
@@ -34,8 +41,9 @@ impl Bulk {
         items: &[T],
         mut bind: impl FnMut(Binding, Option<&T>) -> Result<Binding>,
     ) -> Result<u64> {
+        let texts = self.texts(conn);
         let mut rows = 0;
-        for query in self.queries(items, &mut bind) {
+        for query in queries(texts, items, &mut bind) {
             let done = query?.execute(&mut *conn).await.map_err(sql_error)?;
             rows += done.rows_affected();
         }
@@ -49,35 +57,43 @@ impl Bulk {
         items: &[T],
         mut bind: impl FnMut(Binding, Option<&T>) -> Result<Binding>,
     ) -> Result<Vec<AnyRow>> {
+        let texts = self.texts(conn);
         let mut rows = Vec::with_capacity(items.len());
-        for query in self.queries(items, &mut bind) {
+        for query in queries(texts, items, &mut bind) {
             rows.extend(query?.fetch_all(&mut *conn).await.map_err(sql_error)?);
         }
         Ok(rows)
     }
 
-    fn queries<'a, T>(
-        &'static self,
-        items: &'a [T],
-        bind: &'a mut impl FnMut(Binding, Option<&T>) -> Result<Binding>,
-    ) -> impl Iterator<Item = Result<Binding>> + 'a {
-        let [.., largest] = SIZES;
-        items.chunks(largest).map(move |chunk| {
-            let fitting = SIZES.iter().zip(&self.texts);
-            let (size, text) = fitting
-                .into_iter()
-                .find(|(size, _)| **size >= chunk.len())
-                .expect("a chunk is no larger than the largest size");
-            let padding = size - chunk.len();
-            let mut rows = chunk.iter().map(Some).chain((0..padding).map(|_| None));
-            rows.try_fold(sqlx::query(text.as_str()), &mut *bind)
-        })
+    fn texts(&'static self, conn: &AnyConnection) -> &'static [String; 4] {
+        if conn.backend_name() == "SQLite" {
+            &self.sqlite
+        } else {
+            &self.postgres
+        }
     }
 }
 
-fn values(rows: usize, columns: usize) -> String {
+fn queries<'a, T>(
+    texts: &'static [String; 4],
+    items: &'a [T],
+    bind: &'a mut impl FnMut(Binding, Option<&T>) -> Result<Binding>,
+) -> impl Iterator<Item = Result<Binding>> + 'a {
+    let [.., largest] = SIZES;
+    items.chunks(largest).map(move |chunk| {
+        let mut fitting = SIZES.iter().zip(texts);
+        let (size, text) = fitting
+            .find(|(size, _)| **size >= chunk.len())
+            .expect("a chunk is no larger than the largest size");
+        let padding = size - chunk.len();
+        let mut rows = chunk.iter().map(Some).chain((0..padding).map(|_| None));
+        rows.try_fold(sqlx::query(text.as_str()), &mut *bind)
+    })
+}
+
+fn values(rows: usize, columns: usize, place: fn(usize) -> String) -> String {
     let row = |n: usize| {
-        let places = (1..=columns).map(|column| format!("${}", n * columns + column));
+        let places = (1..=columns).map(|column| place(n * columns + column));
         format!("({})", places.collect::<Vec<_>>().join(", "))
     };
     (0..rows).map(row).collect::<Vec<_>>().join(", ")

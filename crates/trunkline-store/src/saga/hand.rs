@@ -18,6 +18,9 @@ const PRUNE: &str = "DELETE FROM trunkline_saga WHERE id IN (SELECT id FROM trun
     WHERE state IN ('completed', 'failed', 'compensated') AND changed_at < $1 \
     ORDER BY changed_at LIMIT $2) RETURNING id";
 
+const MORE: &str = "SELECT 1 FROM trunkline_saga \
+    WHERE state IN ('completed', 'failed', 'compensated') AND changed_at < $1 LIMIT 1";
+
 static FORGET_ENTRIES: LazyLock<Bulk> = LazyLock::new(|| {
     let before = "DELETE FROM trunkline_saga_entry WHERE saga_id IN ";
     Bulk::new(before, 1, "")
@@ -50,8 +53,8 @@ async fn mend(conn: &mut AnyConnection, mend: &Mend, now: i64) -> Result<Option<
     }
     let names: Vec<String> = mend.from.iter().map(|state| format!("'{state}'")).collect();
     let sql = format!(
-        "UPDATE trunkline_saga SET state = $2, error = NULL, output = NULL, wake_at = $3, \
-         changed_at = $3, version = COALESCE($4, version) WHERE id = $1 AND owner IS NULL AND state IN ({})",
+        "UPDATE trunkline_saga SET state = $2, version = COALESCE($4, version), error = NULL, \
+         output = NULL, wake_at = $3, changed_at = $3 WHERE id = $1 AND owner IS NULL AND state IN ({})",
         names.join(", ")
     );
     let mended = sqlx::query(AssertSqlSafe(sql))
@@ -92,5 +95,11 @@ async fn prune(conn: &mut AnyConnection, before: Timestamp, max: u32) -> Result<
         })
         .await?;
     }
-    Ok(Written::Done)
+    let more = sqlx::query(MORE)
+        .bind(before.as_microsecond())
+        .fetch_optional(conn);
+    Ok(match more.await.map_err(sql_error)? {
+        Some(_) => Written::Full,
+        None => Written::Done,
+    })
 }

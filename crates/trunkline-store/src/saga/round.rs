@@ -39,8 +39,8 @@ pub(super) static ENTRY: LazyLock<Bulk> = LazyLock::new(|| {
 static CHANGE: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         "UPDATE trunkline_saga AS s SET state = COALESCE(v.column3, s.state), \
-         status = COALESCE(v.column4, s.status), \
-         output = COALESCE(v.column5, s.output), error = COALESCE(v.column6, s.error), \
+         status = COALESCE(v.column4, s.status), output = COALESCE(v.column5, s.output), \
+         error = COALESCE(v.column6, s.error), \
          wake_at = CASE WHEN v.column3 IS NULL THEN s.wake_at ELSE v.column7 END, \
          owner = CASE WHEN v.column8 = 1 THEN NULL ELSE s.owner END, changed_at = v.column10 FROM ",
         10,

@@ -155,7 +155,8 @@ async fn no_more_is_forgotten_than_asked(bench: Bench) {
         bench.settled(number, State::Completed).await;
         bench.clock.advance(Duration::from_secs(1));
     }
-    bench.write_one(Write::Prune(bench.now(), 2)).await;
+    let pruned = bench.write_one(Write::Prune(bench.now(), 2)).await;
+    assert_eq!(pruned, Written::Full, "there are more");
     let mut left = Vec::new();
     for number in 0..5 {
         left.extend(bench.find(id(number)).await.map(|_| number));
