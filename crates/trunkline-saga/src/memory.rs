@@ -10,8 +10,8 @@ use trunkline_core::{Env, Result};
 use uuid::Uuid;
 
 use crate::journal::{
-    Change, Claim, Claimed, Instance, Journal, MESSAGES_MAX, Mend, Message, Query, Record, State,
-    Went, Which, Write, Written,
+    Body, Change, Claim, Claimed, Instance, Journal, MESSAGES_MAX, Mend, Message, Query, Record,
+    State, Went, Which, Write, Written,
 };
 
 /// A journal that is gone with its process: for tests, which can keep it while they throw engines away.
@@ -196,7 +196,16 @@ impl Kept {
         if record.instance.state.has_ended() {
             return Written::Ended;
         }
-        if record.messages.len() >= MESSAGES_MAX {
+        let read = |message: &Message| {
+            record.entries.iter().any(|entry| match &entry.body {
+                Body::Received { message: read, .. } | Body::Cancelled { message: read, .. } => {
+                    *read == message.id
+                }
+                _ => false,
+            })
+        };
+        let unread = record.messages.iter().filter(|message| !read(message));
+        if unread.count() >= MESSAGES_MAX {
             return Written::Full;
         }
         record.messages.push(message.clone());
@@ -214,9 +223,12 @@ impl Kept {
         if instance.owner.is_some() || !mend.from.contains(&instance.state) {
             return Written::Lost;
         }
-        if let Some(cut) = mend.cut_from {
-            record.entries.retain(|entry| entry.seq < cut);
+        let stays = |seq: u64| mend.cut_from.is_none_or(|cut| seq < cut);
+        let taken = |seq: u64| record.entries.iter().any(|e| e.seq == seq && stays(seq));
+        if mend.entries.iter().any(|entry| taken(entry.seq)) {
+            return Written::Lost;
         }
+        record.entries.retain(|entry| stays(entry.seq));
         record.entries.extend(mend.entries.iter().cloned());
         record.instance.state = mend.to;
         record.instance.version = mend.version.unwrap_or(record.instance.version);

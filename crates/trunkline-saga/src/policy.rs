@@ -36,6 +36,9 @@ pub const UNDO: Retries = Retries {
 /// How long one attempt may take when nothing is said.
 pub const ATTEMPT_WITHIN: Duration = Duration::from_secs(30);
 
+/// The code of what a test does to an attempt: it is not tried again, whatever nobody knows of it.
+pub(crate) const PROBED: &str = "saga_probe";
+
 impl Retries {
     /// So many attempts, with the pauses of a step.
     pub fn attempts(attempts_max: u32) -> Self {
@@ -64,7 +67,8 @@ impl Retries {
     ///
     /// Attempts are counted on when a person lets a parked instance go on, so that each such round has all of them.
     pub(crate) fn pause(&self, attempt: u32, error: &Error, env: &Env) -> Option<Duration> {
-        if error.retry() == Retry::Permanent || attempt.is_multiple_of(self.attempts_max.max(1)) {
+        let is_final = error.retry() == Retry::Permanent || error.code() == PROBED;
+        if is_final || attempt.is_multiple_of(self.attempts_max.max(1)) {
             return None;
         }
         let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1).min(31));

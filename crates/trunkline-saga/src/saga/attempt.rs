@@ -15,6 +15,7 @@ use crate::Data;
 use crate::host::{At, Committed, Host};
 use crate::journal::{Body, Written};
 use crate::live::{Busy, Halt, Live};
+use crate::policy::PROBED;
 use crate::probe::Fate;
 
 /// One attempt with its commit. What it gave, as a value and as the journal has it, and the entry's `seq`.
@@ -40,10 +41,7 @@ where
         None => Fate::GoesOn,
     };
     if fate == Fate::Fails {
-        return Err(Error::conflict(
-            "saga_probe",
-            "a test lets this attempt fail",
-        ));
+        return Err(Error::conflict(PROBED, "a test lets this attempt fail"));
     }
     if fate == Fate::Twice {
         let (work, first) = guarded(live, at, within, attempt).await;
@@ -67,7 +65,7 @@ where
     };
     if fate == Fate::FailsUnknown {
         drop(live.parts.host.commit(&work, live.nothing()).await);
-        let error = Error::conflict("saga_probe", "a test hides what came of this attempt");
+        let error = Error::conflict(PROBED, "a test hides what came of this attempt");
         return Err(unsure(error));
     }
     match live.commit(at, &work, began, done(output.clone())).await {

@@ -7,6 +7,7 @@
 mod bad;
 mod crash;
 mod hand;
+mod journal;
 mod order;
 mod parallel;
 mod waits;

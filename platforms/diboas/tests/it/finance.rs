@@ -94,6 +94,20 @@ impl TestFinance {
         staff.get(&path).await.expect(200)
     }
 
+    /// Waits until the saga of a transaction has ended: it may have written a little after the transaction has.
+    pub(crate) async fn settled(&self, id: &str) {
+        let path = format!("/api/v1/sagas?key={id}");
+        eventually(SOON, async || {
+            let sagas = self.admin.get(&path).await.expect(200);
+            let state = sagas["sagas"][0]["state"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            matches!(&*state, "completed" | "failed" | "compensated" | "parked")
+        })
+        .await;
+    }
+
     /// What a user has, as text.
     pub(crate) async fn has(&self, user: &str) -> String {
         let balances = self
