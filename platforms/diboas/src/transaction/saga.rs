@@ -197,7 +197,6 @@ async fn carry_out(part: &Saga, execute: Execute) -> Result<Receipt> {
 async fn complete(saga: &Saga, transfer: &Transfer) -> Result<()> {
     let transfer = transfer.clone();
     saga.step("complete")
-        .or_park()
         .run(move |cx: Cx| {
             let transfer = transfer.clone();
             async move {

@@ -85,7 +85,7 @@ impl TestFinance {
 
     /// Waits until a transaction has ended; it, as it stands then.
     pub(crate) async fn ended(&self, id: &str) -> Value {
-        let staff = self.caller("boss", &[STAFF]);
+        let staff = self.caller(&format!("boss-{id}"), &[STAFF]);
         let path = format!("/api/v1/transactions/{id}");
         eventually(SOON, async || {
             staff.get(&path).await.expect(200)["status"] != "processing"
