@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use trunkline_core::{Context, Error, ErrorKind, Result};
+use trunkline_core::{ByteString, Context, Error, ErrorKind, Result};
 
 use crate::layer::Age;
 use crate::{Body, CallOptions, Channel, Responses, headers, problem};
@@ -28,6 +28,8 @@ pub struct Client {
     pub(crate) channel: Channel,
     pub(crate) context: Context,
     pub(crate) read_only: bool,
+    /// Goes with every request that may change something.
+    pub(crate) key: Option<ByteString>,
 }
 
 impl Client {
@@ -37,6 +39,7 @@ impl Client {
             channel,
             context,
             read_only: false,
+            key: None,
         }
     }
 
@@ -45,6 +48,16 @@ impl Client {
     pub fn read_only(self) -> Self {
         Self {
             read_only: true,
+            ..self
+        }
+    }
+
+    /// The same for work that may be done again, such as a step of a saga: each request that may change something carries
+    /// this idempotency key, unless it names its own, and is tried once: who does the work again is who tries again.
+    #[must_use]
+    pub fn with_key(self, key: impl Into<ByteString>) -> Self {
+        Self {
+            key: Some(key.into()),
             ..self
         }
     }
@@ -81,7 +94,8 @@ impl Client {
         } else {
             Ok(Bytes::new())
         };
-        RequestBuilder {
+        let key = self.key.as_ref().filter(|_| !method.is_safe());
+        let request = RequestBuilder {
             channel: self.channel.clone(),
             context: self.context.clone(),
             method,
@@ -89,6 +103,10 @@ impl Client {
             headers: HeaderMap::with_capacity(HEADERS),
             body,
             options: CallOptions::default(),
+        };
+        match key {
+            Some(key) => request.idempotency_key(key).no_retry(),
+            None => request,
         }
     }
 }

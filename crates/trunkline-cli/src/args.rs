@@ -43,6 +43,9 @@ pub(crate) enum Command {
     /// Where a business flow stands.
     #[command(subcommand)]
     Flows(Flows),
+    /// Instances of sagas, each with its steps, and a hand on them.
+    #[command(subcommand)]
+    Saga(Sagas),
     /// Who handles events, how far behind.
     #[command(subcommand)]
     Subscriptions(Subscriptions),
@@ -368,6 +371,108 @@ pub(crate) struct Events {
     /// Goes on with each new one, until Ctrl-C.
     #[arg(long)]
     pub(crate) follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sagas {
+    /// Lists instances, the newest first.
+    List(Box<SagaFilter>),
+    /// Shows one: a line a step with a bar by time, and why what failed did.
+    Show {
+        #[command(flatten)]
+        which: Instance,
+    },
+    /// Lets one go on that is parked, or tries the last step again of one that failed and had nothing to undo.
+    Retry {
+        #[command(flatten)]
+        which: Instance,
+        /// Who does it, for the audit log.
+        #[arg(long)]
+        by: Option<String>,
+    },
+    /// Cancels one: what it did is undone.
+    Cancel {
+        #[command(flatten)]
+        which: Instance,
+        /// Why.
+        #[arg(long)]
+        why: Option<String>,
+        /// Who does it, for the audit log.
+        #[arg(long)]
+        by: Option<String>,
+    },
+    /// Says what a step gave, or that its compensation is done, so that the instance goes on without it.
+    Skip {
+        #[command(flatten)]
+        which: Instance,
+        /// The step's name or place.
+        step: String,
+        /// What it gave, as JSON; null by default.
+        #[arg(long, value_name = "JSON")]
+        output: Option<String>,
+        /// Who does it, for the audit log and the journal.
+        #[arg(long)]
+        by: Option<String>,
+    },
+    /// Lets one go on from a step, as if that and all after it had not been.
+    RetryFrom {
+        #[command(flatten)]
+        which: Instance,
+        /// The step's name or place.
+        step: String,
+        /// Who does it, for the audit log.
+        #[arg(long)]
+        by: Option<String>,
+    },
+    /// Sends a signal that the instance waits for.
+    Signal {
+        #[command(flatten)]
+        which: Instance,
+        /// The signal's name.
+        name: String,
+        /// What it says, as JSON; null by default.
+        #[arg(long, value_name = "JSON")]
+        data: Option<String>,
+        /// Who does it, for the audit log.
+        #[arg(long)]
+        by: Option<String>,
+    },
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Instance {
+    /// The service whose saga it is.
+    pub(crate) service: String,
+    /// The instance's id.
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct SagaFilter {
+    /// Of this service.
+    #[arg(long)]
+    pub(crate) service: Option<String>,
+    /// Of this saga.
+    #[arg(long)]
+    pub(crate) saga: Option<String>,
+    /// Only in this state.
+    #[arg(long, value_parser = ["running", "waiting", "compensating", "completed", "failed", "compensated", "parked"])]
+    pub(crate) state: Option<String>,
+    /// Of this flow.
+    #[arg(long, value_name = "ID")]
+    pub(crate) correlation_id: Option<String>,
+    /// Started with this key.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Started longer ago than this, such as 15m.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) older_than: Option<String>,
+    /// Go on after this id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<String>,
+    /// At most so many: 1 to 1000, 100 by default.
+    #[arg(long)]
+    pub(crate) limit: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]

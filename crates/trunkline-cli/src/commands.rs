@@ -8,6 +8,7 @@ mod dead_letters;
 mod events;
 mod flows;
 mod gateway;
+mod sagas;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -104,6 +105,7 @@ pub(crate) async fn run(
         Command::Certs(args) => certs::run(args, as_json),
         Command::Events(args) => events::run(client, args, as_json).await,
         Command::Flows(command) => flows::run(client, command, as_json).await,
+        Command::Saga(command) => sagas::run(client, command, as_json).await,
         Command::Subscriptions(command) => subscriptions(client, command, as_json).await,
         Command::Outbox(command) => outbox(client, command, as_json).await,
         Command::Gateway {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_bus::DeadLetterQuery;
 use trunkline_core::{ByteString, Envelope, Error, Result};
-use trunkline_saga::{Flow, Obstacle, ObstacleKind, State as FlowState, Story};
+use trunkline_saga::{Flow, FlowState, Obstacle, ObstacleKind, Story};
 use trunkline_store::EventQuery;
 
 use crate::extract::{Answer, Params};

@@ -1,4 +1,4 @@
-//! The admin API: health, metrics, topology, the trail of events, flows, dead letters, subscriptions, outboxes and
+//! The admin API: health, metrics, topology, the trail of events, flows, sagas, dead letters, subscriptions, outboxes and
 //! audit logs of a running platform.
 //!
 //! It only shows and steers what the other crates do. [`router`] makes it from [`Parts`]; whoever serves it
@@ -15,6 +15,7 @@ mod health;
 mod openapi;
 mod outbox;
 mod peers;
+mod sagas;
 mod subscriptions;
 mod view;
 
@@ -34,6 +35,7 @@ use trunkline_security::AdminToken;
 use trunkline_store::{AuditLog, Relay, Trail};
 
 pub use peers::{PEER_PATH, Peer};
+pub use sagas::{Hand, SagaDesk};
 pub use view::EventView;
 
 /// What the admin API shows and steers.
@@ -61,6 +63,8 @@ pub struct Parts {
     pub relays: Arc<[(ByteString, Relay)]>,
     /// The audit logs that are kept here, each with its service.
     pub audits: Arc<[(ByteString, AuditLog)]>,
+    /// The sagas that run here, each service's.
+    pub sagas: Arc<[(ByteString, Arc<dyn SagaDesk>)]>,
     /// The services that run in other processes.
     pub peers: Arc<[Peer]>,
     /// Who may ask, and what the peers are asked with; anybody who can connect, without.
@@ -120,6 +124,9 @@ pub fn router(parts: Parts) -> Router {
             "/api/v1/dead-letters/{id}/discard",
             post(dead_letters::discard),
         )
+        .route("/api/v1/sagas", get(sagas::list))
+        .route("/api/v1/sagas/{service}/{id}", get(sagas::show))
+        .route("/api/v1/sagas/{service}/{id}/{action}", post(sagas::steer))
         .route("/api/v1/subscriptions", get(subscriptions::list))
         .route(
             "/api/v1/subscriptions/{group}/pause",

@@ -65,6 +65,42 @@ const LETTER_FILTER: &[Field] = &[
     LIMIT,
 ];
 
+const SAGA_FILTER: &[Field] = &[
+    ("service", "string", "Instances of this service's sagas."),
+    ("saga", "string", "Instances of this saga."),
+    (
+        "state",
+        "string",
+        "running, waiting, compensating, completed, failed, compensated or parked.",
+    ),
+    ("correlation_id", "string", "Instances of this flow."),
+    (
+        "key",
+        "string",
+        "Instances that were started with this key.",
+    ),
+    (
+        "older_than",
+        "string",
+        "Instances that were started longer ago than this, such as 15m.",
+    ),
+    (
+        "after",
+        "string",
+        "Instances older than this id: the cursor of the page before.",
+    ),
+    LIMIT,
+];
+
+const SAGA_HAND: &[Field] = &[
+    ("why", "string", "Why: of cancel and revoke."),
+    ("step", "string", "Which step: of skip and retry-from."),
+    ("output", "object", "What the step gave: of skip."),
+    ("by", "string", "Who does it, for the audit log."),
+    ("name", "string", "Which signal."),
+    ("data", "object", "What the signal says."),
+];
+
 const AUDIT_FILTER: &[Field] = &[
     ("service", "string", "Entries of this service's log."),
     (
@@ -197,6 +233,27 @@ const OPERATIONS: &[Operation] = &[
         "/api/v1/dead-letters/{id}/discard",
         "Discards one letter, for good.",
     ),
+    Operation {
+        query: SAGA_FILTER,
+        ..op(
+            "get",
+            "/api/v1/sagas",
+            "Instances of sagas, the newest first.",
+        )
+    },
+    op(
+        "get",
+        "/api/v1/sagas/{service}/{id}",
+        "One instance with each of its steps, and its journal as it is.",
+    ),
+    Operation {
+        body: SAGA_HAND,
+        ..op(
+            "post",
+            "/api/v1/sagas/{service}/{id}/{action}",
+            "A hand on an instance: retry, cancel, skip, retry-from, revoke or signal. It is noted in the audit log.",
+        )
+    },
     op(
         "get",
         "/api/v1/subscriptions",

@@ -18,7 +18,7 @@ use trunkline_call::Channel;
 use trunkline_core::{ByteString, Error, report};
 
 use crate::extract::Refused;
-use crate::{Parts, events};
+use crate::{Parts, events, sagas};
 
 /// Where a service serves the part of the admin API that is about it.
 pub const PEER_PATH: &str = "/trunkline/admin";
@@ -63,11 +63,13 @@ fn merge_of(method: &Method, path: &str) -> Option<Merge> {
         "/api/v1/outbox" => Some(Merge::List("outboxes", "service")),
         "/api/v1/audit" => Some(Merge::List("entries", "at")),
         "/api/v1/audit/check" => Some(Merge::List("logs", "service")),
+        "/api/v1/sagas" => Some(Merge::List("sagas", "id")),
         "/api/v1/dead-letters" if get => Some(Merge::List("dead_letters", "id")),
         "/api/v1/dead-letters/replay" => Some(Merge::List("groups", "group")),
         "/api/v1/dead-letters/discard" => Some(Merge::Sum("discarded")),
         _ => [
             "/api/v1/dead-letters/",
+            "/api/v1/sagas/",
             "/api/v1/subscriptions/",
             "/api/v1/outbox/",
         ]
@@ -289,7 +291,10 @@ fn finish(
             let limit = limit.unwrap_or(events::LIMIT);
             all.drain(..all.len().saturating_sub(limit));
         }
-        if name == "dead_letters" {
+        if name == "sagas" {
+            let next = sagas::page(all, limit);
+            whole.insert("next".to_owned(), next);
+        } else if name == "dead_letters" {
             let limit = limit.unwrap_or(events::LIMIT);
             let full = all.len() >= limit;
             all.truncate(limit);
@@ -345,6 +350,19 @@ mod tests {
         );
         let (status, body) = whole(letters, ours, vec![Ok(theirs)]).await;
         let expected = json!({"dead_letters": [{"id": "1"}, {"id": "2"}], "next": "2"});
+        assert_eq!((status, body), (200, expected));
+    }
+
+    #[tokio::test]
+    async fn sagas_become_one_list_with_the_newest_first() {
+        let sagas = merge_of(&Method::GET, "/api/v1/sagas").unwrap();
+        let ours = reply(
+            200,
+            json!({"sagas": [{"id": "3"}, {"id": "1"}], "next": "1"}),
+        );
+        let theirs = reply(200, json!({"sagas": [{"id": "2"}], "next": null}));
+        let (status, body) = whole(sagas, ours, vec![Ok(theirs)]).await;
+        let expected = json!({"sagas": [{"id": "3"}, {"id": "2"}], "next": "2"});
         assert_eq!((status, body), (200, expected));
     }
 

@@ -16,10 +16,35 @@
 //! assert!(flow.check().is_ok());
 //! ```
 
+mod data;
+mod definition;
+mod drive;
+mod engine;
 mod flow;
+mod host;
+mod journal;
+mod live;
+mod memory;
+mod policy;
+mod probe;
+mod saga;
 mod story;
 #[cfg(test)]
 mod tests;
+mod writer;
 
+pub use data::{DATA_BYTES_MAX, Data};
+pub use definition::Definition;
+pub use engine::{Begin, Engine, Settings};
 pub use flow::{Expectation, Flow, FlowError};
-pub use story::{Awaited, Obstacle, ObstacleKind, State, Story, Told};
+pub use host::{At, Committed, Host, Plain};
+pub use journal::{
+    Body, Change, Claim, Claimed, Entry, Fault, Instance, Journal, KEY_BYTES_MAX, MESSAGES_MAX,
+    Mend, Message, Query, Record, State, Wait, Went, Which, Write, Written,
+};
+pub use live::ENTRIES_MAX;
+pub use memory::MemoryJournal;
+pub use policy::{ATTEMPT_WITHIN, Retries, STEP, UNDO};
+pub use probe::{Fate, Probe};
+pub use saga::{BRANCHES_MAX, Saga, Step};
+pub use story::{Awaited, FlowState, Obstacle, ObstacleKind, Story, Told};

@@ -18,7 +18,7 @@ pub struct Story {
     /// The correlation ids of its events; one, unless services broke the chain.
     pub correlation_ids: BTreeSet<String>,
     /// Where it stands.
-    pub state: State,
+    pub state: FlowState,
     /// Its events so far, each after the one that caused it.
     pub events: Vec<Told>,
     /// What is still expected, the earliest due first.
@@ -30,7 +30,7 @@ pub struct Story {
 /// Where an instance stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum FlowState {
     /// Its starting event is not among the events: it is older than what is kept, or not begun.
     Unknown,
     /// Something is expected, and there is time.
@@ -152,20 +152,20 @@ impl Flow {
         by_id: &BTreeMap<&str, &Envelope>,
         expected: &[Awaited],
         stuck_on: &[Obstacle],
-    ) -> State {
+    ) -> FlowState {
         let has = |test: &dyn Fn(&str) -> bool| by_id.values().any(|e| test(&e.event_type));
         if !has(&|event_type| Some(event_type) == self.start()) {
-            State::Unknown
+            FlowState::Unknown
         } else if !stuck_on.is_empty() {
-            State::Stuck
+            FlowState::Stuck
         } else if !expected.is_empty() {
-            State::Running
+            FlowState::Running
         } else if has(&|event_type| self.is_failure(event_type)) {
-            State::Failed
+            FlowState::Failed
         } else if has(&|event_type| self.is_success(event_type)) {
-            State::Succeeded
+            FlowState::Succeeded
         } else {
-            State::Running
+            FlowState::Running
         }
     }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use trunkline_core::{ByteString, Envelope, Kind, Priority, Version};
 
-use crate::{Flow, FlowError, Obstacle, ObstacleKind, State};
+use crate::{Flow, FlowError, FlowState, Obstacle, ObstacleKind};
 
 fn order() -> Flow {
     Flow::named("order", "order_id")
@@ -66,7 +66,7 @@ fn at(second: i64) -> Timestamp {
 #[test]
 fn a_running_flow_says_what_it_waits_for() {
     let story = order().story(&failed_order()[..1], &[], at(110));
-    assert_eq!(story.state, State::Running);
+    assert_eq!(story.state, FlowState::Running);
     assert_eq!(story.key.as_deref(), Some("42"));
     assert_eq!(story.expected.len(), 1);
     assert_eq!(
@@ -80,7 +80,7 @@ fn a_running_flow_says_what_it_waits_for() {
 #[test]
 fn an_overdue_step_makes_it_stuck_on_that_step() {
     let story = order().story(&failed_order()[..2], &[], at(500));
-    assert_eq!(story.state, State::Stuck);
+    assert_eq!(story.state, FlowState::Stuck);
     assert_eq!(story.stuck_on.len(), 1);
     assert_eq!(story.stuck_on[0].event_id, "2");
     assert_eq!(story.stuck_on[0].kind, ObstacleKind::Overdue);
@@ -99,7 +99,7 @@ fn a_dead_letter_of_the_story_is_named_and_others_are_not() {
         &[obstacle("2"), obstacle("elsewhere")],
         at(102),
     );
-    assert_eq!(story.state, State::Stuck);
+    assert_eq!(story.state, FlowState::Stuck);
     assert_eq!(story.stuck_on, [obstacle("2")]);
 }
 
@@ -127,14 +127,14 @@ fn events_are_told_in_causal_order_whatever_order_they_came_in() {
         ]
     );
     assert_eq!(story.events[3].depth, 3);
-    assert_eq!(story.state, State::Failed);
+    assert_eq!(story.state, FlowState::Failed);
 }
 
 #[test]
 fn without_its_start_it_is_unknown() {
     assert_eq!(
         order().story(&failed_order()[1..], &[], at(103)).state,
-        State::Unknown
+        FlowState::Unknown
     );
 }
 
@@ -147,7 +147,10 @@ fn what_came_about_in_another_way_meets_an_expectation() {
         event("3", "payment.failed", Some("1"), 111),
         event("4", "inventory.released", Some("2"), 112),
     ];
-    assert_eq!(order().story(&events, &[], at(500)).state, State::Failed);
+    assert_eq!(
+        order().story(&events, &[], at(500)).state,
+        FlowState::Failed
+    );
 }
 
 #[test]
@@ -156,7 +159,7 @@ fn causes_in_a_circle_end() {
         event("1", "order.created", Some("2"), 1),
         event("2", "order.failed", Some("1"), 1),
     ];
-    assert_eq!(order().story(&events, &[], at(1)).state, State::Running);
+    assert_eq!(order().story(&events, &[], at(1)).state, FlowState::Running);
 }
 
 #[test]
@@ -199,9 +202,9 @@ proptest! {
             history.iter().enumerate().filter(|(i, _)| known & (1 << i) != 0).map(|(_, e)| e.clone()).collect();
         let state = order().story(&part, &[], at(now)).state;
         // 15 would be all four of them.
-        prop_assert!(!matches!(state, State::Succeeded), "{state:?}");
+        prop_assert!(!matches!(state, FlowState::Succeeded), "{state:?}");
         if part.iter().all(|event| &*event.event_type != "inventory.released") {
-            prop_assert!(!matches!(state, State::Failed), "{state:?}");
+            prop_assert!(!matches!(state, FlowState::Failed), "{state:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who is told of dead letters.
+//! Who is told of dead letters, and of sagas that are parked.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_bus::{Changes, DeadLetter, DeadLetterQuery, ParkingLot, Reservation};
 use trunkline_call::{Client, Network};
 use trunkline_core::{ByteString, Context, Env, Error, Result, report};
+use trunkline_saga::Instance;
 
 use crate::platform::PLATFORM;
 
@@ -28,27 +29,44 @@ const PAUSE: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) type Hook = Arc<dyn Fn(&DeadLetter) + Send + Sync>;
+pub(crate) type SagaHook = Arc<dyn Fn(&str, &Instance) + Send + Sync>;
 
-/// Where alerts go. One is raised for each key that is parked, when its first letter is kept; at least once.
+/// What a platform calls by itself.
+#[derive(Clone, Default)]
+pub(crate) struct Hooks {
+    pub(crate) dead_letter: Option<Hook>,
+    pub(crate) saga_parked: Option<SagaHook>,
+}
+
+/// What the webhook is told.
+struct Alert {
+    /// The letter's or the instance's.
+    id: ByteString,
+    correlation_id: ByteString,
+    told: Value,
+}
+
+/// Where alerts go. One is raised for each key that is parked, when its first letter is kept, and for each instance of a saga
+/// that is parked; at least once.
 #[derive(Clone, Default)]
 pub(crate) struct Alerts {
-    hook: Option<Hook>,
-    webhook: Option<mpsc::Sender<DeadLetter>>,
+    hooks: Hooks,
+    webhook: Option<mpsc::Sender<Alert>>,
 }
 
 impl Alerts {
-    /// Alerts for a hook and a webhook, and what sends those of the webhook.
+    /// Alerts for hooks and a webhook, and what sends those of the webhook.
     ///
     /// # Errors
     /// `InvalidInput` for a webhook that is no `http://host/path`.
     pub(crate) fn new(
-        hook: Option<Hook>,
+        hooks: Hooks,
         url: Option<&str>,
         network: &Network,
     ) -> Result<(Self, Option<Sender>)> {
         let Some(url) = url else {
             let webhook = None;
-            return Ok((Self { hook, webhook }, None));
+            return Ok((Self { hooks, webhook }, None));
         };
         let bad = || {
             let text =
@@ -71,12 +89,12 @@ impl Alerts {
             waiting,
         };
         let webhook = Some(webhook);
-        Ok((Self { hook, webhook }, Some(sender)))
+        Ok((Self { hooks, webhook }, Some(sender)))
     }
 
     /// A lot that tells of what is parked in it.
     pub(crate) fn over(&self, lot: Arc<dyn ParkingLot>) -> Arc<dyn ParkingLot> {
-        if self.hook.is_none() && self.webhook.is_none() {
+        if self.hooks.dead_letter.is_none() && self.webhook.is_none() {
             return lot;
         }
         Arc::new(Telling {
@@ -86,7 +104,7 @@ impl Alerts {
     }
 
     fn raise(&self, letter: &DeadLetter) {
-        if let Some(hook) = &self.hook
+        if let Some(hook) = &self.hooks.dead_letter
             && catch_unwind(AssertUnwindSafe(|| hook(letter))).is_err()
         {
             tracing::error!(
@@ -95,12 +113,34 @@ impl Alerts {
                 "the hook for dead letters panicked"
             );
         }
-        if let Some(webhook) = &self.webhook
-            && webhook.try_send(letter.clone()).is_err()
+        self.post(|| Alert {
+            id: letter.id.clone(),
+            correlation_id: letter.envelope.correlation_id.clone(),
+            told: told(letter),
+        });
+    }
+
+    /// An instance of a service's saga is parked.
+    pub(crate) fn saga_parked(&self, service: &str, instance: &Instance) {
+        if let Some(hook) = &self.hooks.saga_parked
+            && catch_unwind(AssertUnwindSafe(|| hook(service, instance))).is_err()
         {
+            tracing::error!(service, saga = &*instance.saga, id = %instance.id, "the hook for parked sagas panicked");
+        }
+        self.post(|| Alert {
+            id: instance.id.to_string().into(),
+            correlation_id: instance.correlation_id.clone(),
+            told: told_of_saga(service, instance),
+        });
+    }
+
+    fn post(&self, alert: impl FnOnce() -> Alert) {
+        let Some(webhook) = &self.webhook else { return };
+        let alert = alert();
+        let id = alert.id.clone();
+        if webhook.try_send(alert).is_err() {
             tracing::error!(
-                group = &*letter.group,
-                letter_id = &*letter.id,
+                id = &*id,
                 "too many alerts wait for the webhook: this one is dropped"
             );
         }
@@ -161,41 +201,40 @@ impl ParkingLot for Telling {
 pub(crate) struct Sender {
     network: Network,
     path: String,
-    waiting: mpsc::Receiver<DeadLetter>,
+    waiting: mpsc::Receiver<Alert>,
 }
 
 impl Sender {
     /// Sends until `stop`, then what waits by then.
     pub(crate) async fn run(mut self, env: Env, stop: CancellationToken) {
         loop {
-            let letter = tokio::select! {
+            let alert = tokio::select! {
                 biased;
-                letter = self.waiting.recv() => letter,
+                alert = self.waiting.recv() => alert,
                 () = stop.cancelled(), if !self.waiting.is_closed() => {
                     self.waiting.close();
                     continue;
                 }
             };
-            let Some(letter) = letter else { return };
-            self.send(&letter, &env).await;
+            let Some(alert) = alert else { return };
+            self.send(&alert, &env).await;
         }
     }
 
-    async fn send(&self, letter: &DeadLetter, env: &Env) {
+    async fn send(&self, alert: &Alert, env: &Env) {
         let mut context = Context::root(env);
-        context.correlation_id = letter.envelope.correlation_id.clone();
+        context.correlation_id = alert.correlation_id.clone();
         // It tries again by itself, for longer than a call does.
         let channel = self.network.channel(PLATFORM, WEBHOOK).bare();
         let client = Client::new(channel, context);
-        let told = told(letter);
         let mut pause = PAUSE;
         for attempt in 1..=ATTEMPTS_MAX {
-            let post = client.post(self.path.as_str()).json(&told);
+            let post = client.post(self.path.as_str()).json(&alert.told);
             let Err(error) = post.timeout(ANSWER_WITHIN).send_empty().await else {
                 return;
             };
             tracing::warn!(
-                service = PLATFORM, letter_id = &*letter.id, attempt, error = %report(&error),
+                service = PLATFORM, id = &*alert.id, attempt, error = %report(&error),
                 "an alert could not be sent"
             );
             if attempt < ATTEMPTS_MAX {
@@ -224,10 +263,26 @@ fn told(letter: &DeadLetter) -> Value {
     })
 }
 
+/// The same of an instance: which and why, and not what is in it.
+fn told_of_saga(service: &str, instance: &Instance) -> Value {
+    let error = instance.error.as_ref();
+    json!({
+        "alert": "saga_parked",
+        "service": service,
+        "saga": &*instance.saga,
+        "saga_id": instance.id,
+        "key": &*instance.key,
+        "correlation_id": &*instance.correlation_id,
+        "code": error.map(|error| &*error.code),
+        "error": error.map(|error| &*error.message),
+        "parked_at": instance.changed_at,
+    })
+}
+
 impl fmt::Debug for Alerts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Alerts")
-            .field("hook", &self.hook.is_some())
+            .field("hook", &self.hooks.dead_letter.is_some())
             .field("webhook", &self.webhook.is_some())
             .finish()
     }

@@ -14,8 +14,10 @@ use trunkline_call::Client;
 use trunkline_core::{
     ByteString, Context, Env, Envelope, Error, ErrorKind, EventData, Result, Timestamp,
 };
+use trunkline_saga::{Committed, Went, Write, Written};
 use trunkline_security::{AuditEntry, AuditOutcome};
 use trunkline_store::{Reader, StoredResponse, Tx};
+use trunkline_telemetry::Span;
 use uuid::Uuid;
 
 use crate::runtime::Runtime;
@@ -37,13 +39,23 @@ struct Unit {
     rehearsal: bool,
     /// The event that this work handles, for the inbox.
     inbox: Option<Inbox>,
-    /// The id of what an idempotent request makes.
+    /// The id of what an idempotent request or a saga's step makes.
     stable_id: Option<Uuid>,
+    /// The attempt of a saga's step that this work is.
+    step: Option<Step>,
     outgoing: Lock<Vec<(Envelope, Option<Timestamp>)>>,
     /// For the audit log.
     notes: Lock<Vec<AuditEntry>>,
-    /// It added commands to devices, or ended some.
-    touched: AtomicBool,
+    /// It touched commands to devices, or sagas. Those who share a transaction share this.
+    touched: Arc<AtomicBool>,
+}
+
+/// An attempt of a saga's step.
+struct Step {
+    /// Goes with every call that may change something.
+    key: ByteString,
+    /// Ends with the attempt.
+    span: Lock<Option<Span>>,
 }
 
 /// A transaction that several events share.
@@ -52,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) tx: Arc<Mutex<Option<Tx>>>,
     /// It will be rolled back.
     pub(crate) rehearsal: bool,
+    /// One of them touched what others are told of after the commit.
+    pub(crate) touched: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -86,9 +100,10 @@ impl Cx {
             rehearsal: false,
             inbox: None,
             stable_id: None,
+            step: None,
             outgoing: Lock::default(),
             notes: Lock::default(),
-            touched: AtomicBool::new(false),
+            touched: Arc::default(),
         }))
     }
 
@@ -97,6 +112,24 @@ impl Cx {
         let Self(mut unit) = Self::new(runtime, context);
         if let Some(unit) = Arc::get_mut(&mut unit) {
             unit.stable_id = Some(id);
+        }
+        Self(unit)
+    }
+
+    /// An attempt of a saga's step, which is this span.
+    pub(crate) fn of_step(
+        runtime: Arc<Runtime>,
+        mut context: Context,
+        (key, id, span): (ByteString, Uuid, Span),
+    ) -> Self {
+        context.trace = span.context();
+        let Self(mut unit) = Self::new(runtime, context);
+        if let Some(unit) = Arc::get_mut(&mut unit) {
+            unit.stable_id = Some(id);
+            unit.step = Some(Step {
+                key,
+                span: Lock::new(Some(span)),
+            });
         }
         Self(unit)
     }
@@ -116,15 +149,19 @@ impl Cx {
             context,
             shared: shared.is_some(),
             rehearsal: shared.as_ref().is_some_and(|shared| shared.rehearsal),
+            touched: shared
+                .as_ref()
+                .map(|shared| shared.touched.clone())
+                .unwrap_or_default(),
             tx: shared.map(|shared| shared.tx).unwrap_or_default(),
             inbox: Some(Inbox {
                 group: group.clone(),
                 event_id: event.id.clone(),
             }),
             stable_id: None,
+            step: None,
             outgoing: Lock::default(),
             notes: Lock::default(),
-            touched: AtomicBool::new(false),
         }))
     }
 
@@ -222,6 +259,10 @@ impl Cx {
         }
         let channel = runtime.network.channel(runtime.name.clone(), name);
         let client = Client::new(channel, self.0.context.clone());
+        let client = match &self.0.step {
+            Some(step) => client.with_key(step.key.clone()),
+            None => client,
+        };
         Ok(if self.0.rehearsal {
             client.read_only()
         } else {
@@ -324,8 +365,9 @@ impl Cx {
         self.env().now()
     }
 
-    /// An id for what this work makes: the same one whenever a request comes again with its idempotency key, also after
-    /// a crash, so that whom it is told to does nothing twice. Work without a key gets a new one each time.
+    /// An id for what this work makes: the same one whenever a request comes again with its idempotency key, and at every
+    /// attempt of a saga's step, also after a crash, so that whom it is told to does nothing twice. Other work gets a new one
+    /// each time.
     pub fn stable_id(&self) -> Uuid {
         self.0.stable_id.unwrap_or_else(|| self.env().id())
     }
@@ -355,9 +397,8 @@ impl Cx {
         self.0.runtime.config.section(self.service_name())
     }
 
-    /// Whoever sends commands to devices, or waits for their end, is told when this work commits.
-    #[cfg(feature = "device")]
-    pub(crate) fn touches_commands(&self) {
+    /// Whoever sends commands to devices, or runs sagas, is told when this work commits.
+    pub(crate) fn touches(&self) {
         self.0.touched.store(true, Ordering::Release);
     }
 
@@ -380,12 +421,7 @@ impl Cx {
         let Some(tx) = guard.as_mut() else {
             return Ok(());
         };
-        for (envelope, at) in outgoing {
-            match at {
-                None => tx.publish(envelope).await?,
-                Some(at) => tx.publish_at(envelope, at).await?,
-            }
-        }
+        send(tx, outgoing).await?;
         if let Some(Completion {
             scope,
             key,
@@ -414,6 +450,47 @@ impl Cx {
         }
     }
 
+    /// Makes what a saga's step did take effect together with its entry in the journal.
+    pub(crate) async fn finish_step(&self, went: Went) -> Result<Committed> {
+        let mut guard = self.0.tx.clone().lock_owned().await;
+        let outgoing = std::mem::take(&mut *self.0.outgoing.lock());
+        let notes = std::mem::take(&mut *self.0.notes.lock());
+        if guard.is_none() && outgoing.is_empty() && notes.is_empty() {
+            return Ok(Committed::Apart(went));
+        }
+        let mut tx = match guard.take() {
+            Some(tx) => tx,
+            None => self.0.runtime.store.begin().await?,
+        };
+        send(&mut tx, outgoing).await?;
+        let written = tx.saga(&Write::Went(went)).await?;
+        if written != Written::Done {
+            // Somebody else has the instance: nothing of this attempt is to be.
+            tx.rollback().await?;
+            return Ok(Committed::Together(written));
+        }
+        if !notes.is_empty() {
+            self.0.runtime.audit_log.append_in(&mut tx, &notes).await?;
+        }
+        tx.commit().await?;
+        if self.0.touched.load(Ordering::Acquire) {
+            self.0.runtime.committed();
+        }
+        Ok(Committed::Together(written))
+    }
+
+    /// The attempt of a saga's step is over.
+    pub(crate) fn end_step(&self, failed: Option<&Error>) {
+        let span = self
+            .0
+            .step
+            .as_ref()
+            .and_then(|step| step.span.lock().take());
+        if let (Some(mut span), Some(error)) = (span, failed) {
+            span.fail(error);
+        }
+    }
+
     /// Undoes what was done, unless the transaction is somebody else's.
     pub(crate) async fn undo(&self) {
         self.0.outgoing.lock().clear();
@@ -425,6 +502,16 @@ impl Cx {
             tracing::debug!(%error, "a rollback failed; the store undoes it when it finds out");
         }
     }
+}
+
+async fn send(tx: &mut Tx, outgoing: Vec<(Envelope, Option<Timestamp>)>) -> Result<()> {
+    for (envelope, at) in outgoing {
+        match at {
+            None => tx.publish(envelope).await?,
+            Some(at) => tx.publish_at(envelope, at).await?,
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Cx {

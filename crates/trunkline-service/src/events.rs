@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -25,6 +26,8 @@ pub(crate) struct Reaction {
     pub(crate) decl: EventDecl,
     /// How many may share a transaction; none means one at a time.
     pub(crate) batch_max: Option<usize>,
+    /// The saga that it wakes: a group of its own.
+    pub(crate) saga: Option<ByteString>,
     run: Arc<dyn Fn(Cx, Envelope) -> BoxFuture<'static, Result<()>> + Send + Sync>,
 }
 
@@ -38,6 +41,7 @@ where
     Reaction {
         decl: EventDecl::of::<T>(),
         batch_max,
+        saga: None,
         run: Arc::new(move |cx, envelope| {
             let handler = handler.clone();
             Box::pin(async move { handler(cx, Event::decode(envelope)?).await })
@@ -123,7 +127,9 @@ impl Reactions {
         let tx = shared.tx.lock().await.take();
         if let Some(tx) = tx {
             tx.commit().await?;
-            self.runtime.committed();
+            if shared.touched.load(Ordering::Acquire) {
+                self.runtime.committed();
+            }
         }
         Ok(outcomes.all)
     }
@@ -133,6 +139,7 @@ impl Reactions {
         Ok(Shared {
             tx: Arc::new(Mutex::new(Some(tx))),
             rehearsal,
+            touched: Arc::default(),
         })
     }
 

@@ -23,12 +23,12 @@ use std::time::Duration;
 use trunkline_bus::DeadLetter;
 use trunkline_core::schema::{check_dir, write_dir};
 use trunkline_core::{ByteString, Env, EventDecl, Result};
-use trunkline_saga::Flow;
+use trunkline_saga::{Flow, Instance, Probe};
 use trunkline_security::Permissions;
 use trunkline_telemetry::SpanSink;
 
 use self::front::Declared;
-use crate::alerts::Hook;
+use crate::alerts::Hooks;
 use crate::{Config, Processes, Service, topology};
 
 pub use running::Running;
@@ -45,7 +45,8 @@ pub struct Platform {
     pub(crate) gateway: Option<Declared>,
     pub(crate) schemas: Option<PathBuf>,
     pub(crate) sinks: Vec<Arc<dyn SpanSink>>,
-    pub(crate) on_dead_letter: Option<Hook>,
+    pub(crate) hooks: Hooks,
+    pub(crate) probe: Option<Arc<dyn Probe>>,
     pub(crate) env: Env,
 }
 
@@ -60,7 +61,8 @@ impl Platform {
             gateway: None,
             schemas: None,
             sinks: Vec::new(),
-            on_dead_letter: None,
+            hooks: Hooks::default(),
+            probe: None,
             env: Env::system(),
         }
     }
@@ -122,7 +124,25 @@ impl Platform {
     /// subscription waits for it. `[alerts]` in the configuration names a webhook that is told the same.
     #[must_use]
     pub fn on_dead_letter(mut self, hook: impl Fn(&DeadLetter) + Send + Sync + 'static) -> Self {
-        self.on_dead_letter = Some(Arc::new(hook));
+        self.hooks.dead_letter = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls this with the service's name for each instance of a saga that is parked; at least once, and quickly: the saga's
+    /// engine waits for it. The webhook of `[alerts]` is told the same.
+    #[must_use]
+    pub fn on_saga_parked(
+        mut self,
+        hook: impl Fn(&str, &Instance) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.saga_parked = Some(Arc::new(hook));
+        self
+    }
+
+    /// Does to the sagas of all services what a test wants; for the test kit's crash kit.
+    #[must_use]
+    pub fn saga_probe(mut self, probe: Arc<dyn Probe>) -> Self {
+        self.probe = Some(probe);
         self
     }
 

@@ -9,6 +9,7 @@ use trunkline_security::{Audit, EventSealer};
 use trunkline_store::{AuditLog, Store};
 use trunkline_telemetry::Telemetry;
 
+use crate::saga::Sagas;
 use crate::service::States;
 use crate::{Config, sealing};
 
@@ -29,6 +30,8 @@ pub(crate) struct Runtime {
     pub(crate) audit: Audit,
     /// Takes changes, together with their rows.
     pub(crate) audit_log: AuditLog,
+    /// The engine of its sagas, while it is up.
+    pub(crate) sagas: Sagas,
     /// What its handlers share of its devices.
     #[cfg(feature = "device")]
     pub(crate) devices: Option<crate::device::Hub>,
@@ -57,8 +60,9 @@ impl Runtime {
         })
     }
 
-    /// Work is committed that may have touched commands to devices.
+    /// Work is committed that touched commands to devices, or sagas.
     pub(crate) fn committed(&self) {
+        self.sagas.poke();
         #[cfg(feature = "device")]
         if let Some(devices) = &self.devices {
             devices.committed();

@@ -20,6 +20,7 @@ use trunkline_telemetry::Check;
 use crate::events::{Reaction, reaction};
 use crate::http::{HttpHandler, Route};
 use crate::jobs::{JobDecl, Schedule};
+use crate::saga::SagaDefinition;
 use crate::{Config, Cx};
 
 /// A service is a value: its routes, the events it handles and publishes, its tables, and the services it calls.
@@ -39,6 +40,7 @@ pub struct Service {
     pub(crate) grpc: Vec<crate::grpc::Declared>,
     pub(crate) reactions: Vec<Reaction>,
     pub(crate) jobs: Vec<JobDecl>,
+    pub(crate) sagas: Vec<SagaDefinition>,
     pub(crate) operations: Vec<(String, Operation)>,
     pub(crate) starts: Vec<StartHandler>,
     pub(crate) checks: Vec<(ByteString, Arc<dyn Check>)>,
@@ -85,6 +87,7 @@ impl Service {
             grpc: Vec::new(),
             reactions: Vec::new(),
             jobs: Vec::new(),
+            sagas: Vec::new(),
             operations: Vec::new(),
             starts: Vec::new(),
             checks: Vec::new(),
@@ -264,6 +267,15 @@ impl Service {
             schedule,
             run,
         });
+        self
+    }
+
+    /// Runs a saga by orchestration; its handlers start instances with `cx.start_saga(…)`. The events that wake it are those
+    /// of a group of their own.
+    #[must_use]
+    pub fn saga(mut self, saga: SagaDefinition) -> Self {
+        self.reactions.extend(saga.wakes.iter().cloned());
+        self.sagas.push(saga);
         self
     }
 

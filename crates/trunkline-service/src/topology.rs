@@ -37,6 +37,7 @@ pub(crate) fn check(services: &[Service], flows: &[Flow]) -> Result<()> {
         crate::grpc::check(service)?;
         check_reactions(service)?;
         check_jobs(service)?;
+        check_sagas(service)?;
         #[cfg(feature = "device")]
         if let Some(devices) = &service.devices {
             devices
@@ -232,11 +233,37 @@ fn check_jobs(service: &Service) -> Result<()> {
 fn check_reactions(service: &Service) -> Result<()> {
     let mut seen = BTreeSet::new();
     for reaction in &service.reactions {
-        // One by one and in batches are two groups, each with its own place in the topic.
-        if !seen.insert((reaction.decl.event_type, reaction.batch_max.is_some())) {
+        // One by one, in batches and for each saga are groups of their own, each with its own place in the topic.
+        let group = (reaction.batch_max.is_some(), &reaction.saga);
+        if !seen.insert((reaction.decl.event_type, group)) {
             return Err(bad("two handlers of one service handle the same event")
                 .with("service", &service.name)
                 .with("event", reaction.decl.event_type));
+        }
+    }
+    Ok(())
+}
+
+fn check_sagas(service: &Service) -> Result<()> {
+    let mut names = BTreeSet::new();
+    for saga in &service.sagas {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let name = saga.name();
+        if name.is_empty() || name.len() > 63 || !name.chars().all(fits) {
+            let text = "expected a saga's name of 1 to 63 lower-case letters, digits and `-`";
+            return Err(bad(text).with("service", &service.name).with("saga", name));
+        }
+        if !names.insert(name) {
+            return Err(bad("two sagas of one service have the same name")
+                .with("service", &service.name)
+                .with("saga", name));
+        }
+        // The journal would keep in the clear what the bus may not carry so.
+        if let Some(sealed) = saga.wakes.iter().find(|reaction| reaction.decl.encrypted) {
+            return Err(bad("an encrypted event can't wake a saga: handle it, and signal the saga with what it has to know")
+                .with("service", &service.name)
+                .with("saga", name)
+                .with("event", sealed.decl.event_type));
         }
     }
     Ok(())

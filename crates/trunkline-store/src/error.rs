@@ -123,7 +123,8 @@ fn constraint() -> Error {
     Error::invalid("row_invalid", "a row breaks a rule of its table")
 }
 
-fn conflicted() -> Error {
+/// Another transaction was in the way: this one makes sense again.
+pub(crate) fn conflicted() -> Error {
     Error::conflict("store_conflict", "two transactions got in each other's way")
         .with_retry(Retry::Transient)
 }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use trunkline_core::{Env, Error, Result};
 
-use crate::Store;
 use crate::error::sql_error;
 use crate::store::Backend;
+use crate::{Store, saga};
 
 /// One opening of a store.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ impl Presence {
                     .await
                     .map_err(sql_error)?;
             }
+            let now = store.now_micros();
+            saga::free_all(tx.conn(), now).await?;
             tx.commit().await?;
         }
         if let Some(lock) = &self.lock {

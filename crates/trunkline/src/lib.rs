@@ -16,11 +16,11 @@ pub use trunkline_core::{
 #[cfg(feature = "device")]
 pub use trunkline_device as device;
 pub use trunkline_gateway as gateway;
-pub use trunkline_saga::{Flow, State as FlowState, Story};
-pub use trunkline_security::{Claims, Secret, Signer, Verifier};
+pub use trunkline_saga::{Flow, FlowState, Story};
+pub use trunkline_security::{Claims, KeyringConfig, Secret, Signer, Verifier};
 pub use trunkline_service::{
-    Accepted, Config, Created, Cx, NoContent, Notice, Part, Platform, Processes, Running, Schedule,
-    Service, TxGuard, every, parent_gone, stop_requested,
+    Accepted, Config, Created, Cx, NoContent, Notice, Part, Platform, Processes, Running, Saga,
+    SagaDefinition, Schedule, Service, TxGuard, every, parent_gone, stop_requested,
 };
 #[cfg(feature = "device")]
 pub use trunkline_service::{CommandState, Devices};
@@ -36,4 +36,11 @@ pub use trunkline_telemetry as telemetry;
 pub mod grpc {
     pub use trunkline_call::grpc::{GrpcChannel, error, status};
     pub use trunkline_service::grpc::answer;
+}
+
+/// Sagas by orchestration: what their code and their tests need beside [`Saga`] and [`SagaDefinition`].
+pub mod saga {
+    pub use trunkline_saga::{
+        Body, Data, Entry, Fault, Instance, Probe, Query, Record, Retries, State, Which,
+    };
 }

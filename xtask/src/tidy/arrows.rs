@@ -22,7 +22,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
     ("rabbitmq", &[CORE, &["bus"]]),
     ("kafka", &[CORE, &["bus"]]),
     ("nats", &[CORE, &["bus"]]),
-    ("store", &[CORE, &["bus", "security"]]),
+    ("store", &[CORE, &["bus", "saga", "security"]]),
     ("device", &[CORE, &["bus"]]),
     ("gateway", &[CORE, &["call", "security"]]),
     (
@@ -48,7 +48,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
             ],
         ],
     ),
-    ("testkit", &[CORE, &["bus", "store"]]),
+    ("testkit", &[CORE, &["bus", "saga", "store"]]),
     ("testproto", &[]),
     // To a platform it speaks HTTP, and knows nothing of what answers; files of topics it applies to engines, and it runs a
     // gateway alone.

@@ -10,7 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tower::Service;
-use trunkline_core::{Context, Error, ErrorKind, Result, Retry};
+use trunkline_core::{ByteString, Context, Error, ErrorKind, Result, Retry};
 
 use super::encode;
 use crate::client::{broken, read};
@@ -34,6 +34,8 @@ pub struct GrpcChannel {
     channel: Channel,
     context: Option<Context>,
     read_only: bool,
+    /// Goes with every call, unless that names its own.
+    key: Option<ByteString>,
 }
 
 impl Channel {
@@ -43,6 +45,7 @@ impl Channel {
             channel: self.clone(),
             context: None,
             read_only: false,
+            key: None,
         }
     }
 }
@@ -55,6 +58,7 @@ impl Client {
             channel: self.channel.clone(),
             context: Some(self.context.clone()),
             read_only: self.read_only,
+            key: self.key.clone(),
         }
     }
 }
@@ -73,6 +77,15 @@ impl GrpcChannel {
         if let Some(context) = &self.context {
             all.remove(headers::DEADLINE_MS);
             headers::write(context, all, self.channel.network().env());
+        }
+        if let Some(key) = &self.key
+            && !all.contains_key(headers::IDEMPOTENCY_KEY)
+        {
+            let key = HeaderValue::from_str(key).map_err(|error| {
+                Error::invalid("header_invalid", "the idempotency key can't be written")
+                    .with_source(error)
+            })?;
+            all.insert(headers::IDEMPOTENCY_KEY, key);
         }
         let left = headers::left(all).into_iter().chain(asked).min();
         if let Some(left) = left {

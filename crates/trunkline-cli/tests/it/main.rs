@@ -18,3 +18,4 @@ mod failures;
 mod gateway;
 mod kit;
 mod platform;
+mod sagas;

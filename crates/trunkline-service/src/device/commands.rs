@@ -77,7 +77,7 @@ impl Cx {
         let insert = sql(INSERT).bind(&id).bind(device).bind(command.name);
         let insert = insert.bind(command.data.to_string()).bind(micros(now));
         insert.bind(expires_at).bind(next_at).run(tx.conn()).await?;
-        self.touches_commands();
+        self.touches();
         Ok(id)
     }
 
@@ -172,7 +172,7 @@ pub(super) async fn settle(
     let name = sql("SELECT name FROM trunkline_device_command WHERE id = $1").bind(id);
     let (command,) = name.one::<(String,)>(tx.conn()).await?;
     drop(tx);
-    cx.touches_commands();
+    cx.touches();
     let settled = CommandSettled {
         device: device.to_owned(),
         command_id: id.to_owned(),

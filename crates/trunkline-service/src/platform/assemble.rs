@@ -24,7 +24,7 @@ use super::running::{Running, Up};
 use super::secure::Secure;
 use super::unit::{Shared, Unit};
 use super::{PLATFORM, Platform, engine, events_of, folder, topics};
-use crate::alerts::Alerts;
+use crate::alerts::{Alerts, Sender};
 use crate::config::place::{CONSOLE, GATEWAY};
 use crate::trail::{GROUP, Keep, Recorder};
 use crate::{Config, Service, reload, sealing, topology, trail};
@@ -53,21 +53,20 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let network = Network::new(telemetry.clone(), platform.env.clone());
     network.set_policies(reload::policies(&config, &platform.services)?);
     let webhook = config.alerts.webhook.as_deref();
-    let (alerts, sender) = Alerts::new(platform.on_dead_letter, webhook, &network)?;
+    let (alerts, sender) = Alerts::new(platform.hooks, webhook, &network)?;
     let shared = Shared {
         network,
         transport,
         telemetry,
         alerts,
         sealer,
+        probe: platform.probe,
         secure,
         env: platform.env.clone(),
         config,
     };
     let mut up = Up::new(shared.clone(), otlp, lock);
-    let send = sender.map(|sender| sender.run(platform.env.clone(), up.stop.clone()));
-    send.map(|send| up.jobs.spawn(send));
-    attend(&mut up, development)?;
+    attend(&mut up, development, sender)?;
     let flows: Arc<[Flow]> = platform.flows.into();
     let raised = raise(&mut up, platform.services, &flows, &events).await;
     let made = raised.and_then(|raised| {
@@ -81,10 +80,10 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
             return Err(error);
         }
     };
-    let (name, env) = (platform.name, platform.env);
-    let health = Arc::new(health_of(&up, &name, platform.version, &env));
+    let env = platform.env;
+    let health = Arc::new(health_of(&up, &platform.name, platform.version, &env));
     let parts = Parts {
-        platform: name,
+        platform: platform.name,
         health: health.clone(),
         metrics: Arc::new(move || metrics.render()),
         topology: Arc::new(topology),
@@ -95,6 +94,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         consumers: up.consumers.clone().into(),
         relays: up.relays(),
         audits: up.audits(),
+        sagas: up.sagas(),
         peers,
         token,
         env,
@@ -113,8 +113,8 @@ fn health_of(up: &Up, name: &ByteString, version: ByteString, env: &Env) -> Plat
     }
 }
 
-/// Looks after certificates and keys, and reads again at SIGHUP how services are called.
-fn attend(up: &mut Up, development: Option<Development>) -> Result<()> {
+/// Looks after certificates and keys, sends alerts, and reads again at SIGHUP how services are called.
+fn attend(up: &mut Up, development: Option<Development>, alerts: Option<Sender>) -> Result<()> {
     let Shared {
         config,
         network,
@@ -122,6 +122,10 @@ fn attend(up: &mut Up, development: Option<Development>) -> Result<()> {
         ..
     } = up.shared.clone();
     secure.wire(&network, &mut up.jobs, &up.stop);
+    if let Some(alerts) = alerts {
+        let send = alerts.run(up.shared.env.clone(), up.stop.clone());
+        up.jobs.spawn(send);
+    }
     if let Some(development) = development {
         up.jobs.spawn(development.keep(up.stop.clone()));
     }

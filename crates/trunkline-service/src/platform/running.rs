@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use trunkline_bus::Consumer;
 use trunkline_call::{Network, server};
-use trunkline_console::{PEER_PATH, Parts};
+use trunkline_console::{PEER_PATH, Parts, SagaDesk};
 use trunkline_core::{ByteString, Envelope, Error, Result, report};
 use trunkline_security::Certificates;
 use trunkline_store::{AuditLog, Relay, Store};
@@ -82,6 +82,11 @@ impl Up {
             .collect()
     }
 
+    /// The sagas of its services.
+    pub(super) fn sagas(&self) -> Arc<[(ByteString, Arc<dyn SagaDesk>)]> {
+        self.units.iter().filter_map(Unit::desk).collect()
+    }
+
     /// What each service answers at its own address: its routes, and what the console of another process asks of it.
     fn service_doors(
         &self,
@@ -122,6 +127,7 @@ impl Up {
             consumers: unit.consumers.clone().into(),
             relays: [(name.clone(), unit.relay.clone())].into(),
             audits: [(name.clone(), unit.runtime.audit_log.clone())].into(),
+            sagas: unit.desk().into_iter().collect(),
             peers: Arc::default(),
             ..parts.clone()
         };

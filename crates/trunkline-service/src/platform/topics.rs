@@ -15,14 +15,19 @@ const RETENTION: Duration = Duration::from_secs(7 * 86_400);
 /// All lanes of a topic.
 pub(super) const LANES: [Priority; 3] = [Priority::High, Priority::Medium, Priority::Low];
 
-/// The groups of a service: one for events that are handled one by one, one for those that share transactions.
-pub(super) fn groups(service: &str, reactions: &[Reaction]) -> [(ByteString, Vec<Reaction>); 2] {
-    let (batched, single) = reactions
-        .iter()
-        .cloned()
-        .partition(|reaction| reaction.batch_max.is_some());
-    let batch = ByteString::from(format!("{service}.batch"));
-    [(ByteString::from(service), single), (batch, batched)]
+/// The groups of a service: one for events that are handled one by one, one for those that share transactions, and one for
+/// each saga that events wake.
+pub(super) fn groups(service: &str, reactions: &[Reaction]) -> BTreeMap<ByteString, Vec<Reaction>> {
+    let mut groups: BTreeMap<ByteString, Vec<Reaction>> = BTreeMap::new();
+    for reaction in reactions {
+        let group = match (&reaction.saga, reaction.batch_max) {
+            (Some(saga), _) => format!("{service}.saga.{saga}").into(),
+            (None, Some(_)) => format!("{service}.batch").into(),
+            (None, None) => ByteString::from(service),
+        };
+        groups.entry(group).or_default().push(reaction.clone());
+    }
+    groups
 }
 
 /// The topics of a group's events, each with the lanes that these take.

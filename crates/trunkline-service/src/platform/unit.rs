@@ -10,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts, Transport};
 use trunkline_call::Network;
 use trunkline_call::server::{self, Limits};
+use trunkline_console::SagaDesk;
 use trunkline_core::{ByteString, Context, Env, Result};
-use trunkline_security::EventSealer;
+use trunkline_saga::{Engine, Probe};
+use trunkline_security::{Audit, EventSealer};
 use trunkline_store::{AuditLog, Relay, Store};
 use trunkline_telemetry::{Health, Scope, SpanKind, Telemetry};
 
@@ -22,6 +24,7 @@ use crate::alerts::Alerts;
 use crate::events::{Reaction, Reactions};
 use crate::http::router;
 use crate::runtime::Runtime;
+use crate::saga::{self, SagaHost, Sagas};
 use crate::{Config, Cx, Service, jobs, openapi};
 
 /// What every service of a process shares.
@@ -33,6 +36,7 @@ pub(super) struct Shared {
     pub(super) telemetry: Telemetry,
     pub(super) alerts: Alerts,
     pub(super) sealer: Option<EventSealer>,
+    pub(super) probe: Option<Arc<dyn Probe>>,
     pub(super) secure: Secure,
     pub(super) env: Env,
 }
@@ -51,6 +55,8 @@ pub(super) struct Unit {
     reactions: Vec<Reaction>,
     jobs: Vec<jobs::JobDecl>,
     starts: Vec<crate::service::StartHandler>,
+    /// The engine of its sagas, if it has any.
+    pub(super) sagas: Option<Engine<SagaHost>>,
     auditing: Auditing,
     #[cfg(feature = "device")]
     devices: Option<crate::Devices>,
@@ -60,21 +66,23 @@ pub(super) struct Unit {
 }
 
 /// Takes a service off the network when dropped. Its routes hold the network, to call others, and the network holds its
-/// routes: without this neither would ever end, nor what they keep open.
+/// routes: without this neither would ever end, nor what they keep open. The same holds for a service and its sagas.
 struct Mounted {
     network: Network,
     name: ByteString,
+    runtime: Arc<Runtime>,
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
         self.network.unmount(&self.name);
+        self.runtime.sagas.close();
     }
 }
 
 impl Unit {
     /// Opens the store, mounts the routes and starts the relay.
-    pub(super) async fn raise(service: Service, shared: &Shared) -> Result<Self> {
+    pub(super) async fn raise(mut service: Service, shared: &Shared) -> Result<Self> {
         let name = service.name.clone();
         let store = open_store(&service, shared)
             .await
@@ -85,33 +93,7 @@ impl Unit {
         let secure = &shared.secure;
         let gate = secure.gate(&name, &audit, &shared.network)?;
         place_outside(&service, shared)?;
-        let external = service
-            .external
-            .iter()
-            .map(|external| external.name.clone());
-        let runtime = Arc::new(Runtime {
-            name: name.clone(),
-            responses: service.responses,
-            store: store.clone(),
-            network: shared.network.clone(),
-            env: shared.env.clone(),
-            calls: service.calls.iter().cloned().chain(external).collect(),
-            publishes: service
-                .publishes
-                .iter()
-                .map(|decl| decl.event_type)
-                .collect(),
-            states: service.states.clone(),
-            config: shared.config.clone(),
-            telemetry: shared.telemetry.clone(),
-            sealer: shared.sealer.clone(),
-            audit,
-            audit_log,
-            #[cfg(feature = "device")]
-            devices: service.devices.as_ref().map(|devices| {
-                crate::device::Hub::new(devices, shared.config.devices.commands_max)
-            }),
-        });
+        let runtime = Arc::new(runtime_of(&service, shared, &store, (audit, audit_log)));
         let telemetry = shared.telemetry.clone();
         let relay = Relay::start(
             store,
@@ -122,10 +104,19 @@ impl Unit {
         let health = health::of_service(&service, &runtime, &relay);
         secure.watch_over(&name, &health);
         let router = routes((&service, &gate), &runtime, health.clone(), shared)?;
+        let engine = saga::engine(
+            std::mem::take(&mut service.sagas),
+            &runtime,
+            (&shared.alerts, shared.probe.clone()),
+        )?;
         let network = shared.network.clone();
         network.mount(name.clone(), router.clone(), service.responses);
         Ok(Self {
-            _mounted: Mounted { network, name },
+            _mounted: Mounted {
+                network,
+                name,
+                runtime: runtime.clone(),
+            },
             runtime,
             relay,
             health,
@@ -135,6 +126,7 @@ impl Unit {
             reactions: service.reactions,
             jobs: service.jobs,
             starts: service.starts,
+            sagas: engine,
             auditing,
             #[cfg(feature = "device")]
             devices: service.devices,
@@ -174,10 +166,8 @@ impl Unit {
         for (group, reactions) in topics::groups(&self.runtime.name, &self.reactions) {
             let batches = reactions.iter().filter_map(|reaction| reaction.batch_max);
             let batch_max = batches.max().unwrap_or(1);
-            if !reactions.is_empty() {
-                let consumer = self.group(group, &reactions, batch_max, shared).await?;
-                self.consumers.push(consumer);
-            }
+            let consumer = self.group(group, &reactions, batch_max, shared).await?;
+            self.consumers.push(consumer);
         }
         #[cfg(feature = "device")]
         if let Some(devices) = self.devices.take() {
@@ -227,7 +217,7 @@ impl Unit {
         Consumer::start(config, ports).await
     }
 
-    /// Starts the jobs, which end with `stop`. When each runs first is written down by then.
+    /// Starts the jobs and the sagas, which end with `stop`. When each job runs first is written down by then.
     pub(super) async fn work(
         &mut self,
         into: &mut JoinSet<()>,
@@ -242,7 +232,16 @@ impl Unit {
             })?;
             into.spawn(jobs::run(self.runtime.clone(), job, stop.clone()));
         }
+        if let Some(engine) = self.sagas.clone() {
+            into.spawn(saga::run(engine, stop.clone()));
+        }
         Ok(())
+    }
+
+    /// Its sagas for the console, if it has any.
+    pub(super) fn desk(&self) -> Option<(ByteString, Arc<dyn SagaDesk>)> {
+        let engine = self.sagas.clone()?;
+        Some((self.runtime.name.clone(), Arc::new(engine)))
     }
 
     /// Sends what is committed, then closes the store.
@@ -260,6 +259,44 @@ impl Unit {
         self.relay.stop().await;
         self.auditing.stop().await;
         self.runtime.store.close().await;
+    }
+}
+
+/// What the handlers of a service share.
+fn runtime_of(
+    service: &Service,
+    shared: &Shared,
+    store: &Store,
+    (audit, audit_log): (Audit, AuditLog),
+) -> Runtime {
+    let external = service
+        .external
+        .iter()
+        .map(|external| external.name.clone());
+    Runtime {
+        name: service.name.clone(),
+        responses: service.responses,
+        store: store.clone(),
+        network: shared.network.clone(),
+        env: shared.env.clone(),
+        calls: service.calls.iter().cloned().chain(external).collect(),
+        publishes: service
+            .publishes
+            .iter()
+            .map(|decl| decl.event_type)
+            .collect(),
+        states: service.states.clone(),
+        config: shared.config.clone(),
+        telemetry: shared.telemetry.clone(),
+        sealer: shared.sealer.clone(),
+        audit,
+        audit_log,
+        sagas: Sagas::default(),
+        #[cfg(feature = "device")]
+        devices: service
+            .devices
+            .as_ref()
+            .map(|devices| crate::device::Hub::new(devices, shared.config.devices.commands_max)),
     }
 }
 

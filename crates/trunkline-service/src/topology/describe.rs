@@ -35,6 +35,7 @@ pub(crate) fn describe(platform: &str, services: &[Service], flows: &[Flow]) -> 
                 "routes": routes.collect::<Vec<_>>(),
                 "grpc": grpc(service),
                 "jobs": service.jobs.iter().map(|job| job.name).collect::<Vec<_>>(),
+                "sagas": service.sagas.iter().map(|saga| &**saga.name()).collect::<Vec<_>>(),
                 "tables": !service.migrations.is_empty(),
             })
         })

@@ -29,6 +29,7 @@ mod policies;
 mod processes;
 mod rehearsal;
 mod roles;
+mod sagas;
 mod sample;
 mod scopes;
 mod sealed;

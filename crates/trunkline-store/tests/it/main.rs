@@ -27,6 +27,7 @@ mod places;
 mod relay;
 mod replicas;
 mod restore;
+mod sagas;
 mod sealed;
 mod storm;
 mod trail;

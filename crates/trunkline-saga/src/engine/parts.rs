@@ -1,0 +1,147 @@
+//! What the engine does for its instances and for those who ask.
+
+use std::sync::atomic::Ordering;
+
+use bytestring::ByteString;
+use tokio::sync::{mpsc, oneshot};
+use trunkline_core::{Error, Result};
+use uuid::Uuid;
+
+use super::{Begin, Engine, Parts, not_found};
+use crate::Data;
+use crate::definition::{Definition, Failed, Function};
+use crate::host::Host;
+use crate::journal::{Instance, KEY_BYTES_MAX, Message, Record, State, Which, Write, Written};
+
+impl<H: Host> Parts<H> {
+    pub(crate) fn function(&self, instance: &Instance) -> Result<Function<H>> {
+        let definition = self.definition(&instance.saga)?;
+        definition.function(instance.version).cloned()
+    }
+
+    /// What is done when an instance has come to nothing, if its saga says so.
+    pub(crate) fn failed(&self, instance: &Instance) -> Option<Failed<H>> {
+        self.definitions.get(&instance.saga)?.failed.clone()
+    }
+
+    fn definition(&self, saga: &ByteString) -> Result<&Definition<H>> {
+        self.definitions.get(saga).ok_or_else(|| {
+            Error::not_found("saga_unknown", "no saga of this name is declared here")
+                .with("saga", saga)
+        })
+    }
+
+    pub(crate) async fn start(
+        &self,
+        saga: &ByteString,
+        key: &str,
+        input: Data,
+        begin: Begin,
+    ) -> Result<Instance> {
+        let mut instance = self.new_instance(saga, key, input, begin)?;
+        let may_own = self.known.load(Ordering::Acquire) && !self.stopping.load(Ordering::Acquire);
+        let slot = self.slots.clone().try_acquire_owned().ok();
+        let slot = slot.filter(|_| may_own);
+        if slot.is_some() {
+            instance.owner = Some(self.owner.clone());
+        } else {
+            instance.wake_at = Some(instance.started_at);
+        }
+        let write = Write::Start(Box::new(instance.clone()));
+        let written = self.writer.write(write).await?;
+        let is_new = match &written {
+            // A write that was repeated finds itself.
+            Written::Exists(there) => there.id == instance.id,
+            _ => true,
+        };
+        if let (true, Some(slot)) = (is_new, slot) {
+            let record = Record {
+                instance: instance.clone(),
+                entries: Vec::new(),
+                messages: Vec::new(),
+            };
+            metrics::counter!("trunkline_saga_started_total", "saga" => saga.to_string())
+                .increment(1);
+            if let Err(mpsc::error::TrySendError::Full(_)) = self.starts.try_send((record, slot)) {
+                tracing::warn!(%saga, key, "a saga that was just started waits for the lease's end");
+            }
+        } else if is_new {
+            metrics::counter!("trunkline_saga_started_total", "saga" => saga.to_string())
+                .increment(1);
+            self.due.notify_one();
+        }
+        Engine::<H>::started(instance, written)
+    }
+
+    pub(super) fn new_instance(
+        &self,
+        saga: &ByteString,
+        key: &str,
+        input: Data,
+        begin: Begin,
+    ) -> Result<Instance> {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(Error::invalid(
+                "saga_key_invalid",
+                "a saga's key is expected to have 1 to 256 bytes",
+            )
+            .with("bytes", key.len()));
+        }
+        let version = self.definition(saga)?.newest()?;
+        let now = self.env.now();
+        Ok(Instance {
+            id: self.env.id(),
+            saga: saga.clone(),
+            key: key.into(),
+            version,
+            state: State::Running,
+            input,
+            context: begin.context,
+            correlation_id: begin.correlation_id,
+            status: None,
+            output: None,
+            error: None,
+            started_at: now,
+            changed_at: now,
+            wake_at: None,
+            owner: None,
+            parent: begin.parent,
+        })
+    }
+
+    pub(crate) async fn tell(&self, which: Which, message: Message) -> Result<Written> {
+        let write = Write::Tell(which.clone(), message.clone());
+        let written = self.writer.write(write).await?;
+        if written == Written::Done {
+            let live = {
+                let active = self.active.lock();
+                let found = match &which {
+                    Which::Id(id) => active.get(id),
+                    Which::Key(saga, key) => active
+                        .values()
+                        .find(|live| live.instance.saga == *saga && live.instance.key == *key),
+                };
+                found.cloned()
+            };
+            match live {
+                Some(live) => live.tell([message]),
+                None => self.due.notify_one(),
+            }
+        }
+        Ok(written)
+    }
+
+    pub(crate) async fn load(&self, which: &Which) -> Result<Record> {
+        self.journal
+            .load(which)
+            .await?
+            .ok_or_else(|| not_found(which))
+    }
+
+    pub(super) fn watch(&self, id: Uuid, sender: oneshot::Sender<Instance>) {
+        let mut watchers = self.watchers.lock();
+        let of = watchers.entry(id).or_default();
+        of.retain(|watcher| !watcher.is_closed());
+        of.push(sender);
+    }
+}

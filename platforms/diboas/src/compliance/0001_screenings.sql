@@ -1,0 +1,5 @@
+CREATE TABLE screenings (
+    transaction_id TEXT PRIMARY KEY,
+    -- Why it was stopped; none if it may go.
+    reason TEXT
+);
