@@ -13,7 +13,7 @@ use trunkline_core::{Error, ErrorKind, Result, Retry};
 
 use crate::Data;
 use crate::host::{At, Committed, Host};
-use crate::journal::{Body, Written};
+use crate::journal::{Body, Which, Written};
 use crate::live::{Busy, Halt, Live};
 use crate::policy::PROBED;
 use crate::probe::Fate;
@@ -64,7 +64,7 @@ where
         }
     };
     if fate == Fate::FailsUnknown {
-        drop(live.parts.host.commit(&work, live.nothing()).await);
+        live.commit_unseen(at, &work, (began, done(output))).await;
         let error = Error::conflict(PROBED, "a test hides what came of this attempt");
         return Err(unsure(error));
     }
@@ -130,6 +130,10 @@ impl<H: Host> Live<H> {
             Ok(Committed::Apart(went)) => self.give_back(went),
             Ok(Committed::Together(Written::Done)) => self.probed(&kept).await,
             Ok(Committed::Together(_)) => self.halted(Halt::Reload).await,
+            // An entry that is there was written with all that was done: nothing failed.
+            Err(error) if error.retry() == Retry::Unknown && self.may_have(seq).await => {
+                self.halted(Halt::Reload).await
+            }
             Err(error) => {
                 let mut kept = kept;
                 kept.entries.retain(|entry| entry.seq != seq);
@@ -138,5 +142,27 @@ impl<H: Host> Live<H> {
             }
         }
         Ok(seq)
+    }
+
+    /// Whether the journal has this entry, or nobody knows.
+    async fn may_have(&self, seq: u64) -> bool {
+        match self.parts.journal.load(&Which::Id(self.instance.id)).await {
+            Ok(Some(record)) => record.entries.iter().any(|entry| entry.seq == seq),
+            Ok(None) | Err(_) => true,
+        }
+    }
+
+    /// For a test: the process dies with what an attempt did, before it knows of it. Where that commits with its entry, the
+    /// instance goes on from there; where it does not, nobody knows what came of it.
+    async fn commit_unseen(&self, at: &At, work: &H::Work, (began, body): (Timestamp, Body)) {
+        let seq = self.note(&at.place, &at.name, began, body);
+        let went = self.take_pending();
+        match self.parts.host.commit(work, went).await {
+            Ok(Committed::Apart(mut went)) => {
+                went.entries.retain(|entry| entry.seq != seq);
+                self.give_back(went);
+            }
+            Ok(Committed::Together(_)) | Err(_) => self.halted(Halt::Reload).await,
+        }
     }
 }
