@@ -12,7 +12,7 @@ use crate::engines::Found;
 use crate::{engines, fuzz, guide, postgres, tidy};
 
 /// The platforms, which know every engine by a feature of its name.
-const PLATFORMS: &[&str] = &["retail-erp", "storefront"];
+const PLATFORMS: &[&str] = &["diboas", "retail-erp", "storefront"];
 
 /// How long each target is fuzzed.
 const FUZZ_SECONDS: u32 = 15;
@@ -240,7 +240,8 @@ mod tests {
         );
         assert_eq!(
             scope.arguments(&["test"], &["--", "-q"]).join(" "),
-            "test --workspace --exclude trunkline-kafka --features retail-erp/redis \
+            "test --workspace --exclude trunkline-kafka --features diboas/redis \
+             --features retail-erp/redis \
              --features storefront/redis --features trunkline/dns --features trunkline/grpc \
              --features trunkline/tls -- -q"
         );

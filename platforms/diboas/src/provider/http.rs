@@ -137,8 +137,8 @@ pub(super) async fn choose(cx: Cx, Json(wanted): Json<Wanted>) -> Result<Json<Ch
     });
     let offers = quotes.await.into_iter();
     let open = offers.filter(|quote| !wanted.except.iter().any(|name| *name == *quote.name));
-    let was_tried = |name: &&str| wanted.except.iter().any(|tried| tried == name);
-    if PROVIDERS.iter().all(|name| was_tried(&name)) {
+    let was_tried = |name: &str| wanted.except.iter().any(|tried| tried == name);
+    if PROVIDERS.iter().all(|name| was_tried(name)) {
         let text = "all providers were tried, and none takes the leg";
         return Err(Error::conflict("providers_exhausted", text));
     }
