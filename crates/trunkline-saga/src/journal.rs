@@ -49,7 +49,7 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// Says that this owner lives, frees what dead owners held, and takes instances that are due.
     ///
     /// # Guarantees
-    /// An instance is one owner's at a time. It is due when it has no owner, has not ended or parked, and its `wake_at` is
+    /// An instance is one owner's at a time; one that is freed of a dead owner gets a new `changed_at`. It is due when it has no owner, has not ended or parked, and its `wake_at` is
     /// here. The earliest come first.
     fn claim<'a>(&'a self, claim: &'a Claim) -> BoxFuture<'a, Result<Claimed>>;
 

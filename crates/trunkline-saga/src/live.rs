@@ -39,6 +39,8 @@ pub(crate) const WHOLE: &str = "$";
 pub(crate) struct Live<H: Host> {
     pub(crate) parts: Arc<Parts<H>>,
     pub(crate) instance: Arc<Instance>,
+    /// Somebody may have run it before, so what has not ended may have been begun.
+    pub(crate) is_resumed: bool,
     core: Mutex<Core<H>>,
     /// One write at a time, so that whoever wants all before it to be durable waits for it.
     order: tokio::sync::Mutex<()>,
@@ -86,7 +88,7 @@ pub(crate) enum Halt {
 const DOZE_MAX: Duration = Duration::from_secs(1);
 
 impl<H: Host> Live<H> {
-    pub(crate) fn new(parts: Arc<Parts<H>>, record: Record) -> Self {
+    pub(crate) fn new(parts: Arc<Parts<H>>, record: Record, is_resumed: bool) -> Self {
         let mut past: HashMap<ByteString, Past> = HashMap::new();
         let mut read = HashSet::new();
         let (mut cancelled, mut revoked, mut next_seq) = (None, false, 0);
@@ -115,6 +117,7 @@ impl<H: Host> Live<H> {
         Self {
             parts,
             instance: Arc::new(record.instance),
+            is_resumed,
             core: Mutex::new(Core {
                 next_seq,
                 pending: Vec::new(),

@@ -44,6 +44,7 @@ impl MemoryJournal {
             record.instance.state = State::Running;
             record.instance.owner = None;
             record.instance.wake_at = Some(self.env.now());
+            record.instance.changed_at = self.env.now();
         }
     }
 
@@ -257,6 +258,7 @@ impl Kept {
             if one.owner.as_deref().is_some_and(dead) {
                 one.owner = None;
                 one.wake_at = Some(now);
+                one.changed_at = now;
             }
             let Some(wake_at) = one.wake_at else { continue };
             let own = one.owner.as_ref() == Some(&claim.owner);

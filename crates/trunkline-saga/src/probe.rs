@@ -26,6 +26,8 @@ pub enum Fate {
     Fails,
     /// It is made and fails then, so that nobody knows what came of it; for good.
     FailsUnknown,
+    /// It is made, and its process dies before that is written; what was not committed by then is undone.
+    Dies,
     /// It is made twice, one after the other, and the second counts.
     Twice,
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -41,19 +41,34 @@ pub struct Saga<H: Host> {
     /// What the places of its operations begin with: nothing, or `hotel/` in a branch.
     scope: ByteString,
     next: Arc<AtomicU64>,
+    /// The next operation that has not ended may have been begun before: all so far are from the journal.
+    on_frontier: Arc<AtomicBool>,
 }
 
 impl<H: Host> Saga<H> {
     pub(crate) fn whole(live: Arc<Live<H>>) -> Self {
-        Self::scoped(live, ByteString::new())
+        Self {
+            scope: ByteString::new(),
+            next: Arc::default(),
+            on_frontier: Arc::new(AtomicBool::new(live.is_resumed)),
+            live,
+        }
     }
 
-    fn scoped(live: Arc<Live<H>>, scope: ByteString) -> Self {
+    /// A part of it whose operations are counted for themselves.
+    fn scoped(&self, scope: ByteString) -> Self {
+        let on_frontier = self.on_frontier.load(Ordering::Relaxed);
         Self {
-            live,
+            live: self.live.clone(),
             scope,
             next: Arc::default(),
+            on_frontier: Arc::new(AtomicBool::new(on_frontier)),
         }
+    }
+
+    /// An operation has ended that is not from the journal: what comes after it was begun by nobody.
+    fn leave_frontier(&self) {
+        self.on_frontier.store(false, Ordering::Relaxed);
     }
 
     /// Its id.
@@ -139,7 +154,7 @@ impl<H: Host> Saga<H> {
     #[must_use]
     pub fn branch(&self, name: &str) -> Self {
         let scope = format!("{}{name}/", self.scope);
-        Self::scoped(self.live.clone(), scope.into())
+        self.scoped(scope.into())
     }
 
     /// The place of the next operation.
@@ -182,7 +197,9 @@ impl<H: Host> Saga<H> {
             }
             live.take_message(message.as_deref()?).map(Ok)
         });
-        match ended.await {
+        let ended = ended.await;
+        self.leave_frontier();
+        match ended {
             None => {
                 live.note(&place, &name, began, Body::Elapsed);
                 Ok(None)
@@ -226,6 +243,7 @@ impl<H: Host> Clone for Saga<H> {
             live: self.live.clone(),
             scope: self.scope.clone(),
             next: self.next.clone(),
+            on_frontier: self.on_frontier.clone(),
         }
     }
 }

@@ -165,7 +165,7 @@ impl<H: Host> Engine<H> {
     pub async fn migrate(&self, which: &Which, version: u32) -> Result<()> {
         let mut record = self.0.load(which).await?;
         record.instance.version = version;
-        let live = Arc::new(Live::new(self.0.clone(), record));
+        let live = Arc::new(Live::new(self.0.clone(), record, true));
         if let Some(fault) = fits(&live).await {
             return Err(fault.error());
         }

@@ -178,7 +178,7 @@ impl<H: Host> Running<H> {
     fn go(&mut self, record: Record, slot: OwnedSemaphorePermit) {
         let parts = self.parts.clone();
         self.tasks.spawn(async move {
-            live_on(&parts, record).await;
+            live_on(&parts, record, false).await;
             drop(slot);
         });
     }
@@ -187,7 +187,10 @@ impl<H: Host> Running<H> {
         let parts = self.parts.clone();
         self.tasks.spawn(async move {
             if let Some(record) = load(&parts, id).await {
-                live_on(&parts, record).await;
+                let one = &record.instance;
+                // Whoever takes an instance from the dead, or gives one back, changes it.
+                let is_new = record.entries.is_empty() && one.changed_at == one.started_at;
+                live_on(&parts, record, !is_new).await;
             }
             drop(slot);
         });
@@ -200,11 +203,13 @@ const CLAIM_MAX: usize = 256;
 const LOOK_MIN: Duration = Duration::from_millis(5);
 
 /// Runs an instance as long as this process has it.
-async fn live_on<H: Host>(parts: &Arc<Parts<H>>, mut record: Record) {
+///
+/// It is resumed unless it was started here a moment ago: then nobody else can have run it.
+async fn live_on<H: Host>(parts: &Arc<Parts<H>>, mut record: Record, mut is_resumed: bool) {
     let id = record.instance.id;
     let mut reloads = 0;
     loop {
-        let live = Arc::new(Live::new(parts.clone(), record));
+        let live = Arc::new(Live::new(parts.clone(), record, is_resumed));
         let outcome = {
             let _active = Active::new(parts, id, &live);
             drive(&live).await
@@ -219,7 +224,7 @@ async fn live_on<H: Host>(parts: &Arc<Parts<H>>, mut record: Record) {
             sleep(RELOAD_PAUSE).await;
         }
         match load(parts, id).await {
-            Some(again) => record = again,
+            Some(again) => (record, is_resumed) = (again, true),
             None => return,
         }
     }

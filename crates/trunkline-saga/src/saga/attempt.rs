@@ -63,6 +63,11 @@ where
             return Err(error);
         }
     };
+    if fate == Fate::Dies {
+        let error = Error::conflict(PROBED, "a test lets the process die");
+        live.parts.host.abandon(&work, &error).await;
+        return live.halted(Halt::Reload).await;
+    }
     if fate == Fate::FailsUnknown {
         live.commit_unseen(at, &work, (began, done(output))).await;
         let error = Error::conflict(PROBED, "a test hides what came of this attempt");

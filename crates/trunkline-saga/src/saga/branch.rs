@@ -172,7 +172,7 @@ impl<H: Host> Saga<H> {
             .into_iter()
             .take(BRANCHES_MAX + 1)
             .enumerate()
-            .map(|(n, item)| branch(Self::scoped(self.live.clone(), scope(&place, n)), item))
+            .map(|(n, item)| branch(self.scoped(scope(&place, n)), item))
             .collect();
         if branches.len() > BRANCHES_MAX {
             return Err(Error::new(

@@ -65,8 +65,10 @@ impl<H: Host> Saga<H> {
             Some(known) => known,
             None => {
                 self.go_on(&place).await;
-                self.await_child(&place, &name, id, &mut child.cancelled)
-                    .await
+                let ended = self.await_child(&place, &name, id, &mut child.cancelled);
+                let ended = ended.await;
+                self.leave_frontier();
+                ended
             }
         };
         match (self.decoded::<End>(&end).await, child.cancelled) {

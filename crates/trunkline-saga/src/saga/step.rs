@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -164,13 +165,17 @@ where
             return pending().await;
         }
         live.begins().await;
+        // Who had it before may have died in the middle of an attempt.
+        course.unsure |= self.saga.on_frontier.load(Ordering::Relaxed);
         let plan = Plan {
             input: self.input,
             retries: self.retries,
             within: self.within,
             parks: self.parks,
         };
-        plan.carry_out(&mut begun, course, attempt).await
+        let ended = plan.carry_out(&mut begun, course, attempt).await;
+        self.saga.leave_frontier();
+        ended
     }
 }
 

@@ -100,7 +100,9 @@ async fn a_journal_cut_anywhere_goes_on_from_there() {
             process.engine.poke();
             let again = process.settled(&Which::Id(id)).await;
             assert_eq!(again.instance.state, first.instance.state, "cut at {cut}");
-            assert_eq!(again.entries.len(), first.entries.len(), "cut at {cut}");
+            // A step that may have been begun is undone too.
+            let more = again.entries.len() - first.entries.len();
+            assert!(more <= usize::from(fails), "cut at {cut}: {more} more");
             whole(&world, again.instance.state, &format!("cut at {cut}"));
         }
     }

@@ -38,7 +38,7 @@ const LEASE: &str = "SELECT until FROM trunkline_saga_owner WHERE owner = $1";
 const RENEW: &str = "INSERT INTO trunkline_saga_owner (owner, until) VALUES ($1, $2) \
     ON CONFLICT (owner) DO UPDATE SET until = excluded.until";
 
-const FREE: &str = "UPDATE trunkline_saga SET owner = NULL, wake_at = CASE \
+const FREE: &str = "UPDATE trunkline_saga SET owner = NULL, changed_at = $2, wake_at = CASE \
     WHEN state IN ('running', 'waiting', 'compensating') THEN $2 ELSE wake_at END \
     WHERE owner = $1 AND NOT EXISTS (\
     SELECT 1 FROM trunkline_saga_owner AS o WHERE o.owner = $1 AND o.until > $2)";
@@ -101,7 +101,7 @@ pub(crate) async fn free_all(conn: &mut AnyConnection, now: i64) -> Result<()> {
         .await
         .map_err(sql_error)?;
     sqlx::query(
-        "UPDATE trunkline_saga SET owner = NULL, wake_at = CASE \
+        "UPDATE trunkline_saga SET owner = NULL, changed_at = $1, wake_at = CASE \
          WHEN state IN ('running', 'waiting', 'compensating') THEN $1 ELSE wake_at END \
          WHERE owner IS NOT NULL",
     )
