@@ -62,11 +62,15 @@ async fn nobody_speaks_for_another() {
     ]);
     let heard = std::thread::spawn(move || ears.output().unwrap());
     // On its own topic it is refused where it names another.
-    mosquitto_pub(
-        &broker,
-        "m2",
-        &["-t", "vending/m2/status", "-m", &report("m1", "forged")],
-    );
+    let is_told = async || {
+        // As often as it takes: who is not subscribed yet misses it.
+        let forged = report("m1", "forged");
+        mosquitto_pub(&broker, "m2", &["-t", "vending/m2/status", "-m", &forged]);
+        let told = sample.told.lock();
+        told.iter()
+            .any(|it| it.reason == Refusal::OtherDevice && it.device.as_deref() == Some("m2"))
+    };
+    eventually(SOON, is_told).await;
     mosquitto_pub(
         &broker,
         "m1",
@@ -74,12 +78,6 @@ async fn nobody_speaks_for_another() {
     );
     sample.send("m1", 1_000).await.unwrap();
     eventually(SOON, async || sample.seen("status", "m1").await == ["own"]).await;
-    let is_told = async || {
-        let told = sample.told.lock();
-        told.iter()
-            .any(|it| it.reason == Refusal::OtherDevice && it.device.as_deref() == Some("m2"))
-    };
-    eventually(SOON, is_told).await;
     assert_eq!(sample.seen("presence", "m1").await, [""; 0]);
     assert!(heard.join().unwrap().stdout.is_empty());
     sample.running.shutdown().await;

@@ -78,10 +78,11 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
     );
     assert_eq!(refused.error.retry(), Retry::Transient);
     assert_eq!(refused.error.code(), "log_full");
-    assert!(
-        log.publish(&[padded("k0", accepted)]).await.is_err(),
-        "it is still full"
-    );
+    // What it had prepared is given back, which may be room for some more; then it is still full.
+    while log.publish(&[padded("k0", accepted)]).await.is_ok() {
+        accepted += 1;
+        assert!(accepted < 10_000, "the disk does not fill");
+    }
     // What was accepted is there while the disk is full.
     let (all, error) = read_all(&log).await;
     assert!(error.is_none(), "{error:?}");
