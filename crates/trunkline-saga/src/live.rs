@@ -264,20 +264,19 @@ impl<H: Host> Live<H> {
     }
 
     /// The same together with a change.
-    pub(crate) async fn write(&self, change: Option<Change>) -> Option<()> {
+    pub(crate) async fn write(&self, change: Option<Change>) {
         let _order = self.in_order().await;
         let mut went = self.take_pending();
         went.change = change.map(Box::new);
         if went.entries.is_empty() && went.status.is_none() && went.change.is_none() {
-            return Some(());
+            return;
         }
         let kept = self.parts.probe.is_some().then(|| went.clone());
         let written = self.parts.writer.write(Write::Went(went)).await;
-        let done = self.settle_write(written).await;
+        self.settle_write(written).await;
         if let Some(went) = kept {
             self.probed(&went).await;
         }
-        done
     }
 
     /// A test may let the process forget the instance now.
@@ -305,9 +304,9 @@ impl<H: Host> Live<H> {
     }
 
     /// Goes on only if the write was made.
-    pub(crate) async fn settle_write(&self, written: Result<Written>) -> Option<()> {
+    async fn settle_write(&self, written: Result<Written>) {
         match written {
-            Ok(Written::Done) => Some(()),
+            Ok(Written::Done) => {}
             Ok(_) => self.halted(Halt::Reload).await,
             Err(error) if error.code() == "saga_engine_stopped" => self.halted(Halt::Stop).await,
             Err(error) => self.halted(Halt::Park(Fault::of(&error))).await,

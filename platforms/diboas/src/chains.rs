@@ -21,9 +21,10 @@ use trunkline::{
     Config, Conn, Cx, Error, Json, Migration, Path, Platform, Result, Running, Service, sql,
 };
 
+use crate::words::{of_word, word};
 use crate::{Amount, Currency};
 
-/// The service's name, and what the platform calls it by.
+/// The service's name.
 pub const NAME: &str = "chains";
 /// Its providers.
 pub const PROVIDERS: [&str; 3] = ["meridian", "polaris", "quasar"];
@@ -336,17 +337,4 @@ async fn insert(conn: &mut Conn, leg: &Leg) -> Result<bool> {
         .run(conn)
         .await?;
     Ok(inserted == 1)
-}
-
-/// The word that stands for a value in the tables, as in JSON.
-fn word<T: Serialize>(value: &T) -> Result<String> {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => Ok(word),
-        _ => Err(Error::internal("a value is one word")),
-    }
-}
-
-fn of_word<T: for<'de> Deserialize<'de>>(word: String) -> Result<T> {
-    serde_json::from_value(word.into())
-        .map_err(|error| Error::internal("a word of the tables is known").with_source(error))
 }

@@ -22,6 +22,7 @@ pub mod provider;
 pub mod transaction;
 pub mod wallet;
 mod welcome;
+mod words;
 
 use trunkline::Platform;
 

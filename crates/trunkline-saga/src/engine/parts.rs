@@ -54,20 +54,20 @@ impl<H: Host> Parts<H> {
             Written::Exists(there) => there.id == instance.id,
             _ => true,
         };
+        if is_new {
+            metrics::counter!("trunkline_saga_started_total", "saga" => saga.to_string())
+                .increment(1);
+        }
         if let (true, Some(slot)) = (is_new, slot) {
             let record = Record {
                 instance: instance.clone(),
                 entries: Vec::new(),
                 messages: Vec::new(),
             };
-            metrics::counter!("trunkline_saga_started_total", "saga" => saga.to_string())
-                .increment(1);
             if let Err(mpsc::error::TrySendError::Full(_)) = self.starts.try_send((record, slot)) {
                 tracing::warn!(%saga, key, "a saga that was just started waits for the lease's end");
             }
         } else if is_new {
-            metrics::counter!("trunkline_saga_started_total", "saga" => saga.to_string())
-                .increment(1);
             self.due.notify_one();
         }
         Engine::<H>::started(instance, written)

@@ -5,6 +5,7 @@ use trunkline::{Conn, Error, Result, Timestamp, sql};
 use super::http::{Status, Transaction};
 use crate::chains::Chain;
 use crate::provider::{LegKind, Receipt};
+use crate::words::of_word;
 use crate::{Amount, Currency};
 
 type Row = (
@@ -40,11 +41,6 @@ fn read(row: Row) -> Result<Transaction> {
 
 fn chain(name: String) -> Result<Chain> {
     of_word(name)
-}
-
-fn of_word<T: for<'de> serde::Deserialize<'de>>(word: String) -> Result<T> {
-    serde_json::from_value(word.into())
-        .map_err(|error| Error::internal("a word of the tables is known").with_source(error))
 }
 
 pub(super) async fn insert(conn: &mut Conn, new: &Transaction) -> Result<()> {

@@ -99,13 +99,7 @@ pub(super) async fn deposit(cx: Cx, Json(new): Json<NewDeposit>) -> Result<Json<
     let moved = book::apply(tx.conn(), &movement, cx.now()).await?;
     drop(tx);
     let (_, balance) = moved.ok_or_else(|| Error::internal("a deposit has an id of its own"))?;
-    cx.publish(WalletUpdated {
-        user_id: user,
-        cause: deposit_id.clone(),
-        change: new.amount,
-        balance,
-    })
-    .await?;
+    updated(&cx, user, deposit_id.clone(), (new.amount, balance)).await?;
     Ok(Json(Deposit {
         deposit_id,
         balance,
