@@ -115,7 +115,8 @@ async fn up<P: Program>(options: Up<P::Options>, given: Vec<std::ffi::OsString>)
     if !quiet {
         print(&program.welcome()?)?;
     }
-    watch(&program, quiet, stop_requested()).await?;
+    let stop = stop_or_followed(program.running());
+    watch(&program, quiet, stop).await?;
     // It ends in order even where nobody reads of it.
     let name = P::NAME;
     drop(print(&format!(
@@ -144,7 +145,7 @@ async fn run<P: Program>(options: Run<P::Options>) -> Result<()> {
     }
     let stop = async {
         tokio::select! {
-            asked = stop_requested() => asked,
+            asked = stop_or_followed(program.running()) => asked,
             () = parent_gone(), if with_parent => Ok(()),
         }
     };
@@ -166,6 +167,14 @@ fn up_line(running: &Running, name: &str, took: Duration) -> String {
     };
     let place = address.map_or_else(String::new, |address| format!(" on {address}"));
     format!("{name} is up{place} after {took:.2?}\n")
+}
+
+/// Waits until the process is to end: it is asked to, or another has taken over.
+async fn stop_or_followed(running: &Running) -> Result<()> {
+    tokio::select! {
+        asked = stop_requested() => asked,
+        () = running.taken_over() => Ok(()),
+    }
 }
 
 /// Tells what happens until `stop`.

@@ -7,6 +7,7 @@ mod discovery;
 mod engine;
 mod folder;
 mod front;
+mod handover;
 mod health;
 mod parts;
 mod running;

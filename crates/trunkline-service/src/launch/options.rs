@@ -63,6 +63,9 @@ pub(super) struct How<O: Args> {
     /// The configuration file; without one, nothing needs to be configured
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// Take over from the processes that run the same now: their addresses at once, and they end when this one is up
+    #[arg(long)]
+    pub(super) take_over: bool,
     /// Don't tell how to use it, nor what happens
     #[arg(long)]
     pub(super) quiet: bool,
@@ -92,8 +95,9 @@ All parts read one configuration file. It names a bus that they share, and where
 
 /// Flags that a part is not given: it is the parent's to run processes.
 const PARENTS: [&str; 1] = ["processes"];
-/// Flags that only the part with the gateway is given: its addresses are its own.
-const GATEWAYS: [&str; 2] = ["gateway", "admin"];
+/// Flags that only the part with the gateway is given: its addresses are its own, and those who ran before it end when it,
+/// the last part, is up.
+const GATEWAYS: [&str; 3] = ["gateway", "admin", "take-over"];
 
 impl<O: Args, C: Subcommand> Cli<O, C> {
     /// The command line, and the flags of `up` as they were given.
@@ -180,6 +184,7 @@ impl<O: Args> How<O> {
             admin: self.admin,
             config: self.config.clone(),
             run,
+            take_over: self.take_over,
         }
     }
 }
