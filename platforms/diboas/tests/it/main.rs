@@ -11,5 +11,14 @@
 
 mod bad_input;
 mod finance;
+mod kills;
 mod kit;
+#[cfg(feature = "redis")]
+mod moves;
+mod outside;
+#[cfg(feature = "redis")]
+mod phases;
+mod process;
+#[cfg(feature = "redis")]
+mod story;
 mod transfers;
