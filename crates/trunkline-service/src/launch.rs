@@ -17,9 +17,9 @@ use trunkline_security::Secret;
 use trunkline_telemetry::init_logs;
 
 use crate::config::place::GATEWAY;
-use crate::{Config, Platform, Running, parent_gone, stop_requested};
+use crate::{Config, Kubernetes, Platform, Running, parent_gone, stop_requested};
 
-use options::{Cli, Command, Run, Up};
+use options::{Cli, Command, Pods, Run, Up};
 pub use settings::Settings;
 
 /// A platform that is a program. [`launch`] gives it the commands `up`, `run` and `schemas`; it says what it adds to
@@ -33,6 +33,8 @@ pub trait Program: Sized + Send {
     const ABOUT: &'static str;
     /// What else a user wants to know, below the options.
     const HELP: &'static str;
+    /// Files of the data folder that all of its processes share: the key of users' tokens.
+    const KEYS: &'static [&'static str] = &["token.secret"];
     /// Its own options of `up` and `run`. Each process of `up --processes` is given them too.
     type Options: Args + Send + Sync;
     /// Its own commands.
@@ -86,6 +88,7 @@ pub async fn launch<P: Program>() -> ExitCode {
             Some(Command::Up(again)) => Box::pin(up::<P>(again, given)).await,
             Some(Command::Run(options)) => Box::pin(run::<P>(options)).await,
             Some(Command::Schemas { write, dir }) => schemas::<P>(&dir, write),
+            Some(Command::Kubernetes(pods)) => kubernetes::<P>(pods),
             Some(Command::Own(command)) => Box::pin(P::command(command)).await,
         },
         // It is told as clap does it: help is no mistake.
@@ -222,6 +225,32 @@ fn schemas<P: Program>(dir: &Path, write: bool) -> Result<()> {
         print(&format!("{}\n", file.display()))?;
     }
     Ok(())
+}
+
+fn kubernetes<P: Program>(pods: Pods) -> Result<()> {
+    if pods.replicas_min > pods.replicas_max {
+        let text = "expected `--replicas-min` to be at most `--replicas-max`";
+        return Err(Error::invalid("replicas_invalid", text));
+    }
+    let unreadable = |error: std::io::Error| {
+        Error::invalid("config_unreadable", "the configuration file can't be read")
+            .with("file", pods.config.display())
+            .with_source(error)
+    };
+    let text = std::fs::read_to_string(&pods.config).map_err(unreadable)?;
+    let settings = Settings {
+        config: Some(pods.config),
+        ..Settings::default()
+    };
+    let config = settings.load()?;
+    let wanted = Kubernetes {
+        image: pods.image,
+        namespace: pods.namespace,
+        replicas: (pods.replicas_min, pods.replicas_max),
+        keys: P::KEYS.iter().map(|file| (*file).to_owned()).collect(),
+        text,
+    };
+    print(&P::platform(&config)?.kubernetes(&config, &wanted)?)
 }
 
 /// The key of the tokens of users of the platform with this data folder, made at its first start.

@@ -67,6 +67,7 @@ A configuration file is TOML; docs/guides/configuration.md lists every value. Fo
 
 The providers of the sandbox are meridian, polaris and quasar. They fail when they are told to:
   curl -X PUT --json '{\"mode\": \"down\"}' http://127.0.0.1:9912/v1/faults/meridian";
+    const KEYS: &'static [&'static str] = &["token.secret", "events.key"];
     type Options = Options;
     type Command = Command;
 

@@ -35,8 +35,31 @@ pub(super) enum Command<O: Args, C: Subcommand> {
         #[arg(long, default_value = "schemas")]
         dir: PathBuf,
     },
+    /// Print the manifests for Kubernetes: each service in pods of its own
+    #[command(after_help = PODS)]
+    Kubernetes(Pods),
     #[command(flatten)]
     Own(C),
+}
+
+/// What the manifests say beside what the platform declares.
+#[derive(Debug, Args)]
+pub(super) struct Pods {
+    /// The image; its entry point is this program
+    #[arg(long)]
+    pub(super) image: String,
+    /// The namespace
+    #[arg(long, default_value = "default")]
+    pub(super) namespace: String,
+    /// How many pods each service has at least
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) replicas_min: u32,
+    /// How many it has at most
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) replicas_max: u32,
+    /// The configuration file, with a bus and stores on servers; it becomes a secret
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +115,12 @@ All parts read one configuration file. It names a bus that they share, and where
   store = \"postgres://shop@localhost/shop?schema={service}\"
   [service.inventory-service]
   url = \"http://10.0.0.7:7001\"";
+
+/// What the cluster has to have.
+const PODS: &str = "\
+The secret PLATFORM-keys holds the key files that all pods share, and `admin.token` if operators look into other pods:
+  kubectl create secret generic storefront-keys --from-file=data/token.secret --from-literal=admin.token=...
+Operators reach the console by `kubectl port-forward deploy/gateway 9900`.";
 
 /// Flags that a part is not given: it is the parent's to run processes.
 const PARENTS: [&str; 1] = ["processes"];

@@ -14,7 +14,7 @@ use crate::Config;
 ///
 /// # Errors
 /// `InvalidInput` for one that lives in a process.
-pub(super) fn check_shared(config: &Config) -> Result<()> {
+pub(crate) fn check_shared(config: &Config) -> Result<()> {
     let scheme = config.bus.split_once(':').map_or("", |(scheme, _)| scheme);
     if !matches!(scheme, "memory" | "log") {
         return Ok(());

@@ -18,6 +18,8 @@ mod moves;
 mod outside;
 #[cfg(feature = "redis")]
 mod phases;
+#[cfg(feature = "redis")]
+mod pods;
 mod process;
 #[cfg(feature = "redis")]
 mod story;
