@@ -10,6 +10,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use trunkline::Timestamp;
 use trunkline_testkit::Child;
 use trunkline_testkit::http::Caller;
 
@@ -73,8 +74,27 @@ async fn services_move_out_and_back_while_they_are_used() {
         sent.len()
     );
     rests(&world, &sent).await;
+    eprintln!(
+        "the longest transfer took {:?}",
+        longest_transfer(&world).await
+    );
     prove(&world, &sent, Load::DEPOSIT).await;
     drop(all);
+}
+
+/// From the start of its saga to its end, of the last thousand.
+async fn longest_transfer(world: &World) -> Duration {
+    let sagas = world
+        .admin
+        .get("/api/v1/sagas?limit=1000")
+        .await
+        .expect(200);
+    let at = |one: &Value, key: &str| one[key].as_str().unwrap().parse::<Timestamp>().unwrap();
+    let took = sagas["sagas"].as_array().unwrap().iter().map(|one| {
+        let took = at(one, "changed_at").duration_since(at(one, "started_at"));
+        Duration::try_from(took).unwrap_or_default()
+    });
+    took.max().unwrap_or_default()
 }
 
 fn start(world: &World, (places, phase): (&Places, &Phase), words: &[&str]) -> Child {
