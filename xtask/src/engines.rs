@@ -4,6 +4,7 @@ mod kafka;
 mod mosquitto;
 mod nats;
 mod nginx;
+mod node;
 mod python;
 mod rabbitmq;
 mod redis;
@@ -21,7 +22,7 @@ pub(crate) struct Engine {
     ensure: fn(&Path) -> Result<()>,
 }
 
-pub(crate) const ALL: [Engine; 6] = [
+pub(crate) const ALL: [Engine; 7] = [
     Engine {
         name: "redis",
         is_bus: true,
@@ -51,6 +52,11 @@ pub(crate) const ALL: [Engine; 6] = [
         name: "gateway",
         is_bus: false,
         ensure: nginx::ensure,
+    },
+    Engine {
+        name: "realtime",
+        is_bus: false,
+        ensure: node::ensure,
     },
 ];
 

@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod mosquitto;
 pub mod nats;
 pub mod nginx;
+pub mod node;
 mod ports;
 pub mod postgres;
 mod process;

@@ -17,6 +17,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
     ("bus", &[CORE]),
     ("saga", &[&["core"]]),
     ("call", &[CORE]),
+    ("realtime", &[&["core"]]),
     ("log", &[CORE, &["bus"]]),
     ("redis", &[CORE, &["bus", "call"]]),
     ("rabbitmq", &[CORE, &["bus"]]),
@@ -35,7 +36,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
             CORE,
             &[
                 "bus", "call", "console", "device", "gateway", "kafka", "log", "nats", "rabbitmq",
-                "redis", "saga", "security", "store",
+                "realtime", "redis", "saga", "security", "store",
             ],
         ],
     ),
@@ -44,7 +45,8 @@ const MAP: &[(&str, &[&[&str]])] = &[
         &[
             CORE,
             &[
-                "bus", "call", "device", "gateway", "log", "saga", "security", "service", "store",
+                "bus", "call", "device", "gateway", "log", "realtime", "saga", "security",
+                "service", "store",
             ],
         ],
     ),

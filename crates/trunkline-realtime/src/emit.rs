@@ -1,0 +1,98 @@
+//! Sending to many.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::Serialize;
+use trunkline_core::Result;
+
+use crate::namespace::{Shape, Space};
+use crate::rooms::Target;
+
+/// To whom something is sent, and how.
+#[derive(Clone)]
+#[must_use = "nothing is sent before `emit`"]
+pub struct Emit {
+    space: Arc<Space>,
+    target: Target,
+    shape: Shape,
+}
+
+impl Emit {
+    pub(crate) fn of(space: Arc<Space>) -> Self {
+        Self {
+            space,
+            target: Target::default(),
+            shape: Shape::default(),
+        }
+    }
+
+    /// To those in this room too; to everybody, if no room is named. The id of a socket is a room of its own.
+    pub fn to(mut self, room: impl Into<ByteString>) -> Self {
+        self.target.rooms.push(room.into());
+        self
+    }
+
+    /// But not to this socket.
+    pub fn except(mut self, id: ByteString) -> Self {
+        self.target.except = Some(id);
+        self
+    }
+
+    /// It may be lost: whoever is behind does not get it, and nobody gets it later.
+    pub fn volatile(mut self) -> Self {
+        self.shape.volatile = true;
+        self
+    }
+
+    /// Only the latest of a key is worth sending, such as the odds of a bet: whoever is behind gets the last one in the place of those before it.
+    pub fn latest(mut self, key: impl Into<ByteString>) -> Self {
+        self.shape.latest = Some(key.into());
+        self
+    }
+
+    /// Sends an event.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the data can't be written as JSON.
+    pub fn emit(self, event: &str, data: &impl Serialize) -> Result<()> {
+        self.emit_bytes(event, data, Vec::new())
+    }
+
+    /// Sends an event with bytes, which are further arguments.
+    ///
+    /// # Errors
+    /// Those of [`Emit::emit`], and for more than 64 attachments.
+    pub fn emit_bytes(self, event: &str, data: &impl Serialize, bytes: Vec<Bytes>) -> Result<()> {
+        self.space
+            .send(&self.target, (event, data), (bytes, self.shape))
+    }
+
+    /// How many get it if it is sent now.
+    pub fn count(&self) -> usize {
+        let mut count = 0;
+        self.space.rooms.each(&self.target, |_| count += 1);
+        count
+    }
+
+    /// The users among them.
+    pub fn users(&self) -> BTreeSet<ByteString> {
+        let mut users = BTreeSet::new();
+        self.space.rooms.each(&self.target, |socket| {
+            users.extend(socket.member.user.clone())
+        });
+        users
+    }
+}
+
+impl fmt::Debug for Emit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emit")
+            .field("namespace", &self.space.name)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,322 @@
+//! A namespace: who may connect to it, and what is done with their events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytestring::ByteString;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde::Serialize;
+use trunkline_core::{Env, Error, Result};
+
+use crate::client::Handshake;
+use crate::packet::{Args, Frame};
+use crate::queue::Out;
+use crate::recovery::{Back, Recovery};
+use crate::rooms::{Rooms, Target};
+use crate::socket::{Inner, Socket};
+
+/// How long a handler may take, and a check of who somebody is.
+const HANDLED_WITHIN: Duration = Duration::from_secs(30);
+/// A socket is in so many rooms at most, unless its namespace says otherwise.
+const ROOMS_MAX: usize = 256;
+/// A room's name is so long at most.
+pub(crate) const ROOM_BYTES_MAX: usize = 256;
+
+/// Who somebody is that may connect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Member {
+    /// The user; none for somebody whom nobody knows.
+    pub user: Option<ByteString>,
+    /// The user's roles.
+    pub roles: Vec<ByteString>,
+    /// Until when that holds. Then the socket is told so (`error` with `token_expired`) and disconnected.
+    pub until: Option<Timestamp>,
+}
+
+/// How many events a socket may send: so many at once, and so many a second over time. One that is too much is answered with
+/// `rate_limited` and not handled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// At once.
+    pub burst: u32,
+    /// A second.
+    pub per_second: u32,
+}
+
+type Admits = Arc<dyn Fn(Handshake) -> BoxFuture<'static, Result<Member>> + Send + Sync>;
+type Handles = Arc<
+    dyn Fn(Socket, Args) -> BoxFuture<'static, Result<Option<serde_json::Value>>> + Send + Sync,
+>;
+type Connects = Arc<dyn Fn(Socket) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+type Leaves =
+    Arc<dyn Fn(Socket, BTreeSet<ByteString>, &'static str) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A namespace, as it is declared.
+#[must_use]
+pub struct Namespace {
+    name: ByteString,
+    admits: Option<Admits>,
+    handlers: BTreeMap<&'static str, Handles>,
+    connects: Option<Connects>,
+    leaves: Option<Leaves>,
+    rate: Rate,
+    rooms_max: usize,
+    recovery: Option<(Duration, usize)>,
+}
+
+impl Namespace {
+    /// A namespace of this name: `/`, or `/games`.
+    pub fn at(name: impl Into<ByteString>) -> Self {
+        Self {
+            name: name.into(),
+            admits: None,
+            handlers: BTreeMap::new(),
+            connects: None,
+            leaves: None,
+            rate: Rate {
+                burst: 50,
+                per_second: 20,
+            },
+            rooms_max: ROOMS_MAX,
+            recovery: None,
+        }
+    }
+
+    /// Asks who somebody is before they are connected; who is refused gets `connect_error` with the message, and the code as `data.code`.
+    /// Without this everybody may connect.
+    pub fn admits<F, W>(mut self, check: F) -> Self
+    where
+        F: Fn(Handshake) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Member>> + Send + 'static,
+    {
+        self.admits = Some(Arc::new(move |handshake| check(handshake).boxed()));
+        self
+    }
+
+    /// Handles an event. What the handler gives is the acknowledgement, if the client asked for one; `()` is an empty one. An error goes to the
+    /// sender alone: as the acknowledgement `{ "error": { "code", "message" } }`, or else as the event `error`.
+    pub fn on<F, W, R>(mut self, event: &'static str, handler: F) -> Self
+    where
+        F: Fn(Socket, Args) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<R>> + Send + 'static,
+        R: Serialize,
+    {
+        let handler = Arc::new(handler);
+        let handles: Handles = Arc::new(move |socket, args| {
+            let handler = handler.clone();
+            async move {
+                let given = handler(socket, args).await?;
+                let value = serde_json::to_value(given).map_err(|error| {
+                    Error::internal("an acknowledgement can't be written as JSON")
+                        .with_source(error)
+                })?;
+                Ok((!value.is_null()).then_some(value))
+            }
+            .boxed()
+        });
+        self.handlers.insert(event, handles);
+        self
+    }
+
+    /// What is done when somebody has connected. An error disconnects them.
+    pub fn on_connect<F, W>(mut self, handler: F) -> Self
+    where
+        F: Fn(Socket) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.connects = Some(Arc::new(move |socket| handler(socket).boxed()));
+        self
+    }
+
+    /// What is done when somebody has gone: they are told with the rooms in which they were, and why they went.
+    pub fn on_disconnect<F, W>(mut self, handler: F) -> Self
+    where
+        F: Fn(Socket, BTreeSet<ByteString>, &'static str) -> W + Send + Sync + 'static,
+        W: Future<Output = ()> + Send + 'static,
+    {
+        self.leaves = Some(Arc::new(move |socket, rooms, why| {
+            handler(socket, rooms, why).boxed()
+        }));
+        self
+    }
+
+    /// How many events a socket may send; without this 50 at once and 20 a second.
+    pub fn rate(mut self, rate: Rate) -> Self {
+        self.rate = rate;
+        self
+    }
+
+    /// In how many rooms a socket may be; without this 256.
+    pub fn rooms_max(mut self, rooms: usize) -> Self {
+        self.rooms_max = rooms;
+        self
+    }
+
+    /// Lets who was cut off come back within this time: the same id, the same rooms, and what was sent to them meanwhile, as far as it is among
+    /// the last `packets` of the namespace. Each event then carries its offset as its last argument.
+    pub fn recovers(mut self, within: Duration, packets: usize) -> Self {
+        self.recovery = Some((within, packets));
+        self
+    }
+
+    pub(crate) fn open(self, env: Env) -> Result<Arc<Space>> {
+        let fits = self.name.starts_with('/') && !self.name.contains([',', '?']);
+        if !fits {
+            let text = "expected a namespace's name to begin with `/` and to have no `,` or `?`";
+            return Err(Error::invalid("namespace_invalid", text).with("found", &self.name));
+        }
+        let recovery = self
+            .recovery
+            .map(|(within, packets)| Recovery::new(within, packets, env));
+        Ok(Arc::new(Space {
+            name: self.name,
+            admits: self.admits,
+            handlers: self.handlers,
+            connects: self.connects,
+            leaves: self.leaves,
+            rate: self.rate,
+            rooms_max: self.rooms_max,
+            rooms: Rooms::default(),
+            recovery,
+        }))
+    }
+}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespace")
+            .field("name", &self.name)
+            .field("events", &self.handlers.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A namespace while it is open.
+pub(crate) struct Space {
+    pub(crate) name: ByteString,
+    admits: Option<Admits>,
+    handlers: BTreeMap<&'static str, Handles>,
+    connects: Option<Connects>,
+    leaves: Option<Leaves>,
+    pub(crate) rate: Rate,
+    pub(crate) rooms_max: usize,
+    pub(crate) rooms: Rooms,
+    pub(crate) recovery: Option<Recovery>,
+}
+
+impl Space {
+    pub(crate) async fn admit(&self, handshake: Handshake) -> Result<Member> {
+        match &self.admits {
+            None => Ok(Member::default()),
+            Some(admits) => bounded(admits(handshake)).await,
+        }
+    }
+
+    /// Who was here before and shows that, if they may be again who they were.
+    pub(crate) fn recover(&self, auth: &serde_json::Value, member: &Member) -> Option<Back> {
+        self.recovery.as_ref()?.back(auth, member)
+    }
+
+    /// Puts a socket into its rooms; what it missed since it was there.
+    pub(crate) fn enter(
+        &self,
+        socket: &Arc<Inner>,
+        rooms: &BTreeSet<ByteString>,
+        back: Option<Back>,
+    ) -> Vec<Out> {
+        let add = || self.rooms.add(socket.clone(), rooms);
+        let missed = match (&self.recovery, back) {
+            (Some(recovery), Some(back)) => recovery.catch_up(&back, &socket.id, add),
+            _ => {
+                add();
+                Vec::new()
+            }
+        };
+        // Who left meanwhile was not there to be taken out.
+        if socket.is_gone() {
+            self.rooms.remove(&socket.id);
+        }
+        missed
+    }
+
+    pub(crate) async fn handle(
+        &self,
+        socket: Socket,
+        event: &str,
+        args: Args,
+    ) -> Result<Option<serde_json::Value>> {
+        let handler = self.handlers.get(event).ok_or_else(|| {
+            Error::not_found("event_unknown", "nobody handles this event").with("event", event)
+        })?;
+        bounded(handler(socket, args)).await
+    }
+
+    pub(crate) async fn connected(&self, socket: Socket) -> Result<()> {
+        match &self.connects {
+            None => Ok(()),
+            Some(connects) => bounded(connects(socket)).await,
+        }
+    }
+
+    pub(crate) fn left(
+        &self,
+        socket: Socket,
+        rooms: BTreeSet<ByteString>,
+        why: &'static str,
+    ) -> Option<BoxFuture<'static, ()>> {
+        self.leaves
+            .as_ref()
+            .map(|leaves| leaves(socket, rooms, why))
+    }
+
+    /// Sends to everybody who is meant and is connected here.
+    pub(crate) fn send(
+        &self,
+        target: &Target,
+        (name, data): (&str, &impl Serialize),
+        (attachments, out): (Vec<bytes::Bytes>, Shape),
+    ) -> Result<()> {
+        let write = |offset: Option<&str>| {
+            Frame::event(&self.name, None, (name, data), (attachments, offset)).map(|frame| Out {
+                frame: Arc::new(frame),
+                latest: out.latest,
+                volatile: out.volatile,
+            })
+        };
+        match self.recovery.as_ref().filter(|_| !out.volatile) {
+            None => {
+                let out = write(None)?;
+                self.rooms.each(target, |socket| socket.send(out.clone()));
+                Ok(())
+            }
+            Some(recovery) => recovery.note(target, write, |out| {
+                self.rooms.each(target, |socket| socket.send(out.clone()));
+            }),
+        }
+    }
+}
+
+/// How something is sent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shape {
+    pub(crate) volatile: bool,
+    pub(crate) latest: Option<ByteString>,
+}
+
+async fn bounded<T>(work: BoxFuture<'static, Result<T>>) -> Result<T> {
+    let caught = std::panic::AssertUnwindSafe(work).catch_unwind();
+    match tokio::time::timeout(HANDLED_WITHIN, caught).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => Err(Error::internal("the handler panicked")),
+        Err(_) => Err(Error::new(
+            trunkline_core::ErrorKind::DeadlineExceeded,
+            "handler_too_long",
+            "the event was not handled in time",
+        )),
+    }
+}

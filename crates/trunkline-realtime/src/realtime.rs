@@ -1,0 +1,220 @@
+//! All namespaces behind one path.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytestring::ByteString;
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use trunkline_core::{Env, Error, Result};
+
+use crate::emit::Emit;
+use crate::engine;
+use crate::engine::link::Link;
+use crate::namespace::{Namespace, Space};
+use crate::queue::Bounds;
+
+/// The bounds and times of connections.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Limits {
+    /// How often a client is asked whether it is there: 25 s.
+    pub ping_every: Duration,
+    /// How long it may take to say so: 20 s.
+    pub ping_within: Duration,
+    /// How long it may take to connect to a first namespace: 45 s.
+    pub connect_within: Duration,
+    /// How long a write to it may take: 20 s.
+    pub write_within: Duration,
+    /// How large a packet of a client may be, and a body of polling: 1,000,000 bytes.
+    pub payload_max: usize,
+    /// How many packets may wait for a client before it is disconnected: 4,096.
+    pub waiting_max: usize,
+    /// How many bytes of them: 4 MiB.
+    pub waiting_bytes_max: usize,
+    /// How many events of a client may wait to be handled before it is disconnected: 256.
+    pub unhandled_max: usize,
+    /// How many clients may be connected: 100,000. Others are refused with 503.
+    pub clients_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            ping_every: Duration::from_secs(25),
+            ping_within: Duration::from_secs(20),
+            connect_within: Duration::from_secs(45),
+            write_within: Duration::from_secs(20),
+            payload_max: 1_000_000,
+            waiting_max: 4_096,
+            waiting_bytes_max: 4 * 1024 * 1024,
+            unhandled_max: 256,
+            clients_max: 100_000,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn waiting(&self) -> Bounds {
+        Bounds {
+            packets: self.waiting_max,
+            bytes: self.waiting_bytes_max,
+        }
+    }
+}
+
+/// A server of Socket.IO. Cheap to clone.
+#[derive(Clone)]
+pub struct Realtime(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) limits: Limits,
+    pub(crate) env: Env,
+    spaces: BTreeMap<ByteString, Arc<Space>>,
+    links: Mutex<std::collections::HashMap<ByteString, Arc<Link>>>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: Tasks,
+}
+
+/// What runs for its clients.
+#[derive(Default)]
+pub(crate) struct Tasks(Mutex<JoinSet<()>>);
+
+impl Tasks {
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.0.lock();
+        // Those that have ended are let go of when others begin.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(work);
+    }
+}
+
+impl Realtime {
+    /// A server of these namespaces.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name that no namespace may have, or that two have.
+    pub fn new(
+        namespaces: impl IntoIterator<Item = Namespace>,
+        limits: Limits,
+        env: Env,
+    ) -> Result<Self> {
+        let mut spaces = BTreeMap::new();
+        for namespace in namespaces {
+            let space = namespace.open(env.clone())?;
+            if spaces.insert(space.name.clone(), space.clone()).is_some() {
+                let text = "two namespaces have the same name";
+                return Err(Error::invalid("namespace_invalid", text).with("found", &space.name));
+            }
+        }
+        Ok(Self(Arc::new(Inner {
+            limits,
+            env,
+            spaces,
+            links: Mutex::default(),
+            stop: CancellationToken::new(),
+            tasks: Tasks::default(),
+        })))
+    }
+
+    /// What answers under `/socket.io/`.
+    pub fn router(&self) -> Router {
+        engine::router(self.0.clone())
+    }
+
+    /// A namespace, to send to those who are in it.
+    ///
+    /// # Errors
+    /// `NotFound` (`namespace_unknown`) when there is none of this name.
+    pub fn of(&self, name: &str) -> Result<Of> {
+        let space = self.0.spaces.get(name).cloned();
+        space.map(Of).ok_or_else(|| {
+            Error::not_found("namespace_unknown", "there is no such namespace").with("name", name)
+        })
+    }
+
+    /// How many clients are connected.
+    pub fn clients(&self) -> usize {
+        self.0.links.lock().len()
+    }
+
+    /// Disconnects everybody, and waits at most so long until they have gone; they come back by themselves, to wherever they are led
+    /// then.
+    pub async fn close(&self, within: Duration) {
+        self.0.stop.cancel();
+        let mut tasks = std::mem::take(&mut *self.0.tasks.0.lock());
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        if timeout(within, ended).await.is_err() {
+            tracing::warn!("clients were still there at the limit and were cut off");
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn space(&self, name: &str) -> Option<Arc<Space>> {
+        self.spaces.get(name).cloned()
+    }
+
+    /// 128 bits that nobody guesses.
+    pub(crate) fn new_id(&self) -> ByteString {
+        let mut bytes = [0; 16];
+        self.env.random_bytes(&mut bytes);
+        URL_SAFE_NO_PAD.encode(bytes).into()
+    }
+
+    pub(crate) fn link(&self, id: &str) -> Option<Arc<Link>> {
+        self.links.lock().get(id).cloned()
+    }
+
+    /// Keeps a connection; whether there is room for it.
+    pub(crate) fn keep(&self, link: &Arc<Link>) -> bool {
+        let mut links = self.links.lock();
+        if links.len() >= self.limits.clients_max {
+            return false;
+        }
+        links.insert(link.client.id.clone(), link.clone());
+        true
+    }
+
+    pub(crate) fn forget(&self, id: &str) {
+        self.links.lock().remove(id);
+    }
+}
+
+/// A namespace of a server that runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Of(Arc<Space>);
+
+impl Of {
+    /// To everybody in it.
+    pub fn all(&self) -> Emit {
+        Emit::of(self.0.clone())
+    }
+
+    /// To those in a room.
+    pub fn to(&self, room: impl Into<ByteString>) -> Emit {
+        self.all().to(room)
+    }
+}
+
+impl fmt::Debug for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Of").field(&self.0.name).finish()
+    }
+}
+
+impl fmt::Debug for Realtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Realtime")
+            .field("namespaces", &self.0.spaces.keys())
+            .field("clients", &self.clients())
+            .finish_non_exhaustive()
+    }
+}
