@@ -16,6 +16,7 @@ mod jobs;
 mod kubernetes;
 #[cfg(feature = "launch")]
 mod launch;
+mod namespace;
 mod openapi;
 mod platform;
 mod processes;
@@ -40,6 +41,7 @@ pub use jobs::Schedule;
 pub use kubernetes::Kubernetes;
 #[cfg(feature = "launch")]
 pub use launch::{Program, Settings, launch, print, token_secret};
+pub use namespace::Namespace;
 pub use openapi::Operation;
 pub use platform::{Platform, Running};
 pub use processes::{Notice, Part, Processes, parent_gone};

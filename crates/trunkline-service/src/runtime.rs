@@ -9,6 +9,7 @@ use trunkline_security::{Audit, EventSealer};
 use trunkline_store::{AuditLog, Store};
 use trunkline_telemetry::Telemetry;
 
+use crate::namespace::Sockets;
 use crate::saga::Sagas;
 use crate::service::States;
 use crate::{Config, sealing};
@@ -32,6 +33,8 @@ pub(crate) struct Runtime {
     pub(crate) audit_log: AuditLog,
     /// The engine of its sagas, while it is up.
     pub(crate) sagas: Sagas,
+    /// Its namespaces, while it is up.
+    pub(crate) sockets: Sockets,
     /// What its handlers share of its devices.
     #[cfg(feature = "device")]
     pub(crate) devices: Option<crate::device::Hub>,

@@ -20,6 +20,7 @@ use trunkline_telemetry::Check;
 use crate::events::{Reaction, reaction};
 use crate::http::{HttpHandler, Route};
 use crate::jobs::{JobDecl, Schedule};
+use crate::namespace::Namespace;
 use crate::saga::SagaDefinition;
 use crate::{Config, Cx};
 
@@ -41,6 +42,7 @@ pub struct Service {
     pub(crate) reactions: Vec<Reaction>,
     pub(crate) jobs: Vec<JobDecl>,
     pub(crate) sagas: Vec<SagaDefinition>,
+    pub(crate) namespaces: Vec<Namespace>,
     pub(crate) operations: Vec<(String, Operation)>,
     pub(crate) starts: Vec<StartHandler>,
     pub(crate) checks: Vec<(ByteString, Arc<dyn Check>)>,
@@ -50,6 +52,9 @@ pub struct Service {
     /// Checks the service's section of the configuration.
     pub(crate) section: Option<fn(&Config, &str) -> Result<()>>,
 }
+
+/// Longer than from one heartbeat to the next.
+const POLLED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Values that a service's handlers share, by type.
 #[derive(Clone, Default)]
@@ -88,6 +93,7 @@ impl Service {
             reactions: Vec::new(),
             jobs: Vec::new(),
             sagas: Vec::new(),
+            namespaces: Vec::new(),
             operations: Vec::new(),
             starts: Vec::new(),
             checks: Vec::new(),
@@ -276,6 +282,18 @@ impl Service {
     pub fn saga(mut self, saga: SagaDefinition) -> Self {
         self.reactions.extend(saga.wakes.iter().cloned());
         self.sagas.push(saga);
+        self
+    }
+
+    /// Answers browsers in a namespace of Socket.IO, under `/socket.io/`.
+    #[must_use]
+    pub fn namespace(mut self, namespace: Namespace) -> Self {
+        if self.namespaces.is_empty() {
+            // A request of polling waits until there is something, or until the next heartbeat.
+            let waits = Operation::new().timeout(POLLED_WITHIN).no_retry();
+            self = self.operation("GET /socket.io/", waits);
+        }
+        self.namespaces.push(namespace);
         self
     }
 

@@ -19,7 +19,7 @@ pub use trunkline_gateway as gateway;
 pub use trunkline_saga::{Flow, FlowState, Story};
 pub use trunkline_security::{Claims, KeyringConfig, Secret, Signer, Verifier};
 pub use trunkline_service::{
-    Accepted, Config, Created, Cx, NoContent, Notice, Part, Platform, Processes, Running, Saga,
+    Accepted, Config, Created, Cx, Namespace, NoContent, Notice, Part, Platform, Processes, Running, Saga,
     SagaDefinition, Schedule, Service, TxGuard, every, parent_gone, stop_requested,
 };
 #[cfg(feature = "device")]
@@ -30,6 +30,11 @@ pub use trunkline_store::{
     Conn, Migration, Reader, SqlRow, SqlValue, Statement, Store, Tx, sql, sql_error, sqlx,
 };
 pub use trunkline_telemetry as telemetry;
+
+/// Socket.IO: what handlers need beside [`Namespace`].
+pub mod realtime {
+    pub use trunkline_realtime::{Emit, Handshake, Member, Of, Rate, Socket};
+}
 
 /// gRPC: what handlers and callers need beside what tonic generates.
 #[cfg(feature = "grpc")]

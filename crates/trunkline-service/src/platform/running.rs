@@ -382,6 +382,9 @@ impl Running {
             announced.withdraw().await;
         }
         self.gateway_stop.cancel();
+        // A client's connection would be waited for: it is let go.
+        let units = self.up.units.iter();
+        join_all(units.map(|unit| unit.runtime.sockets.close())).await;
         while self.doors.join_next().await.is_some() {}
         self.up.down().await;
         self.admin_stop.cancel();

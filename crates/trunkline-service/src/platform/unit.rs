@@ -23,6 +23,7 @@ use super::{health, topics};
 use crate::alerts::Alerts;
 use crate::events::{Reaction, Reactions};
 use crate::http::router;
+use crate::namespace::Sockets;
 use crate::runtime::Runtime;
 use crate::saga::{self, SagaHost, Sagas};
 use crate::{Config, Cx, Service, jobs, openapi};
@@ -103,7 +104,12 @@ impl Unit {
         );
         let health = health::of_service(&service, &runtime, &relay);
         secure.watch_over(&name, &health);
-        let router = routes((&service, &gate), &runtime, health.clone(), shared)?;
+        let mut router = routes((&service, &gate), &runtime, health.clone(), shared)?;
+        let namespaces = std::mem::take(&mut service.namespaces);
+        if let Some(sockets) = runtime.sockets.open(namespaces, &runtime)? {
+            // Their clients are browsers, whom each namespace asks who they are.
+            router = router.merge(sockets);
+        }
         let engine = saga::engine(
             std::mem::take(&mut service.sagas),
             &runtime,
@@ -292,6 +298,7 @@ fn runtime_of(
         audit,
         audit_log,
         sagas: Sagas::default(),
+        sockets: Sockets::default(),
         #[cfg(feature = "device")]
         devices: service
             .devices

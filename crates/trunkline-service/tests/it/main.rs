@@ -13,6 +13,7 @@ mod admin;
 mod alerts;
 mod ask;
 mod audit;
+mod browsers;
 mod crash;
 mod declared;
 mod documents;

@@ -1,0 +1,246 @@
+//! Namespaces of Socket.IO, as a service declares them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use trunkline_core::{ByteString, Context, Error, Result};
+use trunkline_realtime::{Args, Handshake, Limits, Member, Of, Rate, Realtime, Socket};
+
+use crate::Cx;
+use crate::runtime::Runtime;
+
+/// How long clients have to go when the service stops.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+
+type Make = Box<
+    dyn FnOnce(trunkline_realtime::Namespace, &Arc<Runtime>) -> trunkline_realtime::Namespace
+        + Send
+        + Sync,
+>;
+
+/// A namespace of Socket.IO, as a service declares it with [`Service::namespace`](crate::Service::namespace). Browsers reach it under
+/// `/socket.io/` of the gateway, where a route leads there.
+///
+/// # Guarantees
+/// Each event is a piece of work of its own: what its handler writes and publishes with its [`Cx`] commits before the client gets the
+/// acknowledgement. An error undoes it and goes to the sender alone.
+#[must_use]
+pub struct Namespace {
+    name: ByteString,
+    make: Vec<Make>,
+}
+
+impl Namespace {
+    /// A namespace of this name: `/`, or `/games`.
+    pub fn at(name: impl Into<ByteString>) -> Self {
+        Self {
+            name: name.into(),
+            make: Vec::new(),
+        }
+    }
+
+    /// Asks who somebody is before they are connected; see [`trunkline_realtime::Namespace::admits`].
+    pub fn admits<F, W>(self, check: F) -> Self
+    where
+        F: Fn(Cx, Handshake) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Member>> + Send + 'static,
+    {
+        let check = Arc::new(check);
+        self.with(move |namespace, runtime| {
+            let runtime = runtime.clone();
+            namespace.admits(move |handshake| {
+                let (runtime, check) = (runtime.clone(), check.clone());
+                async move { work(&runtime, None, |cx| check(cx, handshake)).await }
+            })
+        })
+    }
+
+    /// Handles an event, whose first argument is read as `T`; what the handler gives is the acknowledgement.
+    pub fn on<T, R, F, W>(self, event: &'static str, handler: F) -> Self
+    where
+        T: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + 'static,
+        F: Fn(Cx, Socket, T) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<R>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        self.with(move |namespace, runtime| {
+            let runtime = runtime.clone();
+            namespace.on(event, move |socket: Socket, args: Args| {
+                let (runtime, handler) = (runtime.clone(), handler.clone());
+                async move {
+                    let data: T = args.get(0)?;
+                    let member = socket.member().clone();
+                    work(&runtime, Some(&member), |cx| handler(cx, socket, data)).await
+                }
+            })
+        })
+    }
+
+    /// What is done when somebody has connected. An error disconnects them.
+    pub fn on_connect<F, W>(self, handler: F) -> Self
+    where
+        F: Fn(Cx, Socket) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        self.with(move |namespace, runtime| {
+            let runtime = runtime.clone();
+            namespace.on_connect(move |socket: Socket| {
+                let (runtime, handler) = (runtime.clone(), handler.clone());
+                async move {
+                    let member = socket.member().clone();
+                    work(&runtime, Some(&member), |cx| handler(cx, socket)).await
+                }
+            })
+        })
+    }
+
+    /// What is done when somebody has gone, with the rooms in which they were.
+    pub fn on_disconnect<F, W>(self, handler: F) -> Self
+    where
+        F: Fn(Cx, Socket, BTreeSet<ByteString>) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        self.with(move |namespace, runtime| {
+            let runtime = runtime.clone();
+            namespace.on_disconnect(move |socket: Socket, rooms, why| {
+                let (runtime, handler) = (runtime.clone(), handler.clone());
+                async move {
+                    let member = socket.member().clone();
+                    let done = work(&runtime, Some(&member), |cx| handler(cx, socket, rooms)).await;
+                    if let Err(error) = done {
+                        tracing::warn!(service = %runtime.name, %error, why, "what follows a disconnect could not be done");
+                    }
+                }
+            })
+        })
+    }
+
+    /// How many events a socket may send; see [`trunkline_realtime::Namespace::rate`].
+    pub fn rate(self, rate: Rate) -> Self {
+        self.with(move |namespace, _| namespace.rate(rate))
+    }
+
+    /// In how many rooms a socket may be; see [`trunkline_realtime::Namespace::rooms_max`].
+    pub fn rooms_max(self, rooms: usize) -> Self {
+        self.with(move |namespace, _| namespace.rooms_max(rooms))
+    }
+
+    /// Lets who was cut off come back; see [`trunkline_realtime::Namespace::recovers`].
+    pub fn recovers(self, within: Duration, packets: usize) -> Self {
+        self.with(move |namespace, _| namespace.recovers(within, packets))
+    }
+
+    fn with(
+        mut self,
+        make: impl FnOnce(trunkline_realtime::Namespace, &Arc<Runtime>) -> trunkline_realtime::Namespace
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.make.push(Box::new(make));
+        self
+    }
+
+    fn open(self, runtime: &Arc<Runtime>) -> trunkline_realtime::Namespace {
+        let namespace = trunkline_realtime::Namespace::at(self.name);
+        self.make
+            .into_iter()
+            .fold(namespace, |namespace, make| make(namespace, runtime))
+    }
+}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespace")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs something with a [`Cx`] of its own, which commits when it is done.
+async fn work<T, W>(
+    runtime: &Arc<Runtime>,
+    member: Option<&Member>,
+    handler: impl FnOnce(Cx) -> W,
+) -> Result<T>
+where
+    W: Future<Output = Result<T>>,
+{
+    let mut context = Context::root(&runtime.env);
+    if let Some(member) = member {
+        context.user_id = member.user.clone();
+        context.user_roles.clone_from(&member.roles);
+    }
+    let cx = Cx::new(runtime.clone(), context);
+    let done = match handler(cx.clone()).await {
+        Ok(given) => cx.finish(None).await.map(|()| given),
+        Err(error) => Err(error),
+    };
+    if done.is_err() {
+        cx.undo().await;
+    }
+    done
+}
+
+/// The namespaces of a service while it is up.
+#[derive(Default)]
+pub(crate) struct Sockets(OnceLock<Realtime>);
+
+impl Sockets {
+    /// Opens what the service declares; what answers their clients, if there are any.
+    ///
+    /// # Errors
+    /// Those of [`Realtime::new`].
+    pub(crate) fn open(
+        &self,
+        namespaces: Vec<Namespace>,
+        runtime: &Arc<Runtime>,
+    ) -> Result<Option<Router>> {
+        if namespaces.is_empty() {
+            return Ok(None);
+        }
+        let namespaces = namespaces
+            .into_iter()
+            .map(|namespace| namespace.open(runtime));
+        let realtime = Realtime::new(namespaces, Limits::default(), runtime.env.clone())
+            .map_err(|error| error.with("service", &runtime.name))?;
+        let router = realtime.router();
+        drop(self.0.set(realtime));
+        Ok(Some(router))
+    }
+
+    /// Lets all clients go: they come back to wherever they are led then.
+    pub(crate) async fn close(&self) {
+        if let Some(realtime) = self.0.get() {
+            realtime.close(CLOSED_WITHIN).await;
+        }
+    }
+}
+
+impl Cx {
+    /// A namespace of this service, to send to those who are in it. What is sent is sent at once, whether this work commits or not: who
+    /// has to tell of what is done does so from the event that was published with it.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for a namespace that the service does not declare.
+    pub fn namespace(&self, name: &str) -> Result<Of> {
+        let realtime = self.runtime().sockets.0.get();
+        let found = realtime.and_then(|realtime| realtime.of(name).ok());
+        found.ok_or_else(|| {
+            let text = "the service does not declare this namespace: add .namespace(…)";
+            let kind = trunkline_core::ErrorKind::PermissionDenied;
+            Error::new(kind, "namespace_undeclared", text)
+                .with("service", self.service_name())
+                .with("namespace", name)
+        })
+    }
+}

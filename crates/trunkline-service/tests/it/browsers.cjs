@@ -1,0 +1,49 @@
+// Two players and their game: node browsers.cjs URL TRANSPORTS [stays READY]
+const { io } = require("socket.io-client");
+const assert = require("node:assert");
+const fs = require("node:fs");
+
+const [url, transports, what, ready] = process.argv.slice(2);
+const player = async (token) => {
+  const socket = io(url + "/games", { transports: transports.split(","), auth: { token }, forceNew: true });
+  await new Promise((done, failed) => {
+    socket.once("connect", done);
+    socket.once("connect_error", failed);
+  });
+  return socket;
+};
+
+const stays = async () => {
+  const ada = await player("ada");
+  const gone = new Promise((done) => ada.once("disconnect", done));
+  fs.writeFileSync(ready, "");
+  assert.strictEqual(await gone, "transport close");
+};
+
+const play = async () => {
+  await assert.rejects(player(undefined), (error) => error.data.code === "token_missing");
+  const [ada, bob] = [await player("ada"), await player("bob")];
+  await ada.emitWithAck("join-game", "1");
+  const joined = new Promise((done) => ada.once("user-joined", done));
+  await bob.emitWithAck("join-game", "1");
+  assert.deepStrictEqual(await joined, { user: "bob" });
+  const seen = Promise.all([ada, bob].map((one) => new Promise((done) => one.once("game-updated", done))));
+  assert.deepStrictEqual(await ada.emitWithAck("game-move", { game: "1", text: "e4" }), { taken: "e4" });
+  const update = { game_id: "1", by: "ada", text: "e4" };
+  assert.deepStrictEqual(await seen, [update, update]);
+  // What fails is undone, and told to nobody else.
+  bob.on("game-updated", (update) => assert.notStrictEqual(update.text, "illegal"));
+  const refused = await bob.emitWithAck("game-move", { game: "1", text: "illegal" });
+  assert.strictEqual(refused.error.code, "move_illegal");
+  assert.strictEqual((await bob.emitWithAck("game-move", "nonsense")).error.code, "payload_invalid");
+  assert.deepStrictEqual(await bob.emitWithAck("moves", "1"), ["e4"]);
+};
+
+setTimeout(() => process.exit(2), 40_000).unref();
+(what === "stays" ? stays() : play()).then(
+  () => process.exit(0),
+  (error) => {
+    console.error(error);
+    process.exit(1);
+  },
+);
