@@ -240,7 +240,7 @@ impl Client {
 
     async fn admit(self: &Arc<Self>, space: &Arc<Space>, handshake: Handshake) -> Result<()> {
         let member = space.admit(handshake.clone()).await?;
-        let back = space.recover(&handshake.auth, &member);
+        let back = space.recover(&handshake.auth, &member).await;
         let socket = Inner::new(self, space.clone(), member, back.as_ref());
         let name = space.name.clone();
         self.sockets.lock().insert(name.clone(), socket.clone());

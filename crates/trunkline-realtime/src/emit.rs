@@ -19,6 +19,8 @@ pub struct Emit {
     space: Arc<Space>,
     target: Target,
     shape: Shape,
+    /// To a socket that is connected here.
+    is_here: bool,
 }
 
 impl Emit {
@@ -27,7 +29,15 @@ impl Emit {
             space,
             target: Target::default(),
             shape: Shape::default(),
+            is_here: false,
         }
+    }
+
+    /// To one socket, which is connected here.
+    pub(crate) fn here(space: Arc<Space>, id: ByteString) -> Self {
+        let mut emit = Self::of(space).to(id);
+        emit.is_here = true;
+        emit
     }
 
     /// To those in this room too; to everybody, if no room is named. The id of a socket is a room of its own.
@@ -67,11 +77,14 @@ impl Emit {
     /// # Errors
     /// Those of [`Emit::emit`], and for more than 64 attachments.
     pub fn emit_bytes(self, event: &str, data: &impl Serialize, bytes: Vec<Bytes>) -> Result<()> {
-        self.space
-            .send(&self.target, (event, data), (bytes, self.shape))
+        let what = (bytes, self.shape);
+        match self.is_here {
+            true => self.space.send_here(&self.target, (event, data), what),
+            false => self.space.send(&self.target, (event, data), what),
+        }
     }
 
-    /// How many get it if it is sent now.
+    /// How many of those who are connected to this node get it if it is sent now.
     pub fn count(&self) -> usize {
         let mut count = 0;
         self.space.rooms.each(&self.target, |_| count += 1);

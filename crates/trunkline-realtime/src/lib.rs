@@ -9,6 +9,7 @@
 //! in it. A client that does not read what it is sent is disconnected at a bound, and not waited for. One that comes back within the
 //! [recovery](Namespace::recovers) is in the rooms in which it was, and gets what it missed there.
 
+mod backbone;
 mod client;
 mod emit;
 mod engine;
@@ -20,6 +21,7 @@ mod recovery;
 mod rooms;
 mod socket;
 
+pub use backbone::{Backbone, Offset};
 pub use client::Handshake;
 pub use emit::Emit;
 pub use namespace::{Member, Namespace, Rate};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -13,10 +13,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use trunkline_core::{Env, Error, Result};
 
+use crate::backbone::{Offset, Sent, Shared};
 use crate::client::Handshake;
 use crate::packet::{Args, Frame};
 use crate::queue::Out;
-use crate::recovery::{Back, Recovery};
+use crate::recovery::{Away, Back, Recovery};
 use crate::rooms::{Rooms, Target};
 use crate::socket::{Inner, Socket};
 
@@ -183,6 +184,7 @@ impl Namespace {
             rooms_max: self.rooms_max,
             rooms: Rooms::default(),
             recovery,
+            shared: OnceLock::new(),
         }))
     }
 }
@@ -207,6 +209,8 @@ pub(crate) struct Space {
     pub(crate) rooms_max: usize,
     pub(crate) rooms: Rooms,
     pub(crate) recovery: Option<Recovery>,
+    /// The way to other nodes, where there are any.
+    shared: OnceLock<Arc<Shared>>,
 }
 
 impl Space {
@@ -218,8 +222,49 @@ impl Space {
     }
 
     /// Who was here before and shows that, if they may be again who they were.
-    pub(crate) fn recover(&self, auth: &serde_json::Value, member: &Member) -> Option<Back> {
-        self.recovery.as_ref()?.back(auth, member)
+    pub(crate) async fn recover(&self, auth: &serde_json::Value, member: &Member) -> Option<Back> {
+        let recovery = self.recovery.as_ref()?;
+        let shown = recovery.shown(auth)?;
+        let away = match self.shared.get() {
+            Some(shared) => shared.recall(&self.known_as(&shown.0)).await,
+            None => recovery.recall(&shown.0),
+        };
+        recovery.back(shown, away?, member)
+    }
+
+    /// Remembers who was cut off: at once, or where all nodes can find them.
+    pub(crate) fn remember(
+        self: &Arc<Self>,
+        pid: ByteString,
+        away: Away,
+    ) -> Option<BoxFuture<'static, ()>> {
+        let within = self.recovery.as_ref()?.within;
+        match self.shared.get().cloned() {
+            Some(shared) => {
+                let key = self.known_as(&pid);
+                Some(async move { shared.remember(&key, &away, within).await }.boxed())
+            }
+            None => {
+                self.recovery.as_ref()?.remember(&pid, away);
+                None
+            }
+        }
+    }
+
+    fn known_as(&self, pid: &str) -> String {
+        format!("{}:{pid}", self.name)
+    }
+
+    /// How many packets it keeps for those who come back.
+    pub(crate) fn packets_max(&self) -> usize {
+        self.recovery
+            .as_ref()
+            .map_or(0, |recovery| recovery.packets_max)
+    }
+
+    /// From now on what is sent goes to other nodes too.
+    pub(crate) fn share(&self, shared: Arc<Shared>) {
+        drop(self.shared.set(shared));
     }
 
     /// Puts a socket into its rooms; what it missed since it was there.
@@ -274,30 +319,73 @@ impl Space {
             .map(|leaves| leaves(socket, rooms, why))
     }
 
-    /// Sends to everybody who is meant and is connected here.
+    /// Sends to everybody who is meant, here and at other nodes.
     pub(crate) fn send(
         &self,
         target: &Target,
         (name, data): (&str, &impl Serialize),
-        (attachments, out): (Vec<bytes::Bytes>, Shape),
+        (attachments, shape): (Vec<bytes::Bytes>, Shape),
     ) -> Result<()> {
-        let write = |offset: Option<&str>| {
-            Frame::event(&self.name, None, (name, data), (attachments, offset)).map(|frame| Out {
-                frame: Arc::new(frame),
-                latest: out.latest,
-                volatile: out.volatile,
-            })
-        };
-        match self.recovery.as_ref().filter(|_| !out.volatile) {
-            None => {
-                let out = write(None)?;
-                self.rooms.each(target, |socket| socket.send(out.clone()));
-                Ok(())
-            }
-            Some(recovery) => recovery.note(target, write, |out| {
-                self.rooms.each(target, |socket| socket.send(out.clone()));
-            }),
+        if let Some(shared) = self.shared.get() {
+            let here = (&self.name, target);
+            return shared.send(here, (name, data), (&attachments, shape));
         }
+        self.spread((target, None), (name, data), (attachments, shape), true)
+    }
+
+    /// Sends to one socket that is connected here. It is not kept for it where other nodes are: nobody else could give it.
+    pub(crate) fn send_here(
+        &self,
+        target: &Target,
+        event: (&str, &impl Serialize),
+        what: (Vec<bytes::Bytes>, Shape),
+    ) -> Result<()> {
+        if self.shared.get().is_none() {
+            return self.spread((target, None), event, what, true);
+        }
+        let (attachments, shape) = what;
+        let frame = Frame::event(&self.name, None, event, (attachments, None))?;
+        let out = out(frame, shape);
+        self.rooms.each(target, |socket| socket.send(out.clone()));
+        Ok(())
+    }
+
+    /// Gives what stands in the nodes' log to those who are meant and are here.
+    pub(crate) fn deliver(&self, offset: Offset, sent: &Sent, sends: bool) -> Result<()> {
+        let event = (&*sent.event, &sent.data);
+        let what = (sent.attachments(), sent.shape());
+        self.spread((&sent.target(), Some(offset)), event, what, sends)
+    }
+
+    fn spread(
+        &self,
+        (target, offset): (&Target, Option<Offset>),
+        event: (&str, &impl Serialize),
+        (attachments, shape): (Vec<bytes::Bytes>, Shape),
+        sends: bool,
+    ) -> Result<()> {
+        let is_volatile = shape.volatile;
+        let write = |offset: Option<&str>| {
+            let frame = Frame::event(&self.name, None, event, (attachments, offset));
+            frame.map(|frame| out(frame, shape))
+        };
+        let send = |out: &Out| {
+            if sends {
+                self.rooms.each(target, |socket| socket.send(out.clone()));
+            }
+        };
+        match self.recovery.as_ref().filter(|_| !is_volatile) {
+            None => write(None).map(|out| send(&out)),
+            Some(recovery) => recovery.note((target, offset), write, send),
+        }
+    }
+}
+
+fn out(frame: Frame, shape: Shape) -> Out {
+    Out {
+        frame: Arc::new(frame),
+        latest: shape.latest,
+        volatile: shape.volatile,
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use trunkline_core::{Env, Error, Result};
 
+use crate::backbone::{self, Backbone};
 use crate::emit::Emit;
 use crate::engine;
 use crate::engine::link::Link;
@@ -140,6 +141,18 @@ impl Realtime {
         })
     }
 
+    /// Takes part in a group of nodes: rooms span all of them, and who is cut off from one may come back at another.
+    ///
+    /// # Guarantees
+    /// What is sent reaches clients in one order everywhere, that of the nodes' log. While that is away what is sent waits, 4,096 packets of it;
+    /// then sending fails with `Overloaded`.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub async fn join(&self, backbone: Arc<dyn Backbone>) -> Result<()> {
+        backbone::join(&self.0, backbone).await
+    }
+
     /// How many clients are connected.
     pub fn clients(&self) -> usize {
         self.0.links.lock().len()
@@ -158,6 +171,10 @@ impl Realtime {
 }
 
 impl Inner {
+    pub(crate) fn spaces(&self) -> impl Iterator<Item = &Arc<Space>> {
+        self.spaces.values()
+    }
+
     pub(crate) fn space(&self, name: &str) -> Option<Arc<Space>> {
         self.spaces.get(name).cloned()
     }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use bytestring::ByteString;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Env, Result};
 
+use crate::backbone::Offset;
 use crate::namespace::Member;
 use crate::queue::Out;
 use crate::rooms::Target;
@@ -23,18 +25,20 @@ pub(crate) struct Back {
     pub(crate) pid: ByteString,
     pub(crate) rooms: BTreeSet<ByteString>,
     /// The last that they have seen.
-    seen: u64,
+    seen: Offset,
 }
 
-struct Away {
-    id: ByteString,
-    rooms: BTreeSet<ByteString>,
-    user: Option<ByteString>,
+/// Who was cut off.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Away {
+    pub(crate) id: ByteString,
+    pub(crate) rooms: BTreeSet<ByteString>,
+    pub(crate) user: Option<ByteString>,
     until: Timestamp,
 }
 
 struct Noted {
-    offset: u64,
+    offset: Offset,
     target: Target,
     out: Out,
 }
@@ -49,10 +53,10 @@ struct Memory {
 }
 
 pub(crate) struct Recovery {
-    within: Duration,
-    packets_max: usize,
+    pub(crate) within: Duration,
+    pub(crate) packets_max: usize,
     /// Distinguishes offsets of this process from those of one before.
-    epoch: String,
+    epoch: u64,
     env: Env,
     memory: Mutex<Memory>,
 }
@@ -62,19 +66,28 @@ impl Recovery {
         Self {
             within,
             packets_max,
-            epoch: format!("{:x}", env.random_u64()),
+            epoch: env.random_u64(),
             env,
             memory: Mutex::default(),
         }
     }
 
-    /// Remembers who was cut off.
-    pub(crate) fn remember(
+    /// Somebody who is cut off now.
+    pub(crate) fn away(
         &self,
-        pid: &ByteString,
         (id, user): (&ByteString, Option<&ByteString>),
         rooms: BTreeSet<ByteString>,
-    ) {
+    ) -> Away {
+        Away {
+            id: id.clone(),
+            rooms,
+            user: user.cloned(),
+            until: self.env.after(self.within),
+        }
+    }
+
+    /// Remembers who was cut off.
+    pub(crate) fn remember(&self, pid: &ByteString, away: Away) {
         let mut memory = self.memory.lock();
         let now = self.env.now();
         while memory.order.front().is_some_and(|(_, until)| *until <= now)
@@ -85,38 +98,33 @@ impl Recovery {
             };
             memory.away.remove(&oldest);
         }
-        let until = self.env.after(self.within);
-        memory.order.push_back((pid.clone(), until));
-        let away = Away {
-            id: id.clone(),
-            rooms,
-            user: user.cloned(),
-            until,
-        };
+        memory.order.push_back((pid.clone(), away.until));
         memory.away.insert(pid.clone(), away);
     }
 
-    /// Who shows that they were here: once, in time, as the same user, and not before what is still known.
-    pub(crate) fn back(&self, auth: &Value, member: &Member) -> Option<Back> {
+    /// Gives who was cut off, once.
+    pub(crate) fn recall(&self, pid: &str) -> Option<Away> {
+        self.memory.lock().away.remove(pid)
+    }
+
+    /// By what somebody says that they were here, if what they have seen last is still known.
+    pub(crate) fn shown(&self, auth: &Value) -> Option<(ByteString, Offset)> {
         let pid = auth.get("pid")?.as_str()?;
-        let (epoch, seen) = auth.get("offset")?.as_str()?.split_once('-')?;
-        let seen = u64::from_str_radix(seen, 16).ok()?;
-        let mut memory = self.memory.lock();
-        let oldest = memory.log.front().map_or(memory.next, |noted| noted.offset);
-        let is_known =
-            epoch == self.epoch && seen.saturating_add(1) >= oldest && seen < memory.next;
-        if !is_known {
-            return None;
-        }
-        let fits = memory
-            .away
-            .get(pid)
-            .is_some_and(|away| away.user == member.user);
-        if !fits {
-            return None;
-        }
-        let (pid, away) = memory.away.remove_entry(pid)?;
-        (away.until > self.env.now()).then_some(Back {
+        let seen: Offset = auth.get("offset")?.as_str()?.parse().ok()?;
+        let memory = self.memory.lock();
+        let at = memory.log.binary_search_by(|noted| noted.offset.cmp(&seen));
+        at.ok().map(|_| (pid.into(), seen))
+    }
+
+    /// Who they are again: in time, and as the same user.
+    pub(crate) fn back(
+        &self,
+        (pid, seen): (ByteString, Offset),
+        away: Away,
+        member: &Member,
+    ) -> Option<Back> {
+        let fits = away.user == member.user && away.until > self.env.now();
+        fits.then_some(Back {
             id: away.id,
             pid,
             rooms: away.rooms,
@@ -136,16 +144,16 @@ impl Recovery {
         missed
     }
 
-    /// Gives something its offset, sends it, and keeps it for those who are away.
+    /// Gives something an offset, its own or the next here, sends it, and keeps it for those who are away.
     pub(crate) fn note(
         &self,
-        target: &Target,
+        (target, given): (&Target, Option<Offset>),
         write: impl FnOnce(Option<&str>) -> Result<Out>,
         send: impl FnOnce(&Out),
     ) -> Result<()> {
         let mut memory = self.memory.lock();
-        let offset = memory.next;
-        let out = write(Some(&format!("{}-{offset:x}", self.epoch)))?;
+        let offset = given.unwrap_or(Offset(self.epoch, memory.next));
+        let out = write(Some(&offset.to_string()))?;
         memory.next += 1;
         if memory.log.len() >= self.packets_max {
             memory.log.pop_front();

@@ -94,10 +94,14 @@ impl Inner {
         let rooms = self.space.rooms.remove(&self.id).unwrap_or_default();
         // Who said goodbye does not come back.
         let was_cut_off = !why.contains("disconnect") && why != "token expired";
-        if let Some((recovery, pid)) = self.space.recovery.as_ref().zip(self.pid.as_ref())
+        if let Some((recovery, pid)) = self.space.recovery.as_ref().zip(self.pid.clone())
             && was_cut_off
         {
-            recovery.remember(pid, (&self.id, self.member.user.as_ref()), rooms.clone());
+            let away = recovery.away((&self.id, self.member.user.as_ref()), rooms.clone());
+            let remembered = self.space.remember(pid, away);
+            if let Some((remembered, realtime)) = remembered.zip(self.realtime.upgrade()) {
+                realtime.tasks.spawn(remembered);
+            }
         }
         let left = self.space.left(Socket(self.clone()), rooms, why);
         if let Some((left, realtime)) = left.zip(self.realtime.upgrade()) {
@@ -342,7 +346,7 @@ impl Socket {
     }
 
     fn to_itself(&self) -> Emit {
-        Emit::of(self.0.space.clone()).to(self.0.id.clone())
+        Emit::here(self.0.space.clone(), self.0.id.clone())
     }
 }
 

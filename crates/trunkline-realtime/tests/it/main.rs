@@ -10,5 +10,6 @@
 )]
 
 mod bad_input;
+mod nodes;
 mod official;
 mod server;

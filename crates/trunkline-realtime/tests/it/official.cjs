@@ -2,17 +2,17 @@
 const { io } = require("socket.io-client");
 const assert = require("node:assert");
 
-const [scenario, url, transports] = process.argv.slice(2);
+const [scenario, url, transports, otherUrl] = process.argv.slice(2);
 const sockets = [];
 const options = { transports: transports.split(","), reconnectionDelay: 20, reconnectionDelayMax: 50 };
-const client = (space = "", more = {}) => {
-  const socket = io(url + space, { ...options, forceNew: true, ...more });
+const client = (space = "", more = {}, at = url) => {
+  const socket = io(at + space, { ...options, forceNew: true, ...more });
   sockets.push(socket);
   return socket;
 };
 const once = (socket, event) => new Promise((done) => socket.once(event, (...args) => done(args)));
-const connected = async (space, more) => {
-  const socket = client(space, more);
+const connected = async (space, more, at) => {
+  const socket = client(space, more, at);
   await new Promise((done, failed) => {
     socket.once("connect", done);
     socket.once("connect_error", failed);
@@ -190,6 +190,67 @@ const scenarios = {
     const then = ticks.at(-1) ?? 0;
     await until(() => ticks.at(-1) > then + 100);
     for (let n = 1; n < ticks.length; n++) assert.strictEqual(ticks[n], ticks[n - 1] + 1, "nothing is lost or torn");
+  },
+
+  async two_nodes() {
+    const [one, two] = [await connected(), await connected("", {}, otherUrl)];
+    await one.emitWithAck("join", "blue");
+    const joined = once(one, "joined");
+    await two.emitWithAck("join", "blue");
+    assert.deepStrictEqual((await joined)[0], { id: two.id, room: "blue" });
+    const heard = Promise.all([once(one, "said"), once(two, "said")]);
+    await two.emitWithAck("say", "blue", "hello");
+    assert.deepStrictEqual((await heard).map(([text]) => text), ["hello", "hello"]);
+    const alone = once(two, "said");
+    await one.emitWithAck("say", two.id, "you");
+    assert.strictEqual((await alone)[0], "you");
+  },
+
+  async comes_back_at_another() {
+    // A middle man, so that the client's own address stays the same.
+    const net = require("node:net");
+    let port = Number(new URL(url).port);
+    const open = new Set();
+    const between = net.createServer((from) => {
+      const to = net.connect(port, "127.0.0.1");
+      open.add(from).add(to);
+      from.pipe(to).pipe(from);
+      from.on("error", () => to.destroy());
+      to.on("error", () => from.destroy());
+    });
+    await new Promise((done) => between.listen(0, "127.0.0.1", done));
+    const game = String(Math.random());
+    const token = { token: "secret-ada" };
+    const ada = client("/games", { auth: token, reconnectionDelay: 300, reconnectionDelayMax: 300 }, `http://127.0.0.1:${between.address().port}`);
+    await once(ada, "hello");
+    const bob = await connected("/games", { auth: { token: "secret-bob" } });
+    const moves = [];
+    ada.on("moved", (move) => moves.push(move));
+    await ada.emitWithAck("join-game", game);
+    await bob.emitWithAck("move", game, "e4");
+    await until(() => moves.length === 1);
+    const id = ada.id;
+    port = Number(new URL(otherUrl).port);
+    open.forEach((socket) => socket.destroy());
+    for (const move of ["e5", "Nf3"]) await bob.emitWithAck("move", game, move);
+    await once(ada, "connect");
+    assert.ok(ada.recovered, "it is the same one");
+    assert.strictEqual(ada.id, id);
+    await until(() => moves.length === 3);
+    await bob.emitWithAck("move", game, "Nc6");
+    await until(() => moves.length === 4);
+    assert.deepStrictEqual(moves, ["e4", "e5", "Nf3", "Nc6"]);
+  },
+
+  async heard_once() {
+    const [one, two] = [await connected(), await connected("", {}, otherUrl)];
+    const said = [];
+    two.on("said", (text) => said.push(text));
+    await two.emitWithAck("join", "blue");
+    await one.emitWithAck("say", "blue", "a");
+    await one.emitWithAck("say", "blue", "b");
+    await until(() => said.includes("b"));
+    assert.deepStrictEqual(said, ["a", "b"]);
   },
 
   async server_stops() {
