@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytestring::ByteString;
 use parking_lot::Mutex;
@@ -50,6 +51,7 @@ struct Waiting {
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     more: Notify,
+    woken: AtomicBool,
 }
 
 impl Queue {
@@ -105,15 +107,19 @@ impl Queue {
         taken
     }
 
-    /// Waits until there may be something.
+    /// Waits until there is something, or until it is woken without.
     pub(crate) async fn ready(&self) {
-        if self.waiting.lock().packets.is_empty() {
+        loop {
+            if !self.waiting.lock().packets.is_empty() || self.woken.swap(false, Ordering::AcqRel) {
+                return;
+            }
             self.more.notified().await;
         }
     }
 
     /// Wakes whoever waits, although there is nothing.
     pub(crate) fn wake(&self) {
+        self.woken.store(true, Ordering::Release);
         self.more.notify_one();
     }
 }

@@ -96,6 +96,7 @@
 //! without being renamed. Servers before Redis 7.0.
 
 mod assign;
+mod backbone;
 mod commit;
 mod config;
 mod cursor;
@@ -117,6 +118,7 @@ mod topics;
 mod transport;
 mod value;
 
+pub use backbone::RedisBackbone;
 pub use config::{Mode, RedisConfig};
 pub use registry::RedisRegistry;
 pub use transport::Redis;

@@ -19,7 +19,7 @@ const MAP: &[(&str, &[&[&str]])] = &[
     ("call", &[CORE]),
     ("realtime", &[&["core"]]),
     ("log", &[CORE, &["bus"]]),
-    ("redis", &[CORE, &["bus", "call"]]),
+    ("redis", &[CORE, &["bus", "call", "realtime"]]),
     ("rabbitmq", &[CORE, &["bus"]]),
     ("kafka", &[CORE, &["bus"]]),
     ("nats", &[CORE, &["bus"]]),

@@ -1,17 +1,21 @@
 //! Packets by requests and answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::{Request, header};
 use http_body_util::{BodyExt as _, Limited};
+use tokio::time::sleep;
 
 use super::link::{Link, Means};
 use super::packet::{self, Packet};
 use super::{Refusal, connect};
 use crate::realtime::Inner;
 
+/// A client that changes to a WebSocket is held up for so long by its last request.
+const PROBED_WITHIN: Duration = Duration::from_millis(100);
 const TEXT: &str = "text/plain; charset=UTF-8";
 
 /// A new connection.
@@ -32,12 +36,14 @@ pub(super) async fn wait(link: Arc<Link>) -> Result<Response, Refusal> {
         return Err(Refusal::BadRequest);
     };
     let client = &link.client;
+    let is_probed = *link.means.lock() == Means::Probed;
     tokio::select! {
         biased;
         () = client.queue.ready() => {}
         () = client.closed.cancelled() => return Err(Refusal::SessionUnknown),
+        // A client that has a WebSocket to change to lets go of this request before it does: it is answered in any case.
+        () = sleep(PROBED_WITHIN), if is_probed => {}
     }
-    // A client that has a WebSocket to change to gets nothing more here: its request is answered, so that it can go.
     let frames = client.queue.take(client.realtime.limits.payload_max);
     let mut body = packet::Body::default();
     for frame in &frames {

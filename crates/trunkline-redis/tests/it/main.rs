@@ -9,6 +9,7 @@
     reason = "tests fail loudly, and their helpers are no interface"
 )]
 
+mod backbone;
 mod bad_input;
 mod foreign;
 mod light;
