@@ -9,6 +9,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use trunkline_core::{Error, Result, report};
 
@@ -61,6 +62,8 @@ pub(crate) struct Client {
     pub(crate) queue: Queue,
     /// It is over: whoever serves it ends.
     pub(crate) closed: CancellationToken,
+    /// When it has to be looked at next may have changed.
+    pub(crate) expires: Notify,
     headers: Arc<HeaderMap>,
     partial: Mutex<Option<Partial>>,
     inbox: Mutex<Inbox>,
@@ -74,6 +77,7 @@ impl Client {
             realtime,
             queue: Queue::default(),
             closed: CancellationToken::new(),
+            expires: Notify::new(),
             headers: Arc::new(headers),
             partial: Mutex::default(),
             inbox: Mutex::default(),
@@ -244,6 +248,9 @@ impl Client {
         let socket = Inner::new(self, space.clone(), member, back.as_ref());
         let name = space.name.clone();
         self.sockets.lock().insert(name.clone(), socket.clone());
+        if socket.member.until.is_some() {
+            self.expires.notify_one();
+        }
         // Who left while it was asked who it is has to be let go again.
         if self.closed.is_cancelled() {
             self.sockets.lock().remove(&name);

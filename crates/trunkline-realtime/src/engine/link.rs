@@ -122,7 +122,10 @@ impl Link {
         if !beats.has_connected {
             until = until.min(connects_by);
         }
-        sleep_until(until).await;
+        tokio::select! {
+            () = sleep_until(until) => {}
+            () = self.client.expires.notified() => return Beat::Other,
+        }
         self.client.expire(env.now());
         let now = Instant::now();
         let mut beats = self.beats.lock();
