@@ -7,7 +7,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use http::HeaderMap;
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -48,10 +48,17 @@ struct Partial {
     attachments: Vec<Bytes>,
 }
 
-/// Events that are still to be handled.
+/// What is done in its turn.
+enum Turn {
+    Packet(Packet, Vec<Bytes>),
+    /// The connection is over, for this reason; what came before it has been handled, a goodbye too.
+    End(&'static str),
+}
+
+/// What is still to be done.
 #[derive(Default)]
 struct Inbox {
-    packets: VecDeque<(Packet, Vec<Bytes>)>,
+    turns: VecDeque<Turn>,
     /// Somebody works on them.
     is_open: bool,
 }
@@ -153,18 +160,20 @@ impl Client {
             self.acknowledged(packet, attachments);
             return Ok(());
         }
-        let mut inbox = self.inbox.lock();
-        if inbox.packets.len() >= self.realtime.limits.unhandled_max {
-            return Err(Error::invalid(
-                "client_floods",
-                "more events than can be handled",
-            ));
+        let inbox = self.inbox.lock();
+        if inbox.turns.len() >= self.realtime.limits.unhandled_max {
+            let text = "more events than can be handled";
+            return Err(Error::invalid("client_floods", text));
         }
-        inbox.packets.push_back((packet, attachments));
+        self.put(inbox, Turn::Packet(packet, attachments));
+        Ok(())
+    }
+
+    fn put(self: &Arc<Self>, mut inbox: MutexGuard<'_, Inbox>, turn: Turn) {
+        inbox.turns.push_back(turn);
         if !std::mem::replace(&mut inbox.is_open, true) {
             self.realtime.tasks.spawn(self.clone().work());
         }
-        Ok(())
     }
 
     /// Handles what came, one after the other, until there is no more.
@@ -172,14 +181,20 @@ impl Client {
         loop {
             let next = {
                 let mut inbox = self.inbox.lock();
-                let next = inbox.packets.pop_front();
+                let next = inbox.turns.pop_front();
                 inbox.is_open = next.is_some();
                 next
             };
-            let Some((packet, attachments)) = next else {
-                return;
-            };
-            self.handle(packet, attachments).await;
+            match next {
+                None => return,
+                Some(Turn::Packet(packet, attachments)) => self.handle(packet, attachments).await,
+                Some(Turn::End(why)) => {
+                    let sockets = std::mem::take(&mut *self.sockets.lock());
+                    for socket in sockets.into_values() {
+                        socket.gone(why);
+                    }
+                }
+            }
         }
     }
 
@@ -322,13 +337,10 @@ impl Client {
     }
 
     /// Its connection is over, for this reason.
-    pub(crate) fn ends(&self, why: &'static str) {
+    pub(crate) fn ends(self: &Arc<Self>, why: &'static str) {
         self.closed.cancel();
-        let sockets = std::mem::take(&mut *self.sockets.lock());
-        for socket in sockets.into_values() {
-            socket.gone(why);
-        }
         self.realtime.forget(&self.id);
+        self.put(self.inbox.lock(), Turn::End(why));
     }
 }
 
