@@ -176,7 +176,11 @@ fn up_line(running: &Running, name: &str, took: Duration) -> String {
 async fn stop_or_followed(running: &Running) -> Result<()> {
     tokio::select! {
         asked = stop_requested() => asked,
-        () = running.taken_over() => Ok(()),
+        () = running.taken_over() => {
+            // It ends where nobody reads of it too.
+            drop(print("\nanother process has taken over.\n"));
+            Ok(())
+        }
     }
 }
 

@@ -19,8 +19,8 @@ pub use trunkline_gateway as gateway;
 pub use trunkline_saga::{Flow, FlowState, Story};
 pub use trunkline_security::{Claims, KeyringConfig, Secret, Signer, Verifier};
 pub use trunkline_service::{
-    Accepted, Config, Created, Cx, Namespace, NoContent, Notice, Part, Platform, Processes, Running, Saga,
-    SagaDefinition, Schedule, Service, TxGuard, every, parent_gone, stop_requested,
+    Accepted, Config, Created, Cx, Namespace, NoContent, Notice, Part, Platform, Processes,
+    Running, Saga, SagaDefinition, Schedule, Service, TxGuard, every, parent_gone, stop_requested,
 };
 #[cfg(feature = "device")]
 pub use trunkline_service::{CommandState, Devices};

@@ -17,7 +17,7 @@ pub(crate) fn text(finance: &Finance) -> Result<String> {
     Ok(format!(
         "
   gateway   {gateway}
-  admin     {admin}   /health  /metrics  /sagas  /api/v1/events
+  admin     {admin}   /health  /metrics  /api/v1/sagas  /api/v1/events
   data      {data}
 
   USER='Authorization: Bearer {user}'
