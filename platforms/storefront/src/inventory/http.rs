@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline::{Created, Cx, Error, Json, Path, Result, Timestamp};
 
-use super::Config;
 use super::reservations::{self, Status, Stored};
 use super::stock::{self, Change, Locked};
+use super::{Config, sync};
 use crate::events::{ExpireReservation, InventoryReserved, ReservationLine};
 use crate::limits;
 
@@ -45,14 +45,16 @@ pub struct ReserveItem {
     pub quantity: u32,
 }
 
-/// What is held for an order.
+/// A reservation of an order.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Reservation {
     /// The reservation.
     pub reservation_id: String,
     /// The order that it is for.
     pub order_id: String,
-    /// What is held, and where.
+    /// `held`, `expired` (held until the order's fate is known), `finalised` or `released`.
+    pub status: String,
+    /// What is or was held, and where.
     pub reservations: Vec<ReservationLine>,
     /// When it ends unless the order is confirmed.
     #[schemars(with = "String")]
@@ -140,13 +142,29 @@ fn merged(items: &[ReserveItem]) -> Result<BTreeMap<String, u32>> {
     Ok(wanted)
 }
 
+/// Gives the stock of an order free, once. What has left the warehouse stays gone.
+pub(super) async fn release(cx: Cx, Path(order_id): Path<String>) -> Result<Json<Reservation>> {
+    let reservation = sync::free(&cx, &order_id).await?.ok_or_else(|| {
+        Error::not_found(
+            "reservation_unknown",
+            "no stock was ever held for this order",
+        )
+        .with("order_id", limits::shown(&order_id))
+    })?;
+    Ok(Json(shown(reservation)))
+}
+
 fn created(reservation: Stored) -> Created<Reservation> {
     let location = format!("/internal/reservations/{}", reservation.order_id);
-    let body = Reservation {
+    Created::at(location, shown(reservation))
+}
+
+fn shown(reservation: Stored) -> Reservation {
+    Reservation {
         reservation_id: reservation.reservation_id,
         order_id: reservation.order_id,
+        status: reservation.status.name().to_owned(),
         reservations: reservation.lines,
         expires_at: reservation.expires_at,
-    };
-    Created::at(location, body)
+    }
 }

@@ -35,6 +35,7 @@ mod flows;
 mod full_disk;
 mod mail;
 mod newcomer;
+mod orchestration;
 mod orders;
 mod payments;
 mod postgres;
