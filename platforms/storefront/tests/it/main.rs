@@ -33,6 +33,7 @@ mod crash;
 mod engines;
 mod flows;
 mod full_disk;
+mod guides;
 mod mail;
 mod newcomer;
 mod orchestration;
