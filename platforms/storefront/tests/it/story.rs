@@ -263,4 +263,19 @@ pub(crate) async fn fail(shop: TestStore) {
     };
     let to_release = way(&drawing, "send inventory.released");
     assert_eq!(to_release, [&ordered[..], released].concat());
+    if by_saga {
+        // The last thing that was done is the first to be taken back.
+        let void = "payment-service: POST /internal/payments/{order_id}/void";
+        let voided = [
+            "order-service: saga order undo charge",
+            "order-service: POST payment-service",
+            void,
+        ];
+        let to_void = way(&drawing, void);
+        assert_eq!(to_void, [&ordered[..], &voided].concat());
+        assert!(
+            drawing.find(void) < drawing.find("undo reserve"),
+            "{drawing}"
+        );
+    }
 }
