@@ -61,6 +61,8 @@ pub(crate) struct Inner {
     pub(crate) telemetry: Telemetry,
     pub(crate) env: Env,
     pub(crate) is_serving: AtomicBool,
+    /// Another process accepts from the same sockets.
+    pub(crate) is_followed: AtomicBool,
     pub(crate) connections: AtomicUsize,
     pub(crate) unmatched: OnceLock<RouteMeters>,
 }
@@ -115,6 +117,7 @@ impl Gateway {
             telemetry,
             env,
             is_serving: AtomicBool::new(false),
+            is_followed: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             unmatched: OnceLock::new(),
         };
@@ -156,6 +159,12 @@ impl Gateway {
                 "log entries were still to be sent and are lost"
             );
         }
+    }
+
+    /// Another process accepts from the same listening sockets: when this gateway stops, it leaves to that one who connects, and
+    /// who has not been accepted yet.
+    pub fn is_followed(&self) {
+        self.inner.is_followed.store(true, Ordering::Release);
     }
 
     /// How many connections are open.

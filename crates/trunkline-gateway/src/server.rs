@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use trunkline_call::server::accept;
+use trunkline_call::server::{Accepted, accept};
 use trunkline_core::{Error, Result};
 
 use self::door::{Door, Way};
@@ -133,27 +133,11 @@ impl Gateway {
         }
         self.inner.is_serving.store(false, Ordering::Release);
         stop.send_replace(true);
-        // Their clients believe that they are connected, and have perhaps sent a request.
-        let made_within = match closing::begin(&listener) {
-            Ok(()) => closing::MADE_WITHIN,
-            Err(error) => {
-                tracing::debug!(%error, "whoever connects at the very end of a listener may be reset");
-                Duration::ZERO
-            }
-        };
-        let mut all_made = std::pin::pin!(sleep(made_within));
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = &mut all_made => break,
-                accepted = accept(&listener, &places, unaccepted) => accepted,
-            };
-            if let Some(accepted) = accepted {
+        if !self.inner.is_followed.load(Ordering::Acquire) {
+            empty(&listener, &places, |accepted| {
                 connections.spawn(door.clone().open(accepted));
-            }
-        }
-        while let Some(Some(accepted)) = accept(&listener, &places, unaccepted).now_or_never() {
-            connections.spawn(door.clone().open(accepted));
+            })
+            .await;
         }
         drop(listener);
         let limits = &self.limits;
@@ -168,6 +152,32 @@ impl Gateway {
         connections.shutdown().await;
         self.inner.watch.end(&self.inner.compiled);
         self.flush().await;
+    }
+}
+
+/// Lets in who was connected when the stop began, and nobody who comes later: their clients believe that they are connected, and
+/// have perhaps sent a request.
+async fn empty(listener: &TcpListener, places: &Arc<Semaphore>, mut open: impl FnMut(Accepted)) {
+    let made_within = match closing::begin(listener) {
+        Ok(()) => closing::MADE_WITHIN,
+        Err(error) => {
+            tracing::debug!(%error, "whoever connects at the very end of a listener may be reset");
+            Duration::ZERO
+        }
+    };
+    let mut all_made = std::pin::pin!(sleep(made_within));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut all_made => break,
+            accepted = accept(listener, places, unaccepted) => accepted,
+        };
+        if let Some(accepted) = accepted {
+            open(accepted);
+        }
+    }
+    while let Some(Some(accepted)) = accept(listener, places, unaccepted).now_or_never() {
+        open(accepted);
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use trunkline_core::{Env, Error, Result};
+use trunkline_core::{Env, Error, Result, Retry};
 
 use crate::Data;
 use crate::engine::Parts;
@@ -98,7 +98,8 @@ impl<H: Host> Live<H> {
                 Body::Received { message, .. } => drop(read.insert(message.clone())),
                 Body::Cancelled { message, error } => {
                     read.insert(message.clone());
-                    cancelled = Some(error.clone());
+                    // What its first reader was unsure of is not the others' business.
+                    cancelled = Some(error.clone().with_retry(Retry::Permanent));
                     revoked |= entry.place == WHOLE;
                 }
                 _ => {}
@@ -401,8 +402,14 @@ impl<H: Host> Live<H> {
 
     // --- cancelling
 
-    /// Why the instance is cancelled, if it is; the operation at this place is the first to know.
-    pub(crate) fn cancelled(&self, place: &ByteString, name: &ByteString) -> Option<Error> {
+    /// Why the instance is cancelled, if it is; the operation at this place is the first to know, and may be `unsure` of what it did
+    /// before.
+    pub(crate) fn cancelled(
+        &self,
+        place: &ByteString,
+        name: &ByteString,
+        unsure: bool,
+    ) -> Option<Error> {
         {
             let core = self.core.lock();
             if core.undoing {
@@ -418,7 +425,10 @@ impl<H: Host> Live<H> {
         let fault = Fault::of(&error);
         let body = Body::Cancelled {
             message: message.id,
-            error: fault.clone(),
+            error: match unsure {
+                true => fault.clone().with_retry(Retry::Unknown),
+                false => fault.clone(),
+            },
         };
         self.note(place, name, self.env().now(), body);
         self.core.lock().cancelled = Some(fault);

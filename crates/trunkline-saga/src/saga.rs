@@ -192,7 +192,7 @@ impl<H: Host> Saga<H> {
             (began, until)
         });
         let ended = live.rest(Some(until), |live| {
-            if let Some(error) = live.cancelled(&place, &name) {
+            if let Some(error) = live.cancelled(&place, &name, false) {
                 return Some(Err(error));
             }
             live.take_message(message.as_deref()?).map(Ok)

@@ -96,7 +96,9 @@ const FILE_MISSING: &str = "secret_file_missing";
 fn read(path: &Path) -> Result<Secret> {
     let meta = fs::metadata(path).map_err(|error| failed(path, "read", error))?;
     let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    // Root may let a group read it, as PostgreSQL has it: secrets that are mounted in a container are like that.
+    let others = if meta.uid() == 0 { 0o037 } else { 0o077 };
+    if mode & others != 0 {
         return Err(Error::new(
             trunkline_core::ErrorKind::PermissionDenied,
             "secret_file_exposed",

@@ -37,6 +37,9 @@ pub struct Config {
     /// Empty, as it is by default: everything that has no `url`.
     #[serde(deserialize_with = "place::names")]
     pub run: Vec<String>,
+    /// Whether the addresses of the processes that run the same now are taken over, which end in order when this one is up:
+    /// no. It needs a bus and stores that processes share, and the same data folder.
+    pub take_over: bool,
     /// The gateway.
     pub gateway: Gateway,
     /// The admin address.
@@ -225,6 +228,7 @@ impl Default for Config {
             bus: "log:{data}/bus".to_owned(),
             store: "sqlite:{data}/{service}.db".to_owned(),
             run: Vec::new(),
+            take_over: false,
             gateway: Gateway::default(),
             admin: Admin::default(),
             events: Events::default(),

@@ -17,9 +17,9 @@ use trunkline_security::Secret;
 use trunkline_telemetry::init_logs;
 
 use crate::config::place::GATEWAY;
-use crate::{Config, Platform, Running, parent_gone, stop_requested};
+use crate::{Config, Kubernetes, Platform, Running, parent_gone, stop_requested};
 
-use options::{Cli, Command, Run, Up};
+use options::{Cli, Command, Pods, Run, Up};
 pub use settings::Settings;
 
 /// A platform that is a program. [`launch`] gives it the commands `up`, `run` and `schemas`; it says what it adds to
@@ -33,6 +33,8 @@ pub trait Program: Sized + Send {
     const ABOUT: &'static str;
     /// What else a user wants to know, below the options.
     const HELP: &'static str;
+    /// Files of the data folder that all of its processes share: the key of users' tokens.
+    const KEYS: &'static [&'static str] = &["token.secret"];
     /// Its own options of `up` and `run`. Each process of `up --processes` is given them too.
     type Options: Args + Send + Sync;
     /// Its own commands.
@@ -86,6 +88,7 @@ pub async fn launch<P: Program>() -> ExitCode {
             Some(Command::Up(again)) => Box::pin(up::<P>(again, given)).await,
             Some(Command::Run(options)) => Box::pin(run::<P>(options)).await,
             Some(Command::Schemas { write, dir }) => schemas::<P>(&dir, write),
+            Some(Command::Kubernetes(pods)) => kubernetes::<P>(pods),
             Some(Command::Own(command)) => Box::pin(P::command(command)).await,
         },
         // It is told as clap does it: help is no mistake.
@@ -115,7 +118,8 @@ async fn up<P: Program>(options: Up<P::Options>, given: Vec<std::ffi::OsString>)
     if !quiet {
         print(&program.welcome()?)?;
     }
-    watch(&program, quiet, stop_requested()).await?;
+    let stop = stop_or_followed(program.running());
+    watch(&program, quiet, stop).await?;
     // It ends in order even where nobody reads of it.
     let name = P::NAME;
     drop(print(&format!(
@@ -144,7 +148,7 @@ async fn run<P: Program>(options: Run<P::Options>) -> Result<()> {
     }
     let stop = async {
         tokio::select! {
-            asked = stop_requested() => asked,
+            asked = stop_or_followed(program.running()) => asked,
             () = parent_gone(), if with_parent => Ok(()),
         }
     };
@@ -166,6 +170,14 @@ fn up_line(running: &Running, name: &str, took: Duration) -> String {
     };
     let place = address.map_or_else(String::new, |address| format!(" on {address}"));
     format!("{name} is up{place} after {took:.2?}\n")
+}
+
+/// Waits until the process is to end: it is asked to, or another has taken over.
+async fn stop_or_followed(running: &Running) -> Result<()> {
+    tokio::select! {
+        asked = stop_requested() => asked,
+        () = running.taken_over() => Ok(()),
+    }
 }
 
 /// Tells what happens until `stop`.
@@ -213,6 +225,32 @@ fn schemas<P: Program>(dir: &Path, write: bool) -> Result<()> {
         print(&format!("{}\n", file.display()))?;
     }
     Ok(())
+}
+
+fn kubernetes<P: Program>(pods: Pods) -> Result<()> {
+    if pods.replicas_min > pods.replicas_max {
+        let text = "expected `--replicas-min` to be at most `--replicas-max`";
+        return Err(Error::invalid("replicas_invalid", text));
+    }
+    let unreadable = |error: std::io::Error| {
+        Error::invalid("config_unreadable", "the configuration file can't be read")
+            .with("file", pods.config.display())
+            .with_source(error)
+    };
+    let text = std::fs::read_to_string(&pods.config).map_err(unreadable)?;
+    let settings = Settings {
+        config: Some(pods.config),
+        ..Settings::default()
+    };
+    let config = settings.load()?;
+    let wanted = Kubernetes {
+        image: pods.image,
+        namespace: pods.namespace,
+        replicas: (pods.replicas_min, pods.replicas_max),
+        keys: P::KEYS.iter().map(|file| (*file).to_owned()).collect(),
+        text,
+    };
+    print(&P::platform(&config)?.kubernetes(&config, &wanted)?)
 }
 
 /// The key of the tokens of users of the platform with this data folder, made at its first start.

@@ -13,6 +13,7 @@ mod events;
 pub mod grpc;
 pub mod http;
 mod jobs;
+mod kubernetes;
 #[cfg(feature = "launch")]
 mod launch;
 mod openapi;
@@ -36,6 +37,7 @@ pub use cx::{Cx, TxGuard};
 pub use device::{CommandState, Devices};
 pub use http::{Accepted, Created, NoContent};
 pub use jobs::Schedule;
+pub use kubernetes::Kubernetes;
 #[cfg(feature = "launch")]
 pub use launch::{Program, Settings, launch, print, token_secret};
 pub use openapi::Operation;

@@ -7,6 +7,7 @@ mod discovery;
 mod engine;
 mod folder;
 mod front;
+mod handover;
 mod health;
 mod parts;
 mod running;
@@ -31,6 +32,7 @@ use self::front::Declared;
 use crate::alerts::Hooks;
 use crate::{Config, Processes, Service, topology};
 
+pub(crate) use engine::check_shared;
 pub use running::Running;
 
 /// The name under which the platform itself keeps its trail.

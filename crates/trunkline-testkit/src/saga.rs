@@ -68,9 +68,16 @@ where
                 ..Plan::default()
             };
             let about = format!("dying in {step}, and then {then:?}");
-            let (ended, _) = kit.go(&about, plan).await;
+            let (ended, _) = kit.go(&about, plan.clone()).await;
             assert_ne!(ended, State::Parked, "parked: {about}");
-            runs += 1;
+            let again = Plan {
+                crash: Some(Crash::Everywhere),
+                ..plan
+            };
+            let about = format!("{about}, and dying after every write");
+            let (twice, _) = kit.go(&about, again).await;
+            assert_eq!(came_to(twice), came_to(ended), "{about}");
+            runs += 2;
         }
         for fate in [Fate::Fails, Fate::FailsUnknown] {
             let plan = Plan {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use trunkline::{Config, Platform, Program, Result, Running, print};
+use trunkline::{Config, Platform, Program, Result, Running, print, stop_requested};
 
+use crate::chains::Chains;
 use crate::{Finance, welcome};
 
 /// The platform's own options.
@@ -25,6 +26,15 @@ pub struct Options {
 pub enum Command {
     /// Print a token for a user
     Token(Token),
+    /// Run the sandbox of the chains alone
+    Sandbox {
+        /// Where it listens
+        #[arg(long, default_value = "127.0.0.1:9912")]
+        listen: SocketAddr,
+        /// The folder of its ledger
+        #[arg(long, default_value = "data/chains")]
+        data: PathBuf,
+    },
 }
 
 /// Whose token is printed.
@@ -57,6 +67,7 @@ A configuration file is TOML; docs/guides/configuration.md lists every value. Fo
 
 The providers of the sandbox are meridian, polaris and quasar. They fail when they are told to:
   curl -X PUT --json '{\"mode\": \"down\"}' http://127.0.0.1:9912/v1/faults/meridian";
+    const KEYS: &'static [&'static str] = &["token.secret", "events.key"];
     type Options = Options;
     type Command = Command;
 
@@ -86,6 +97,13 @@ The providers of the sandbox are meridian, polaris and quasar. They fail when th
     async fn command(command: Command) -> Result<()> {
         match command {
             Command::Token(wanted) => token(&wanted),
+            Command::Sandbox { listen, data } => {
+                let sandbox = Chains::start(&data, listen).await?;
+                print(&format!("the chains are up on {}\n", sandbox.url()))?;
+                stop_requested().await?;
+                sandbox.shutdown().await;
+                Ok(())
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::debian;
 
 /// Clients, each pinned, so that the tests are the same everywhere.
-const CLIENTS: [&str; 8] = [
+const CLIENTS: [&str; 9] = [
     "redis==5.2.1",
     "aio-pika==9.5.5",
     "kafka-python==2.2.15",
@@ -17,6 +17,7 @@ const CLIENTS: [&str; 8] = [
     "grpcio==1.71.0",
     "grpcio-health-checking==1.71.0",
     "grpcio-reflection==1.71.0",
+    "kubernetes-validate==1.37.0",
 ];
 
 /// Makes an environment of its own in `target/engines/python`.

@@ -151,17 +151,28 @@ const RETRIES: [(Retry, &str); 3] = [
     (Retry::Unknown, "unknown"),
 ];
 
+fn name_of(retry: Retry) -> ByteString {
+    let known = RETRIES.iter().find(|(known, _)| *known == retry);
+    ByteString::from_static(known.map_or("unknown", |(_, name)| name))
+}
+
 impl Fault {
     /// What the journal keeps of an error.
     pub fn of(error: &Error) -> Self {
         let kind = KINDS.iter().find(|(kind, _)| *kind == error.kind());
-        let retry = RETRIES.iter().find(|(retry, _)| *retry == error.retry());
         Self {
             kind: ByteString::from_static(kind.map_or("internal", |(_, name)| name)),
-            retry: ByteString::from_static(retry.map_or("unknown", |(_, name)| name)),
+            retry: name_of(error.retry()),
             code: error.code().to_owned().into(),
             message: report(error).to_string().into(),
         }
+    }
+
+    /// The same with another answer to whether it may be tried again.
+    #[must_use]
+    pub(crate) fn with_retry(mut self, retry: Retry) -> Self {
+        self.retry = name_of(retry);
+        self
     }
 
     /// The error again. A kind that this version does not know is `Internal`.

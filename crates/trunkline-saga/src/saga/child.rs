@@ -47,7 +47,9 @@ impl<H: Host> Saga<H> {
         }
         if child.id.is_none() && child.cancelled.is_none() {
             self.go_on(&place).await;
-            child.cancelled = live.cancelled(&place, &name).map(|error| Fault::of(&error));
+            child.cancelled = live
+                .cancelled(&place, &name, false)
+                .map(|error| Fault::of(&error));
         }
         if let (None, Some(error)) = (child.id, &child.cancelled) {
             return Err(error.error());
@@ -120,7 +122,7 @@ impl<H: Host> Saga<H> {
             }
             let waits = cancelled.is_none();
             let ready = live.rest(None, |live| {
-                if let Some(error) = live.cancelled(place, name).filter(|_| waits) {
+                if let Some(error) = live.cancelled(place, name, false).filter(|_| waits) {
                     return Some(Err(error));
                 }
                 live.take_message(&told).map(Ok)

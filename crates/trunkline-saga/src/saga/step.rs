@@ -150,7 +150,7 @@ where
                     return Err(course.failed(&mut begun, entry.seq, error.error()));
                 }
                 Body::Cancelled { error, .. } => {
-                    return Err(course.cancelled(&mut begun, entry.seq, error.error()));
+                    return Err(course.failed(&mut begun, entry.seq, error.error()));
                 }
                 Body::Tried {
                     attempt,
@@ -195,13 +195,17 @@ impl Course {
         self.unsure |= error.retry() == Retry::Unknown;
     }
 
-    fn failed<H: Host>(&mut self, begun: &mut Begun<H>, seq: u64, error: Error) -> Error {
-        self.unsure |= error.retry() == Retry::Unknown;
-        self.cancelled(begun, seq, error)
+    /// The error with which it ends. The journal has it with what is not known of any attempt: whoever reads that after another
+    /// crash has to undo the step too.
+    fn last(&self, error: Error) -> Error {
+        match self.unsure {
+            true => error.with_retry(Retry::Unknown),
+            false => error,
+        }
     }
 
-    fn cancelled<H: Host>(&self, begun: &mut Begun<H>, seq: u64, error: Error) -> Error {
-        if self.unsure {
+    fn failed<H: Host>(&self, begun: &mut Begun<H>, seq: u64, error: Error) -> Error {
+        if self.unsure || error.retry() == Retry::Unknown {
             begun.ended(seq, None);
         } else {
             begun.undo = None;
@@ -235,15 +239,17 @@ impl Plan {
         let began = live.env().now();
         loop {
             let cancelled = match course.next.take() {
-                None => live.cancelled(&begun.place, &begun.name),
+                None => live.cancelled(&begun.place, &begun.name, course.unsure),
                 Some(at) => {
                     let (place, name) = (begun.place.clone(), begun.name.clone());
-                    live.rest(Some(at), move |live| live.cancelled(&place, &name))
+                    let unsure = course.unsure;
+                    live.rest(Some(at), move |live| live.cancelled(&place, &name, unsure))
                         .await
                 }
             };
             if let Some(error) = cancelled {
-                return Err(course.cancelled(begun, live.next_seq(), error));
+                let error = course.last(error);
+                return Err(course.failed(begun, live.next_seq(), error));
             }
             let busy = live.busy();
             let number = course.attempts + 1;
@@ -281,6 +287,7 @@ impl Plan {
                         return live.halted(Halt::Park(Fault::of(&error))).await;
                     }
                     None => {
+                        let error = course.last(error);
                         let body = Body::Failed {
                             input,
                             error: Fault::of(&error),

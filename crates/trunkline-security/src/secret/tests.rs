@@ -37,10 +37,16 @@ fn a_file_that_others_may_read_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
     Secret::load_or_create(&path, &Env::system()).unwrap();
+    for mode in [0o604, 0o620, 0o644, 0o660] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let error = Secret::load_or_create(&path, &Env::system()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+    }
+    // Root alone may let a group read it.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    let error = Secret::load_or_create(&path, &Env::system()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-    assert!(error.to_string().contains("chmod 600"), "{error}");
+    let by_group = Secret::load_or_create(&path, &Env::system());
+    assert_eq!(by_group.is_ok(), fs::metadata(&path).unwrap().uid() == 0);
 }
 
 #[test]

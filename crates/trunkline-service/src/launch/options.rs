@@ -35,8 +35,31 @@ pub(super) enum Command<O: Args, C: Subcommand> {
         #[arg(long, default_value = "schemas")]
         dir: PathBuf,
     },
+    /// Print the manifests for Kubernetes: each service in pods of its own
+    #[command(after_help = PODS)]
+    Kubernetes(Pods),
     #[command(flatten)]
     Own(C),
+}
+
+/// What the manifests say beside what the platform declares.
+#[derive(Debug, Args)]
+pub(super) struct Pods {
+    /// The image; its entry point is this program
+    #[arg(long)]
+    pub(super) image: String,
+    /// The namespace
+    #[arg(long, default_value = "default")]
+    pub(super) namespace: String,
+    /// How many pods each service has at least
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) replicas_min: u32,
+    /// How many it has at most
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) replicas_max: u32,
+    /// The configuration file, with a bus and stores on servers; it becomes a secret
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +86,9 @@ pub(super) struct How<O: Args> {
     /// The configuration file; without one, nothing needs to be configured
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// Take over from the processes that run the same now: their addresses at once, and they end when this one is up
+    #[arg(long)]
+    pub(super) take_over: bool,
     /// Don't tell how to use it, nor what happens
     #[arg(long)]
     pub(super) quiet: bool,
@@ -90,10 +116,17 @@ All parts read one configuration file. It names a bus that they share, and where
   [service.inventory-service]
   url = \"http://10.0.0.7:7001\"";
 
+/// What the cluster has to have.
+const PODS: &str = "\
+The secret PLATFORM-keys holds the key files that all pods share, and `admin.token` if operators look into other pods:
+  kubectl create secret generic storefront-keys --from-file=data/token.secret --from-literal=admin.token=...
+Operators reach the console by `kubectl port-forward deploy/gateway 9900`.";
+
 /// Flags that a part is not given: it is the parent's to run processes.
 const PARENTS: [&str; 1] = ["processes"];
-/// Flags that only the part with the gateway is given: its addresses are its own.
-const GATEWAYS: [&str; 2] = ["gateway", "admin"];
+/// Flags that only the part with the gateway is given: its addresses are its own, and those who ran before it end when it,
+/// the last part, is up.
+const GATEWAYS: [&str; 3] = ["gateway", "admin", "take-over"];
 
 impl<O: Args, C: Subcommand> Cli<O, C> {
     /// The command line, and the flags of `up` as they were given.
@@ -180,6 +213,7 @@ impl<O: Args> How<O> {
             admin: self.admin,
             config: self.config.clone(),
             run,
+            take_over: self.take_over,
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Settings {
     pub config: Option<PathBuf>,
     /// What runs in this process; what the configuration says, if empty.
     pub run: Vec<String>,
+    /// Whether it takes over from the processes that run the same now.
+    pub take_over: bool,
 }
 
 impl Settings {
@@ -51,6 +53,7 @@ impl Settings {
         if !self.run.is_empty() {
             config.run = self.run;
         }
+        config.take_over |= self.take_over;
         Ok(config)
     }
 }

@@ -18,7 +18,8 @@ use trunkline_telemetry::{Otlp, SpanSink, Telemetry, prometheus};
 
 use super::development::Development;
 use super::discovery::{Announcements, Finder};
-use super::front::Prepared;
+use super::front::{Declared, Prepared};
+use super::handover::Sockets;
 use super::health::PlatformHealth;
 use super::running::{Running, Up};
 use super::secure::Secure;
@@ -36,14 +37,13 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let metrics = prometheus::install()?;
     let token = admin_token(&config)?;
     let sealer = sealing::open(&config, &platform.services, &platform.env)?;
-    let lock = folder::claim(&config.data, &config.run)?;
+    let lock = folder::claim(&config.data, &config.run, engine::is_shared(&config))?;
     let config = Arc::new(config);
     let (secure, development) = Secure::open(&config, &platform)?;
     // The addresses first: one that is in use is found before anything is touched.
     let gateway = platform.gateway.filter(|_| config.runs(GATEWAY));
-    let front = Prepared::open(gateway, &platform.services, &config).await?;
-    let admin_at = listen(config.admin.address, "admin").await?;
-    let (service_doors, announcements) = service_doors(&config, &platform.services).await?;
+    let (front, listening) = listen(gateway, &platform.services, &config).await?;
+    let announcements = announcements(&config, &listening.services)?;
     let (telemetry, otlp) = telemetry_of(&platform.sinks, &platform.env, &config)?;
     let transport = engine::open(&config, &platform.env).await?;
     let events = events_of(&platform.services);
@@ -99,7 +99,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         token,
         env,
     };
-    let running = up.serve(front, service_doors, (parts, admin_at), health)?;
+    let running = up.serve(front, listening, parts, health)?;
     Ok(running.announce(announcements).await)
 }
 
@@ -134,22 +134,63 @@ fn attend(up: &mut Up, development: Option<Development>, alerts: Option<Sender>)
     Ok(())
 }
 
-/// A place to listen for each service that other processes call here, and what is registered of them.
+/// The sockets of this process, taken over if the configuration says so.
+async fn sockets(config: &Config, services: &[Service]) -> Result<Sockets> {
+    if config.take_over {
+        engine::check_beside(config)?;
+    }
+    let names = services.iter().map(|service| &*service.name);
+    let parts: Vec<&str> = [GATEWAY].into_iter().chain(names).collect();
+    let here: Vec<&str> = parts.into_iter().filter(|part| config.runs(part)).collect();
+    Sockets::of(config, &here).await
+}
+
+/// Where this process listens, beside its gateway.
+pub(super) struct Listening {
+    pub(super) admin: TcpListener,
+    /// A place for each service that other processes call here.
+    pub(super) services: Vec<(ByteString, TcpListener)>,
+    pub(super) sockets: Sockets,
+}
+
+/// Listens on every address, or takes it over.
+async fn listen(
+    gateway: Option<Declared>,
+    services: &[Service],
+    config: &Config,
+) -> Result<(Option<Prepared>, Listening)> {
+    let mut sockets = sockets(config, services).await?;
+    let front = Prepared::open(gateway, services, config, &mut sockets).await?;
+    let address = config.admin.address;
+    let listening = Listening {
+        admin: sockets.listen("admin", address, "admin").await?,
+        services: service_doors(config, services, &mut sockets).await?,
+        sockets,
+    };
+    Ok((front, listening))
+}
+
+/// A place to listen for each service that other processes call here.
 async fn service_doors(
     config: &Config,
     services: &[Service],
-) -> Result<(Vec<(ByteString, TcpListener)>, Announcements)> {
+    sockets: &mut Sockets,
+) -> Result<Vec<(ByteString, TcpListener)>> {
     let mut doors = Vec::new();
     if config.signs()
         && config.runs(GATEWAY)
         && let Some(address) = config.listen_of(GATEWAY)?
     {
-        let listener = listen(address, "gateway's keys").await?;
+        let listener = sockets
+            .listen("gateway-keys", address, "gateway's keys")
+            .await?;
         doors.push((ByteString::from_static(GATEWAY), listener));
     }
     for service in services.iter().filter(|service| config.runs(&service.name)) {
         if let Some(address) = config.listen_of(&service.name)? {
-            doors.push((service.name.clone(), listen(address, "service").await?));
+            let name = format!("service/{}", service.name);
+            let listener = sockets.listen(&name, address, "service").await?;
+            doors.push((service.name.clone(), listener));
         } else if config.is_partial() && config.discovery.register.is_some() {
             let text =
                 "expected `listen`: the service is to be registered, and others come to it there";
@@ -157,8 +198,7 @@ async fn service_doors(
                 .with("section", format!("service.{}", service.name)));
         }
     }
-    let announcements = announcements(config, &doors)?;
-    Ok((doors, announcements))
+    Ok(doors)
 }
 
 /// What is registered of the services that listen here.
@@ -307,7 +347,11 @@ fn admin_token(config: &Config) -> Result<Option<AdminToken>> {
     Ok(token)
 }
 
-pub(super) async fn listen(address: SocketAddr, what: &'static str) -> Result<TcpListener> {
+/// Listens at an address that nobody else has.
+///
+/// # Errors
+/// `Unavailable` (`address_unusable`) when that can't be.
+pub(super) async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let in_use = error.kind() == std::io::ErrorKind::AddrInUse;
         let text = if in_use {

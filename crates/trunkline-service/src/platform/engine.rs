@@ -14,7 +14,7 @@ use crate::Config;
 ///
 /// # Errors
 /// `InvalidInput` for one that lives in a process.
-pub(super) fn check_shared(config: &Config) -> Result<()> {
+pub(crate) fn check_shared(config: &Config) -> Result<()> {
     let scheme = config.bus.split_once(':').map_or("", |(scheme, _)| scheme);
     if !matches!(scheme, "memory" | "log") {
         return Ok(());
@@ -22,6 +22,26 @@ pub(super) fn check_shared(config: &Config) -> Result<()> {
     let text = "parts of the platform run in processes of their own: expected a `bus` that these share, such as \
                 redis://, amqp://, kafka:// or nats://";
     Err(Error::invalid("bus_not_shared", text).with("bus", &config.bus))
+}
+
+/// Whether a second process can run the same services: what they keep is on servers.
+pub(super) fn is_shared(config: &Config) -> bool {
+    check_shared(config).is_ok() && config.store.starts_with("postgres")
+}
+
+/// Checks that a second process can run the same services for a while.
+///
+/// # Errors
+/// `InvalidInput` for a bus that lives in a process, or stores that are files of one.
+pub(super) fn check_beside(config: &Config) -> Result<()> {
+    if is_shared(config) {
+        return Ok(());
+    }
+    let text = "a process that is taken over runs beside the new one for a while: expected a `bus` and a `store` on servers, \
+                such as redis:// and postgres://";
+    Err(Error::invalid("take_over_not_shared", text)
+        .with("bus", &config.bus)
+        .with("store", &config.store))
 }
 
 /// Opens the bus that the configuration names.

@@ -13,16 +13,23 @@ pub(super) struct Claim {
     _locks: Vec<File>,
 }
 
-/// Makes the folder, proves that it can be written, and claims it: all of it, or the parts of what runs here.
+/// Makes the folder, proves that it can be written, and claims it: all of it, or the parts of what runs here. Where nothing but
+/// keys is kept in it, since all else is on servers, processes share it.
 ///
 /// # Errors
 /// `Unavailable` when it can't be written; `Conflict` when another process uses it.
-pub(super) fn claim(data: &Path, parts: &[String]) -> Result<Claim> {
+pub(super) fn claim(data: &Path, parts: &[String], is_shared: bool) -> Result<Claim> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(data)
         .map_err(|error| unwritable(data, &error))?;
+    if is_shared {
+        let shared = lock(data, ".lock", FlockOperation::NonBlockingLockShared)?;
+        return Ok(Claim {
+            _locks: vec![shared],
+        });
+    }
     if parts.is_empty() {
         let whole = lock(data, ".lock", FlockOperation::NonBlockingLockExclusive)?;
         return Ok(Claim {
@@ -71,16 +78,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let parts = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            claim(folder.path(), &names)
+            claim(folder.path(), &names, false)
         };
         let orders = parts(&["order-service"]).unwrap();
         let rest = parts(&["gateway", "cart-service"]).unwrap();
         assert_eq!(parts(&["order-service"]).unwrap_err().code(), "data_in_use");
         assert_eq!(parts(&[]).unwrap_err().code(), "data_in_use");
         drop((orders, rest));
+        let shared = || claim(folder.path(), &[], true);
         let whole = parts(&[]).unwrap();
+        assert_eq!(shared().unwrap_err().code(), "data_in_use");
         assert_eq!(parts(&["order-service"]).unwrap_err().code(), "data_in_use");
         drop(whole);
         drop(parts(&["order-service"]).unwrap());
+        let (first, second) = (shared().unwrap(), shared().unwrap());
+        assert_eq!(parts(&[]).unwrap_err().code(), "data_in_use");
+        drop((first, second));
     }
 }

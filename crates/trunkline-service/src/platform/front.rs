@@ -12,7 +12,7 @@ use trunkline_core::{ByteString, Error, Result, report};
 use trunkline_gateway::{Gateway, Keeper, Means};
 use trunkline_security::AdminToken;
 
-use super::assemble::listen;
+use super::handover::Sockets;
 use super::unit::Shared;
 use crate::config::place::GATEWAY;
 use crate::{Config, Platform, Service, openapi};
@@ -77,22 +77,25 @@ impl Prepared {
         declared: Option<Declared>,
         services: &[Service],
         config: &Config,
+        sockets: &mut Sockets,
     ) -> Result<Option<Self>> {
         let Some(declared) = declared else {
             return Ok(None);
         };
         let tls = match config.gateway.tls_address {
-            Some(address) => Some(listen(address, "gateway's TLS").await?),
+            Some(address) => {
+                let listening = sockets.listen("gateway-tls", address, "gateway's TLS");
+                Some(listening.await?)
+            }
             None => None,
         };
+        let address = config.gateway.address;
+        let plain = sockets.listen(GATEWAY, address, "gateway").await?;
         let document = |service: &Service| (service.name.clone(), openapi::document(service));
         Ok(Some(Self {
             declared,
             documents: services.iter().map(document).collect(),
-            places: Places {
-                plain: listen(config.gateway.address, "gateway").await?,
-                tls,
-            },
+            places: Places { plain, tls },
         }))
     }
 
@@ -137,6 +140,10 @@ pub(super) struct Front {
 }
 
 impl Front {
+    pub(super) fn gateway(&self) -> Gateway {
+        self.gateway.clone()
+    }
+
     /// Where it takes requests, without TLS and with it.
     pub(super) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         let Places { plain, tls } = &self.places;

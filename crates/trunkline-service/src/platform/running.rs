@@ -18,17 +18,20 @@ use trunkline_bus::Consumer;
 use trunkline_call::{Network, server};
 use trunkline_console::{PEER_PATH, Parts, SagaDesk};
 use trunkline_core::{ByteString, Envelope, Error, Result, report};
+use trunkline_gateway::Gateway;
 use trunkline_security::Certificates;
 use trunkline_store::{AuditLog, Relay, Store};
 use trunkline_telemetry::Otlp;
 
-use super::assemble::feed;
+use super::assemble::{Listening, feed};
 use super::discovery::{Announced, Announcements};
 use super::folder::Claim;
 use super::front::Front;
+use super::handover::{Giver, Sockets};
 use super::health::PlatformHealth;
 use super::secure;
 use super::unit::{Shared, Unit};
+use crate::config::place::GATEWAY;
 use crate::stop_requested;
 use crate::trail::GROUP;
 
@@ -155,10 +158,15 @@ impl Up {
     pub(super) fn serve(
         mut self,
         front: Option<Front>,
-        services: Vec<(ByteString, TcpListener)>,
-        (parts, admin): (Parts, TcpListener),
+        listening: Listening,
+        parts: Parts,
         health: Arc<PlatformHealth>,
     ) -> Result<Running> {
+        let Listening {
+            admin,
+            services,
+            sockets,
+        } = listening;
         let address = |listener: &TcpListener| {
             listener
                 .local_addr()
@@ -186,6 +194,7 @@ impl Up {
         let stop = admin_stop.clone();
         let token = parts.token.clone();
         let mut router = trunkline_console::router(parts);
+        let gateway = front.as_ref().map(Front::gateway);
         if let Some(front) = front {
             router = front.beside(router, token);
             front.follow(&mut self.jobs, &self.stop);
@@ -193,6 +202,7 @@ impl Up {
         }
         admin_door.spawn(async move { server::serve(admin, router, stop.cancelled_owned()).await });
         health.ready.store(true, Ordering::Release);
+        let giver = self.up(sockets, gateway);
         Ok(Running {
             up: self,
             gateway_address,
@@ -205,7 +215,17 @@ impl Up {
             admin_stop,
             health,
             announced: None,
+            giver,
         })
+    }
+
+    /// Those from whom this process took over may end, and the next may take over from it.
+    fn up(&self, sockets: Sockets, gateway: Option<Gateway>) -> Giver {
+        let config = &self.shared.config;
+        let leads = gateway.is_some().then_some(GATEWAY);
+        let services = self.units.iter().map(|unit| &*unit.runtime.name);
+        let parts: Vec<&str> = leads.into_iter().chain(services).collect();
+        sockets.up(&config.data, &parts, gateway)
     }
 
     /// Ends what runs: consumers first, so that nothing new comes up, then what was published is sent, and the trail
@@ -269,6 +289,7 @@ pub struct Running {
     admin_stop: CancellationToken,
     health: Arc<PlatformHealth>,
     announced: Option<Announced>,
+    giver: Giver,
 }
 
 impl Running {
@@ -325,13 +346,21 @@ impl Running {
         self.up.feed.subscribe()
     }
 
-    /// Runs until the process is asked to stop (SIGINT, SIGTERM), then shuts down. Asked a second time, the process
-    /// ends at once, with exit code 130; nothing that was accepted is lost by that.
+    /// Waits until another process has taken over what runs here, and is up: this one is to end.
+    pub async fn taken_over(&self) {
+        self.giver.taken_over.cancelled().await;
+    }
+
+    /// Runs until the process is asked to stop (SIGINT, SIGTERM) or another has taken over, then shuts down. Asked a second time,
+    /// the process ends at once, with exit code 130; nothing that was accepted is lost by that.
     ///
     /// # Errors
     /// `Internal` when signals can't be waited for.
     pub async fn until_stopped(self) -> Result<()> {
-        stop_requested().await?;
+        tokio::select! {
+            asked = stop_requested() => asked?,
+            () = self.taken_over() => {}
+        }
         tokio::select! {
             biased;
             again = stop_requested() => {
@@ -347,6 +376,7 @@ impl Running {
     /// for the next start.
     pub async fn shutdown(mut self) {
         self.health.ready.store(false, Ordering::Release);
+        self.giver.end().await;
         // First, so that fewer come while the doors close.
         if let Some(announced) = self.announced.take() {
             announced.withdraw().await;

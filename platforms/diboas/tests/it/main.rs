@@ -11,5 +11,16 @@
 
 mod bad_input;
 mod finance;
+mod kills;
 mod kit;
+#[cfg(feature = "redis")]
+mod moves;
+mod outside;
+#[cfg(feature = "redis")]
+mod phases;
+#[cfg(feature = "redis")]
+mod pods;
+mod process;
+#[cfg(feature = "redis")]
+mod story;
 mod transfers;
