@@ -82,7 +82,10 @@ pub(super) async fn reserve(cx: Cx, Json(wanted): Json<Reserve>) -> Result<Creat
     let mut tx = cx.tx().await?;
     let conn = tx.conn();
     if let Some(there) = reservations::of_order(conn, &wanted.order_id).await? {
-        return Ok(created(there));
+        return match there.status {
+            Status::Released => Err(released(&there)),
+            _ => Ok(created(there)),
+        };
     }
     let config = cx.config::<Config>()?;
     let mut reservation = Stored {
@@ -144,14 +147,13 @@ fn merged(items: &[ReserveItem]) -> Result<BTreeMap<String, u32>> {
 
 /// Gives the stock of an order free, once. What has left the warehouse stays gone.
 pub(super) async fn release(cx: Cx, Path(order_id): Path<String>) -> Result<Json<Reservation>> {
-    let reservation = sync::free(&cx, &order_id).await?.ok_or_else(|| {
-        Error::not_found(
-            "reservation_unknown",
-            "no stock was ever held for this order",
-        )
-        .with("order_id", limits::shown(&order_id))
-    })?;
+    let reservation = sync::free(&cx, &order_id).await?;
     Ok(Json(shown(reservation)))
+}
+
+fn released(reservation: &Stored) -> Error {
+    let text = "the stock of this order was given free again";
+    Error::conflict("reservation_released", text).with("order_id", &reservation.order_id)
 }
 
 fn created(reservation: Stored) -> Created<Reservation> {

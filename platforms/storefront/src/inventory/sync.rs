@@ -31,15 +31,24 @@ pub(super) async fn release(cx: Cx, event: Event<OrderFailed>) -> Result<()> {
     free(&cx, &event.data.order_id).await.map(drop)
 }
 
-/// Gives an order's stock free, if it is still held, and says so; the order's reservation, if it has one.
-pub(super) async fn free(cx: &Cx, order_id: &str) -> Result<Option<Stored>> {
+/// Gives an order's stock free, if it is still held, and says so; the order's reservation. Where there is none yet it
+/// leaves one that is released: who reserves after that comes too late.
+pub(super) async fn free(cx: &Cx, order_id: &str) -> Result<Stored> {
     let mut tx = cx.tx().await?;
     let conn = tx.conn();
     let Some(mut reservation) = reservations::lock(conn, order_id).await? else {
-        return Ok(None);
+        let never = Stored {
+            reservation_id: cx.env().id().to_string(),
+            order_id: order_id.to_owned(),
+            status: Status::Released,
+            expires_at: cx.env().now(),
+            lines: Vec::new(),
+        };
+        reservations::insert(conn, &never).await?;
+        return Ok(never);
     };
     if !reservation.status.holds_stock() {
-        return Ok(Some(reservation));
+        return Ok(reservation);
     }
     // Lines come in the order of product ids, as every change locks them.
     for lines in reservation
@@ -61,7 +70,7 @@ pub(super) async fn free(cx: &Cx, order_id: &str) -> Result<Option<Stored>> {
         reservations: reservation.lines.clone(),
     })
     .await?;
-    Ok(Some(reservation))
+    Ok(reservation)
 }
 
 /// A reservation's time is up.

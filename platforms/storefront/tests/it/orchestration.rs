@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use storefront::order::OrderFlow;
 use trunkline::saga::State;
+use trunkline::{Client, Context, Env, Program as _};
 use trunkline_testkit::eventually;
 use trunkline_testkit::saga::{Switch, exhaust};
 
@@ -117,6 +118,75 @@ async fn an_order_goes_to_its_end_as_it_began() {
         assert_eq!(has_saga, then == OrderFlow::Orchestration);
         shop.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_cancelled_gives_everything_back() {
+    // The provider is asked for longer than the test waits.
+    let config = "[service.payment-service]\ntimeout_ms = 200\nask_again_ms = 20000\n";
+    let shop = store(config).await;
+    let ann = shop.user("ann");
+    let before = shop.availability(TEA_SET).await;
+    ann.pay_with("tok_timeout").await;
+    let accepted = ann.order("k", TEA_SET, 2).await.expect(202);
+    let order_id = accepted["order_id"].as_str().unwrap();
+    shop.event("payment.reconcile").await;
+
+    let sagas = format!("/api/v1/sagas?key={order_id}");
+    let sagas = shop.admin.get(&sagas).await.expect(200);
+    let id = sagas["sagas"][0]["id"].as_str().unwrap();
+    let cancel = format!("/api/v1/sagas/order-service/{id}/cancel");
+    let why = json!({ "why": "the customer called" });
+    shop.admin.post(&cancel, why).await.expect(200);
+    let order = ann.ended(order_id).await;
+    assert_eq!(order["status"], "failed");
+    assert_eq!(order["reason"], "saga_cancelled");
+    assert_eq!(
+        state(&shop.saga(order_id).await.unwrap()),
+        State::Compensated
+    );
+    eventually(SOON, async || {
+        let charges = shop.charges(order_id).await;
+        charges.len() == 1 && charges[0]["status"] == "voided"
+    })
+    .await;
+    assert_eq!(shop.availability(TEA_SET).await, before);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_back_before_it_was_done_is_not_done_later() {
+    let shop = store(CONFIG).await;
+    let before = shop.availability(TEA_SET).await;
+    let network = shop.here().running().network();
+    let context = Context::root(&Env::system()).with_user("ann");
+    let ask = |service: &str, path: &str| {
+        let channel = network.channel("order-service", service.to_owned());
+        Client::new(channel, context.clone()).post(path)
+    };
+    for _ in 0..2 {
+        let released = ask("inventory-service", "/internal/reservations/late/release");
+        let released: Value = released.send().await.unwrap();
+        assert_eq!(released["status"], "released");
+        let voided = ask("payment-service", "/internal/payments/late/void");
+        let due = json!({ "user_id": "ann", "amount": 59.98, "currency": "USD" });
+        let voided: Value = voided.json(&due).send().await.unwrap();
+        assert_ne!(voided["status"], "succeeded");
+    }
+    let reserve = json!({
+        "order_id": "late",
+        "items": [{ "product_id": TEA_SET, "quantity": 1 }],
+    });
+    let late = ask("inventory-service", "/internal/reservations").json(&reserve);
+    let error = late.send::<Value>().await.unwrap_err();
+    assert_eq!(error.code(), "reservation_released");
+    assert_eq!(shop.availability(TEA_SET).await, before);
+    eventually(SOON, async || {
+        let charges = shop.charges("late").await;
+        charges.len() == 1 && charges[0]["status"] == "voided"
+    })
+    .await;
+    shop.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
