@@ -2,11 +2,43 @@
 //! journal, and its compensations made twice.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use trunkline_saga::{At, Fate, Probe, State, Went};
+
+/// What is done to the sagas of something that runs, such as a platform: nothing, or what one run of [`exhaust`] is about.
+#[derive(Default)]
+pub struct Switch(Mutex<Option<Arc<dyn Probe>>>);
+
+impl Switch {
+    /// From now on this is done to them.
+    pub fn set(&self, probe: Arc<dyn Probe>) {
+        *self.0.lock() = Some(probe);
+    }
+
+    fn now(&self) -> Option<Arc<dyn Probe>> {
+        self.0.lock().clone()
+    }
+}
+
+impl Probe for Switch {
+    fn attempt(&self, at: &At) -> Fate {
+        self.now().map_or(Fate::GoesOn, |probe| probe.attempt(at))
+    }
+
+    fn crashes_after(&self, went: &Went) -> bool {
+        self.now().is_some_and(|probe| probe.crashes_after(went))
+    }
+}
+
+impl fmt::Debug for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Switch").finish_non_exhaustive()
+    }
+}
 
 /// Runs a saga with every fault that it has to bear, one run each; how many runs there were.
 ///

@@ -1,7 +1,7 @@
 //! inventory-service: what lies in the warehouses, and what of it is held for orders.
 //!
 //! An order's stock is held by a call, before the order exists. It is taken for good when the order is
-//! confirmed and free again when it has failed. A reservation whose time is up only says so: whether
+//! confirmed and free again when it has failed, or when the order's saga has it released. A reservation whose time is up only says so: whether
 //! its order has failed is order-service's to decide, so that no stock is sold twice.
 
 mod http;
@@ -70,6 +70,7 @@ pub fn service() -> Service {
         .on_start(stock::load_catalogue)
         .get("/api/inventory/{product_id}", http::availability)
         .post("/internal/reservations", http::reserve)
+        .post("/internal/reservations/{order_id}/release", http::release)
         .on(sync::finalise)
         .on(sync::release)
         .on(sync::expire)

@@ -19,7 +19,7 @@ use trunkline::{Migration, Service};
 
 use crate::events::{PaymentFailed, PaymentRefunded, PaymentSuccess, ReconcilePayment};
 
-pub use http::{Card, Payment};
+pub use http::{Card, Due, Payment};
 
 /// The service's name.
 pub const NAME: &str = "payment-service";
@@ -82,6 +82,7 @@ pub fn service() -> Service {
         .get("/api/payments/card", http::card)
         .put("/api/payments/card", http::set_card)
         .get("/api/payments/{order_id}", http::find)
+        .post("/internal/payments/{order_id}/void", http::void)
         .on(sync::order_created)
         .on(sync::order_failed)
         .on(sync::reconcile)

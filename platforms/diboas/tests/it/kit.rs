@@ -1,33 +1,11 @@
 //! The crash kit over the saga of a transfer, in a platform that runs.
 
 use std::sync::Arc;
-use std::sync::Mutex;
 
-use trunkline::saga::{Probe, State};
-use trunkline_saga::{At, Fate, Went};
-use trunkline_testkit::saga::exhaust;
+use trunkline::saga::State;
+use trunkline_testkit::saga::{Switch, exhaust};
 
 use crate::finance::TestFinance;
-
-/// What is done to the platform's sagas at the moment.
-#[derive(Default)]
-struct Switch(Mutex<Option<Arc<dyn Probe>>>);
-
-impl Switch {
-    fn now(&self) -> Option<Arc<dyn Probe>> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl Probe for Switch {
-    fn attempt(&self, at: &At) -> Fate {
-        self.now().map_or(Fate::GoesOn, |probe| probe.attempt(at))
-    }
-
-    fn crashes_after(&self, went: &Went) -> bool {
-        self.now().is_some_and(|probe| probe.crashes_after(went))
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_bears_every_fault() {
@@ -40,7 +18,7 @@ async fn a_transfer_bears_every_fault() {
         let n = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (ada, bob) = (format!("ada{n}"), format!("bob{n}"));
         finance.deposits(&ada, "50").await;
-        *switch.0.lock().unwrap() = Some(probe);
+        switch.set(probe);
         let id = finance.sends(&ada, &bob, "20").await;
         let ended = finance.ended(&id).await;
         finance.settled(&id).await;

@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline::{Created, Cx, Error, Json, Path, Result, Timestamp};
 
-use super::Config;
 use super::reservations::{self, Status, Stored};
 use super::stock::{self, Change, Locked};
+use super::{Config, sync};
 use crate::events::{ExpireReservation, InventoryReserved, ReservationLine};
 use crate::limits;
 
@@ -45,14 +45,16 @@ pub struct ReserveItem {
     pub quantity: u32,
 }
 
-/// What is held for an order.
+/// A reservation of an order.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Reservation {
     /// The reservation.
     pub reservation_id: String,
     /// The order that it is for.
     pub order_id: String,
-    /// What is held, and where.
+    /// `held`, `expired` (held until the order's fate is known), `finalised` or `released`.
+    pub status: String,
+    /// What is or was held, and where.
     pub reservations: Vec<ReservationLine>,
     /// When it ends unless the order is confirmed.
     #[schemars(with = "String")]
@@ -80,7 +82,10 @@ pub(super) async fn reserve(cx: Cx, Json(wanted): Json<Reserve>) -> Result<Creat
     let mut tx = cx.tx().await?;
     let conn = tx.conn();
     if let Some(there) = reservations::of_order(conn, &wanted.order_id).await? {
-        return Ok(created(there));
+        return match there.status {
+            Status::Released => Err(released(&there)),
+            _ => Ok(created(there)),
+        };
     }
     let config = cx.config::<Config>()?;
     let mut reservation = Stored {
@@ -140,13 +145,28 @@ fn merged(items: &[ReserveItem]) -> Result<BTreeMap<String, u32>> {
     Ok(wanted)
 }
 
+/// Gives the stock of an order free, once. What has left the warehouse stays gone.
+pub(super) async fn release(cx: Cx, Path(order_id): Path<String>) -> Result<Json<Reservation>> {
+    let reservation = sync::free(&cx, &order_id).await?;
+    Ok(Json(shown(reservation)))
+}
+
+fn released(reservation: &Stored) -> Error {
+    let text = "the stock of this order was given free again";
+    Error::conflict("reservation_released", text).with("order_id", &reservation.order_id)
+}
+
 fn created(reservation: Stored) -> Created<Reservation> {
     let location = format!("/internal/reservations/{}", reservation.order_id);
-    let body = Reservation {
+    Created::at(location, shown(reservation))
+}
+
+fn shown(reservation: Stored) -> Reservation {
+    Reservation {
         reservation_id: reservation.reservation_id,
         order_id: reservation.order_id,
+        status: reservation.status.name().to_owned(),
         reservations: reservation.lines,
         expires_at: reservation.expires_at,
-    };
-    Created::at(location, body)
+    }
 }

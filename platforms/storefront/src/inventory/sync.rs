@@ -2,7 +2,7 @@
 
 use trunkline::{Cx, Event, Result};
 
-use super::reservations::{self, Status};
+use super::reservations::{self, Status, Stored};
 use super::stock::{self, Change, Locked};
 use crate::events::{
     ExpireReservation, InventoryReleased, OrderConfirmed, OrderFailed, ReservationExpired,
@@ -28,12 +28,28 @@ pub(super) async fn finalise(cx: Cx, event: Event<OrderConfirmed>) -> Result<()>
 
 /// The order failed: its stock is free again.
 pub(super) async fn release(cx: Cx, event: Event<OrderFailed>) -> Result<()> {
+    free(&cx, &event.data.order_id).await.map(drop)
+}
+
+/// Gives an order's stock free, if it is still held, and says so; the order's reservation. Where there is none yet it
+/// leaves one that is released: who reserves after that comes too late.
+pub(super) async fn free(cx: &Cx, order_id: &str) -> Result<Stored> {
     let mut tx = cx.tx().await?;
     let conn = tx.conn();
-    let reservation = reservations::lock(conn, &event.data.order_id).await?;
-    let Some(reservation) = reservation.filter(|found| found.status.holds_stock()) else {
-        return Ok(());
+    let Some(mut reservation) = reservations::lock(conn, order_id).await? else {
+        let never = Stored {
+            reservation_id: cx.env().id().to_string(),
+            order_id: order_id.to_owned(),
+            status: Status::Released,
+            expires_at: cx.env().now(),
+            lines: Vec::new(),
+        };
+        reservations::insert(conn, &never).await?;
+        return Ok(never);
     };
+    if !reservation.status.holds_stock() {
+        return Ok(reservation);
+    }
     // Lines come in the order of product ids, as every change locks them.
     for lines in reservation
         .lines
@@ -44,15 +60,17 @@ pub(super) async fn release(cx: Cx, event: Event<OrderFailed>) -> Result<()> {
         for line in lines {
             stock::apply(conn, Change::Free, line).await?;
         }
-        product.announce(&cx, conn).await?;
+        product.announce(cx, conn).await?;
     }
-    reservations::set_status(conn, &event.data.order_id, Status::Released).await?;
+    reservations::set_status(conn, order_id, Status::Released).await?;
+    reservation.status = Status::Released;
     tx.publish(InventoryReleased {
-        reservation_id: reservation.reservation_id,
-        order_id: reservation.order_id,
-        reservations: reservation.lines,
+        reservation_id: reservation.reservation_id.clone(),
+        order_id: reservation.order_id.clone(),
+        reservations: reservation.lines.clone(),
     })
-    .await
+    .await?;
+    Ok(reservation)
 }
 
 /// A reservation's time is up.

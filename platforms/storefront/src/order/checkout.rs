@@ -3,11 +3,12 @@
 use trunkline::{Accepted as AcceptedAt, Cx, Error, Json, Result};
 
 use super::http::{Accepted, NewOrder, NewOrderItem, Order, OrderLine, Status};
-use super::tables;
+use super::{Config, ORDER, OrderFlow, tables};
 use crate::events::{Address, OrderCreated, OrderItem};
 use crate::{Money, cart, inventory, limits, product, user};
 
-/// Accepts an order: its stock is held before it exists, and what becomes of it is told by events.
+/// Accepts an order: its stock is held before it exists, so that who orders what is sold out is told at once.
+/// What becomes of it is told by events, or is its saga's.
 ///
 /// If this fails between the two, the reservation ends when its time is up.
 pub(super) async fn create(cx: Cx, Json(new): Json<NewOrder>) -> Result<AcceptedAt<Accepted>> {
@@ -23,7 +24,9 @@ pub(super) async fn create(cx: Cx, Json(new): Json<NewOrder>) -> Result<Accepted
     };
     let (items, currency) = priced(&cx, wanted).await?;
     let total = Money::sum(items.iter().map(|line| line.price.times(line.quantity)))?;
-    reserve(&cx, &order_id, &items).await?;
+    let flow = cx.config::<Config>()?.flow;
+    let pieces = items.iter().map(|line| (&*line.product_id, line.quantity));
+    reserve(&cx, &order_id, pieces).await?;
 
     let now = cx.env().now();
     let mut tx = cx.tx().await?;
@@ -39,8 +42,15 @@ pub(super) async fn create(cx: Cx, Json(new): Json<NewOrder>) -> Result<Accepted
         created_at: now,
         updated_at: now,
     };
-    tables::insert(tx.conn(), &order, &user_id).await?;
-    tx.publish(created(&order, user_id.to_string())).await?;
+    tables::insert(tx.conn(), &order, (&user_id, flow)).await?;
+    drop(tx);
+    let created = created(&order, user_id.to_string());
+    match flow {
+        OrderFlow::Choreography => cx.publish(created).await?,
+        OrderFlow::Orchestration => {
+            cx.start_saga(ORDER, &created.order_id, &created).await?;
+        }
+    }
     let location = format!("/api/v1/orders/{}", order.order_id);
     Ok(AcceptedAt::at(
         location,
@@ -111,10 +121,15 @@ async fn priced(cx: &Cx, wanted: Vec<NewOrderItem>) -> Result<(Vec<OrderLine>, S
     Ok((lines.collect(), currency))
 }
 
-async fn reserve(cx: &Cx, order_id: &str, items: &[OrderLine]) -> Result<()> {
-    let items = items.iter().map(|line| inventory::ReserveItem {
-        product_id: line.product_id.clone(),
-        quantity: line.quantity,
+/// Has stock held for an order, once: asked again, inventory-service says what it holds.
+pub(super) async fn reserve(
+    cx: &Cx,
+    order_id: &str,
+    pieces: impl Iterator<Item = (&str, u32)>,
+) -> Result<()> {
+    let items = pieces.map(|(product_id, quantity)| inventory::ReserveItem {
+        product_id: product_id.to_owned(),
+        quantity,
     });
     let request = inventory::Reserve {
         order_id: order_id.to_owned(),

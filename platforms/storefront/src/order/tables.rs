@@ -2,6 +2,7 @@
 
 use trunkline::{Conn, Error, Result, Timestamp, sql};
 
+use super::OrderFlow;
 use super::http::{Order, OrderLine, Status};
 use crate::Money;
 
@@ -14,11 +15,16 @@ pub(super) async fn next_number(conn: &mut Conn, now: Timestamp) -> Result<Strin
     Ok(format!("ORD-{year}-{number:05}"))
 }
 
-pub(super) async fn insert(conn: &mut Conn, order: &Order, user_id: &str) -> Result<()> {
+pub(super) async fn insert(
+    conn: &mut Conn,
+    order: &Order,
+    (user_id, flow): (&str, OrderFlow),
+) -> Result<()> {
     let address = serde_json::to_string(&order.shipping_address)
         .map_err(|error| Error::internal("an address can't be written").with_source(error))?;
     let text = "INSERT INTO orders (order_id, order_number, user_id, status, total_minor, currency, \
-                shipping_address, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)";
+                shipping_address, created_at, updated_at, flow) \
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)";
     sql(text)
         .bind(&order.order_id)
         .bind(&order.order_number)
@@ -28,6 +34,7 @@ pub(super) async fn insert(conn: &mut Conn, order: &Order, user_id: &str) -> Res
         .bind(&order.currency)
         .bind(address)
         .bind(order.created_at)
+        .bind(flow.name())
         .run(conn)
         .await?;
     for (place, line) in (0_i64..).zip(&order.items) {
@@ -56,6 +63,19 @@ pub(super) async fn abandon(conn: &mut Conn, order_id: &str, now: Timestamp) -> 
                 VALUES ($1, '', '', 'abandoned', 0, '', '', $2, $2) ON CONFLICT DO NOTHING";
     let inserted = sql(text).bind(order_id).bind(now).run(conn).await?;
     Ok(inserted == 1)
+}
+
+/// How a pending order comes to its end; none if it is not pending.
+pub(super) async fn flow(conn: &mut Conn, order_id: &str) -> Result<Option<OrderFlow>> {
+    let text = "SELECT flow FROM orders WHERE order_id = $1 AND status = 'pending'";
+    let row = sql(text).bind(order_id).first::<(String,)>(conn).await?;
+    Ok(row.map(|(name,)| OrderFlow::named(&name)))
+}
+
+pub(super) async fn is_confirmed(conn: &mut Conn, order_id: &str) -> Result<bool> {
+    let text = "SELECT status FROM orders WHERE order_id = $1";
+    let row = sql(text).bind(order_id).first::<(String,)>(conn).await?;
+    Ok(row.is_some_and(|(status,)| Status::named(&status) == Status::Confirmed))
 }
 
 /// Ends a pending order. Says whether it was pending.

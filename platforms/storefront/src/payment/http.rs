@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline::{Cx, Error, Json, Path, Result};
 
-use super::{sync, tables};
+use super::sync;
+use super::tables::{self, Stored};
 use crate::{Money, limits};
 
 /// The card that the customer's next orders are paid with.
@@ -36,6 +37,18 @@ pub struct Payment {
     pub reason: Option<String>,
 }
 
+/// What an order owes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Due {
+    /// Who pays.
+    pub user_id: String,
+    /// How much.
+    pub amount: Money,
+    /// ISO 4217.
+    pub currency: String,
+}
+
 pub(super) async fn card(cx: Cx) -> Result<Json<Card>> {
     let user = cx.user()?;
     let mut reader = cx.read().await?;
@@ -63,7 +76,25 @@ pub(super) async fn find(cx: Cx, Path(order_id): Path<String>) -> Result<Json<Pa
             Error::not_found("payment_unknown", "there is no such payment")
                 .with("order_id", &order_id)
         })?;
-    Ok(Json(Payment {
+    Ok(Json(shown(payment)))
+}
+
+/// Has whatever was or will be charged for an order given back, also where its payment is yet to begin.
+pub(super) async fn void(
+    cx: Cx,
+    Path(order_id): Path<String>,
+    Json(due): Json<Due>,
+) -> Result<Json<Payment>> {
+    let begun = sync::begun(&cx, order_id, due).await?;
+    let mut tx = cx.tx().await?;
+    let payment = tables::begin(tx.conn(), begun).await?;
+    drop(tx);
+    sync::take_back(&cx, payment.clone()).await?;
+    Ok(Json(shown(payment)))
+}
+
+fn shown(payment: Stored) -> Payment {
+    Payment {
         payment_id: payment.payment_id,
         order_id: payment.order_id,
         status: payment.status.name().to_owned(),
@@ -71,5 +102,5 @@ pub(super) async fn find(cx: Cx, Path(order_id): Path<String>) -> Result<Json<Pa
         currency: payment.currency,
         transaction_id: payment.transaction_id,
         reason: payment.reason,
-    }))
+    }
 }

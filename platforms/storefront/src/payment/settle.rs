@@ -11,9 +11,7 @@ use crate::sandbox::{Charge, ChargeStatus};
 pub(super) async fn settle(cx: &Cx, asked: Stored, charge: Charge, attempt: u32) -> Result<()> {
     let mut tx = cx.tx().await?;
     // What is stored counts: another event may have changed it while the provider was asked.
-    let mut payment = tables::lock(tx.conn(), &asked.order_id)
-        .await?
-        .unwrap_or(asked);
+    let mut payment = tables::begin(tx.conn(), asked).await?;
     if matches!(payment.status, Status::Failed | Status::Refunded) {
         return Ok(());
     }
@@ -51,10 +49,8 @@ pub(super) async fn settle(cx: &Cx, asked: Stored, charge: Charge, attempt: u32)
 pub(super) async fn unanswered(cx: &Cx, asked: Stored, error: &Error, attempt: u32) -> Result<()> {
     tracing::warn!(order_id = asked.order_id, attempt, %error, "the payment provider did not answer");
     let mut tx = cx.tx().await?;
-    if tables::find(tx.conn(), &asked.order_id).await?.is_none() {
-        tables::save(tx.conn(), &asked).await?;
-    }
-    ask_again(cx, asked.order_id, attempt).await
+    let payment = tables::begin(tx.conn(), asked).await?;
+    ask_again(cx, payment.order_id, attempt).await
 }
 
 async fn ask_again(cx: &Cx, order_id: String, attempt: u32) -> Result<()> {

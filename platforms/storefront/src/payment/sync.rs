@@ -5,6 +5,7 @@
 
 use trunkline::{Cx, Event, Result};
 
+use super::http::Due;
 use super::settle::{settle, unanswered};
 use super::tables::{self, Status, Stored};
 use super::{Config, provider};
@@ -16,23 +17,19 @@ pub(super) const DEFAULT_CARD: &str = "tok_visa";
 /// An order waits for its payment.
 pub(super) async fn order_created(cx: Cx, event: Event<OrderCreated>) -> Result<()> {
     let order = event.data;
-    let card = {
+    let known = {
         let mut reader = cx.read().await?;
-        tables::card(reader.conn(), &order.user_id).await?
+        tables::find(reader.conn(), &order.order_id).await?
     };
-    let payment = Stored {
-        order_id: order.order_id,
-        payment_id: cx.env().id().to_string(),
+    if known.is_some_and(|payment| payment.order_failed) {
+        return Ok(());
+    }
+    let due = Due {
         user_id: order.user_id,
         amount: order.total,
         currency: order.currency,
-        card_token: card.unwrap_or_else(|| DEFAULT_CARD.to_owned()),
-        status: Status::Processing,
-        reason: None,
-        order_failed: false,
-        transaction_id: None,
-        provider_transaction_id: None,
     };
+    let payment = begun(&cx, order.order_id, due).await?;
     match provider::charge(&cx, &payment).await {
         Ok(charge) => settle(&cx, payment, charge, 1).await,
         Err(error) => unanswered(&cx, payment, &error, 1).await,
@@ -41,18 +38,47 @@ pub(super) async fn order_created(cx: Cx, event: Event<OrderCreated>) -> Result<
 
 /// An order has failed: whatever was or will be charged for it must not stay so.
 pub(super) async fn order_failed(cx: Cx, event: Event<OrderFailed>) -> Result<()> {
-    let order_id = event.data.order_id;
     let mut tx = cx.tx().await?;
-    let Some(mut payment) = tables::lock(tx.conn(), &order_id).await? else {
-        return Ok(());
+    let payment = tables::lock(tx.conn(), &event.data.order_id).await?;
+    drop(tx);
+    match payment {
+        Some(payment) => take_back(&cx, payment).await,
+        None => Ok(()),
+    }
+}
+
+/// A payment that begins, with the card that the user pays with.
+pub(super) async fn begun(cx: &Cx, order_id: String, due: Due) -> Result<Stored> {
+    let card = {
+        let mut reader = cx.read().await?;
+        tables::card(reader.conn(), &due.user_id).await?
     };
-    if !matches!(payment.status, Status::Processing | Status::Succeeded) {
+    Ok(Stored {
+        order_id,
+        payment_id: cx.env().id().to_string(),
+        user_id: due.user_id,
+        amount: due.amount,
+        currency: due.currency,
+        card_token: card.unwrap_or_else(|| DEFAULT_CARD.to_owned()),
+        status: Status::Processing,
+        reason: None,
+        order_failed: false,
+        transaction_id: None,
+        provider_transaction_id: None,
+    })
+}
+
+/// Has the provider asked, until it has answered, to give back what it charged and to charge nothing more.
+pub(super) async fn take_back(cx: &Cx, mut payment: Stored) -> Result<()> {
+    let is_open = matches!(payment.status, Status::Processing | Status::Succeeded);
+    if payment.order_failed || !is_open {
         return Ok(());
     }
     payment.order_failed = true;
+    let mut tx = cx.tx().await?;
     tables::save(tx.conn(), &payment).await?;
     tx.publish(ReconcilePayment {
-        order_id,
+        order_id: payment.order_id,
         attempt: 1,
     })
     .await

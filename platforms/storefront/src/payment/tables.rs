@@ -92,15 +92,11 @@ pub(super) async fn lock(conn: &mut Conn, order_id: &str) -> Result<Option<Store
     find(conn, order_id).await
 }
 
-/// Writes a payment, over the one that is there.
-pub(super) async fn save(conn: &mut Conn, payment: &Stored) -> Result<()> {
+/// The payment of an order, locked until the transaction ends: the one that is there, or this one that begins.
+pub(super) async fn begin(conn: &mut Conn, payment: Stored) -> Result<Stored> {
     let text = "INSERT INTO payments (order_id, payment_id, user_id, amount_minor, currency, \
-                card_token, status, reason, order_failed, transaction_id, provider_transaction_id) \
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-                ON CONFLICT (order_id) DO UPDATE SET status = excluded.status, \
-                reason = excluded.reason, order_failed = excluded.order_failed, \
-                transaction_id = excluded.transaction_id, \
-                provider_transaction_id = excluded.provider_transaction_id";
+                card_token, status, order_failed) VALUES ($1, $2, $3, $4, $5, $6, $7, 0) \
+                ON CONFLICT DO NOTHING";
     sql(text)
         .bind(&payment.order_id)
         .bind(&payment.payment_id)
@@ -109,10 +105,22 @@ pub(super) async fn save(conn: &mut Conn, payment: &Stored) -> Result<()> {
         .bind(&payment.currency)
         .bind(&payment.card_token)
         .bind(payment.status.name())
+        .run(conn)
+        .await?;
+    Ok(lock(conn, &payment.order_id).await?.unwrap_or(payment))
+}
+
+/// Writes what has become of a payment.
+pub(super) async fn save(conn: &mut Conn, payment: &Stored) -> Result<()> {
+    let text = "UPDATE payments SET status = $1, reason = $2, order_failed = $3, \
+                transaction_id = $4, provider_transaction_id = $5 WHERE order_id = $6";
+    sql(text)
+        .bind(payment.status.name())
         .bind(&payment.reason)
         .bind(payment.order_failed)
         .bind(&payment.transaction_id)
         .bind(&payment.provider_transaction_id)
+        .bind(&payment.order_id)
         .run(conn)
         .await?;
     Ok(())

@@ -170,7 +170,20 @@ fn cases() -> Vec<Case> {
         ),
         (get.clone(), "/api/nowhere", "", 404, "route_unknown"),
         (get.clone(), "/", "", 404, "route_unknown"),
-        (post, "/internal/reservations", "{}", 404, "route_unknown"),
+        (
+            post.clone(),
+            "/internal/reservations",
+            "{}",
+            404,
+            "route_unknown",
+        ),
+        (
+            post,
+            "/internal/payments/x/void",
+            "{}",
+            404,
+            "route_unknown",
+        ),
         (patch, "/internal/products/x", "{}", 404, "route_unknown"),
         (
             get.clone(),

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use storefront::order::OrderFlow;
 use trunkline_testkit::eventually;
 
 use customers::Customers;
@@ -33,6 +34,15 @@ const CALM: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_accepted_is_lost_when_the_store_is_killed() {
+    survives(OrderFlow::Choreography).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_accepted_is_lost_by_orchestration_when_the_store_is_killed() {
+    survives(OrderFlow::Orchestration).await;
+}
+
+async fn survives(flow: OrderFlow) {
     let seed = std::env::var("CRASH_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
@@ -40,7 +50,7 @@ async fn nothing_accepted_is_lost_when_the_store_is_killed() {
     eprintln!("CRASH_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
 
-    let mut world = World::new();
+    let mut world = World::new(flow);
     world.start();
     world.ready().await;
     let stock_before = proof::stock(&world).await;
@@ -66,5 +76,6 @@ async fn nothing_accepted_is_lost_when_the_store_is_killed() {
     proof::each_payment_was_charged_once(&world, &orders).await;
     proof::each_mail_was_sent(&world, &orders);
     proof::no_event_was_lost(&world, &orders).await;
+    proof::each_saga_ended(&world, flow, &orders).await;
     eprintln!("{KILLS} kills, {} orders, all accounted for", orders.len());
 }

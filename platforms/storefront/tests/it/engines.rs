@@ -44,8 +44,10 @@ macro_rules! engine {
             }
 
             mod in_eleven {
+                use storefront::order::OrderFlow;
+
                 use crate::postgres::on_postgres;
-                use crate::store::{CONFIG, TestStore};
+                use crate::store::{CONFIG, TestStore, by};
                 use crate::story;
 
                 async fn store(config: &str) -> TestStore {
@@ -61,6 +63,12 @@ macro_rules! engine {
                 #[tokio::test(flavor = "multi_thread")]
                 async fn payment_failure_flow() {
                     story::fail(store(CONFIG).await).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn payment_failure_flow_by_orchestration() {
+                    let config = by(OrderFlow::Orchestration, CONFIG);
+                    story::fail(store(&config).await).await;
                 }
             }
 

@@ -110,6 +110,7 @@ fn a_broken_configuration_is_named_with_its_line() {
         ("bus = \n", "1"),
         ("[servise]\nx = 1\n", "1"),
         ("[service.notification-service]\nretry_ms = -1\n", "2"),
+        ("[service.order-service]\nflow = \"dance\"\n", "2"),
     ] {
         std::fs::write(folder.path().join("store.toml"), config).unwrap();
         let said = refusal(folder.path(), &["--config", "store.toml"]);
@@ -118,6 +119,12 @@ fn a_broken_configuration_is_named_with_its_line() {
             "{config}\n{said}"
         );
         assert!(said.contains("expected"), "{config}\n{said}");
+    }
+    let dance = "[service.order-service]\nflow = \"dance\"\n";
+    std::fs::write(folder.path().join("store.toml"), dance).unwrap();
+    let said = refusal(folder.path(), &["--config", "store.toml"]);
+    for word in ["dance", "choreography", "orchestration"] {
+        assert!(said.contains(word), "{said}");
     }
     let said = refusal(folder.path(), &["--config", "missing.toml"]);
     assert!(said.contains("missing.toml"), "{said}");
@@ -191,6 +198,7 @@ fn the_configuration_guide_says_what_is_so() {
         assert_eq!(shown, default, "{service}");
     }
     let services = load(blocks[1]);
+    section::<storefront::order::Config>(&services, storefront::order::NAME);
     section::<storefront::inventory::Config>(&services, storefront::inventory::NAME);
     section::<storefront::payment::Config>(&services, storefront::payment::NAME);
     section::<storefront::notification::Config>(&services, storefront::notification::NAME);

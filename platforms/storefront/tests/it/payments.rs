@@ -1,9 +1,42 @@
 //! Payments that fail, stay away or come late.
 
 use serde_json::Value;
+use storefront::order::OrderFlow;
 use trunkline_testkit::eventually;
 
-use crate::store::{SOON, TEA_SET, TestStore, User};
+use crate::store::{CONFIG, SOON, TEA_SET, TestStore, User, by};
+
+/// Each of these is a test of its own for each way in which an order comes to its end.
+macro_rules! both_ways {
+    ($($test:ident)+) => {
+        mod by_choreography {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    super::$test(super::OrderFlow::Choreography).await;
+                }
+            )+
+        }
+
+        mod by_orchestration {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    super::$test(super::OrderFlow::Orchestration).await;
+                }
+            )+
+        }
+    };
+}
+
+both_ways! {
+    an_amount_above_the_limit_is_declined
+    a_late_answer_confirms_the_order_and_charges_once
+    a_provider_that_never_answers_is_given_up_for_good
+    a_provider_that_fails_once_is_asked_again
+    a_payment_for_an_order_that_expired_is_given_back
+    money_that_was_taken_for_a_failed_order_is_given_back_once
+}
 
 async fn ordered(user: &User, key: &str) -> String {
     let accepted = user.order(key, TEA_SET, 2).await.expect(202);
@@ -17,9 +50,8 @@ fn statuses(charges: &[Value]) -> Vec<&str> {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_amount_above_the_limit_is_declined() {
-    let shop = TestStore::start().await;
+async fn an_amount_above_the_limit_is_declined(flow: OrderFlow) {
+    let shop = TestStore::start_with(&by(flow, CONFIG)).await;
     let ann = shop.user("ann");
     let accepted = ann.order("k", TEA_SET, 400).await.expect(202);
     let order = ann.ended(accepted["order_id"].as_str().unwrap()).await;
@@ -27,12 +59,10 @@ async fn an_amount_above_the_limit_is_declined() {
     shop.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_late_answer_confirms_the_order_and_charges_once() {
-    let shop = TestStore::start_with(
-        "[service.payment-service]\ntimeout_ms = 200\nask_again_ms = 100\nattempts_max = 10\n",
-    )
-    .await;
+async fn a_late_answer_confirms_the_order_and_charges_once(flow: OrderFlow) {
+    let config =
+        "[service.payment-service]\ntimeout_ms = 200\nask_again_ms = 100\nattempts_max = 10\n";
+    let shop = TestStore::start_with(&by(flow, config)).await;
     let ann = shop.user("ann");
     ann.pay_with("tok_late").await;
     let order_id = ordered(&ann, "k").await;
@@ -57,9 +87,8 @@ async fn a_late_answer_confirms_the_order_and_charges_once() {
     shop.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_never_answers_is_given_up_for_good() {
-    let shop = TestStore::start().await;
+async fn a_provider_that_never_answers_is_given_up_for_good(flow: OrderFlow) {
+    let shop = TestStore::start_with(&by(flow, CONFIG)).await;
     let ann = shop.user("ann");
     let before = shop.availability(TEA_SET).await;
     ann.pay_with("tok_timeout").await;
@@ -72,9 +101,8 @@ async fn a_provider_that_never_answers_is_given_up_for_good() {
     shop.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_fails_once_is_asked_again() {
-    let shop = TestStore::start().await;
+async fn a_provider_that_fails_once_is_asked_again(flow: OrderFlow) {
+    let shop = TestStore::start_with(&by(flow, CONFIG)).await;
     let ann = shop.user("ann");
     ann.pay_with("tok_flaky").await;
     let order_id = ordered(&ann, "k").await;
@@ -83,12 +111,11 @@ async fn a_provider_that_fails_once_is_asked_again() {
     shop.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_payment_for_an_order_that_expired_is_given_back() {
+async fn a_payment_for_an_order_that_expired_is_given_back(flow: OrderFlow) {
     // The answer comes after the reservation has ended.
     let config = "[service.inventory-service]\nreservation_ms = 300\n\
                   [service.payment-service]\ntimeout_ms = 5000\n";
-    let shop = TestStore::start_with(config).await;
+    let shop = TestStore::start_with(&by(flow, config)).await;
     let ann = shop.user("ann");
     let before = shop.availability(TEA_SET).await;
     ann.pay_with("tok_late").await;
@@ -103,13 +130,12 @@ async fn a_payment_for_an_order_that_expired_is_given_back() {
     shop.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn money_that_was_taken_for_a_failed_order_is_given_back_once() {
+async fn money_that_was_taken_for_a_failed_order_is_given_back_once(flow: OrderFlow) {
     // The card is charged at 0.8 s, the order fails at 1.5 s, and only then is the provider asked again:
     // by what the failure asks for, and by what the silence did.
     let config = "[service.inventory-service]\nreservation_ms = 1500\n\
                   [service.payment-service]\ntimeout_ms = 200\nask_again_ms = 2500\n";
-    let shop = TestStore::start_with(config).await;
+    let shop = TestStore::start_with(&by(flow, config)).await;
     let ann = shop.user("ann");
     let before = shop.availability(TEA_SET).await;
     ann.pay_with("tok_late").await;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use storefront::order::OrderFlow;
 use storefront::{Options, Store, demo};
 use tempfile::TempDir;
 use trunkline::telemetry::Ring;
-use trunkline::{Program as _, Settings};
+use trunkline::{Platform, Program as _, Settings};
 use trunkline_testkit::eventually;
 
 use crate::apart::Apart;
@@ -29,6 +30,8 @@ pub(crate) struct TestStore {
     pub(crate) gateway: Caller,
     pub(crate) admin: Caller,
     pub(crate) folder: TempDir,
+    /// How its orders come to their end.
+    pub(crate) flow: OrderFlow,
 }
 
 /// Where a store runs.
@@ -47,6 +50,24 @@ ask_again_ms = 100
 attempts_max = 3
 "#;
 
+/// A configuration under which orders come to their end in this way.
+pub(crate) fn by(flow: OrderFlow, config: &str) -> String {
+    match flow {
+        // What nobody says.
+        OrderFlow::Choreography => config.to_owned(),
+        OrderFlow::Orchestration => format!("{config}{ORCHESTRATION}"),
+    }
+}
+
+pub(crate) const ORCHESTRATION: &str = "\n[service.order-service]\nflow = \"orchestration\"\n";
+
+fn flow_of(config: &str) -> OrderFlow {
+    match config.contains(ORCHESTRATION) {
+        true => OrderFlow::Orchestration,
+        false => OrderFlow::Choreography,
+    }
+}
+
 impl TestStore {
     pub(crate) async fn start() -> Self {
         Self::start_with(CONFIG).await
@@ -60,6 +81,16 @@ impl TestStore {
 
     /// Starts a store on a folder that may have seen one before.
     pub(crate) async fn start_in(folder: TempDir, config: &str) -> Self {
+        Self::extended(folder, config, |platform| platform).await
+    }
+
+    /// The same with something more in its platform.
+    pub(crate) async fn extended(
+        folder: TempDir,
+        config: &str,
+        extend: impl FnOnce(Platform) -> Platform,
+    ) -> Self {
+        let flow = flow_of(config);
         let file = folder.path().join("trunkline.toml");
         std::fs::write(&file, config).unwrap();
         let settings = Settings {
@@ -74,13 +105,15 @@ impl TestStore {
         };
         let spans = Arc::new(Ring::new(SPANS_MAX));
         let sink = Arc::clone(&spans);
-        let store = Store::start_platform(options, config, |platform| platform.span_sink(sink));
+        let store =
+            Store::start_platform(options, config, |platform| extend(platform.span_sink(sink)));
         let store = store.await.unwrap();
         Self {
             gateway: Caller::new(store.running().gateway_url()),
             admin: Caller::new(store.running().admin_url()),
             runs: Runs::Here(Box::new(store), spans),
             folder,
+            flow,
         }
     }
 
@@ -88,23 +121,24 @@ impl TestStore {
     pub(crate) async fn start_apart(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let apart = Apart::start(folder.path(), config).await;
-        Self::of(apart, folder)
+        Self::of(apart, folder, flow_of(config))
     }
 
     /// Starts a store of two processes: orders, payments and stock in one, the rest in the other.
     pub(crate) async fn start_two(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let apart = Apart::start_two(folder.path(), config).await;
-        Self::of(apart, folder)
+        Self::of(apart, folder, flow_of(config))
     }
 
-    fn of(apart: Apart, folder: TempDir) -> Self {
+    fn of(apart: Apart, folder: TempDir, flow: OrderFlow) -> Self {
         let [gateway, admin] = apart.addresses.clone();
         Self {
             gateway: Caller::new(gateway),
             admin: Caller::new(admin),
             runs: Runs::Apart(apart),
             folder,
+            flow,
         }
     }
 
@@ -256,6 +290,22 @@ impl TestStore {
         })
         .await;
         letters
+    }
+
+    /// The saga of an order, once it has ended; none where orders go by choreography.
+    pub(crate) async fn saga(&self, order_id: &str) -> Option<Value> {
+        let path = format!("/api/v1/sagas?saga=order&key={order_id}");
+        let mut found = None;
+        eventually(SOON, async || {
+            let sagas = self.admin.get(&path).await.expect(200);
+            found = sagas["sagas"].as_array().unwrap().first().cloned();
+            let state = found.as_ref().and_then(|saga| saga["state"].as_str());
+            state.is_none_or(|state| {
+                matches!(state, "completed" | "failed" | "compensated" | "parked")
+            })
+        })
+        .await;
+        found
     }
 
     /// Files of mails that speak of this text.

@@ -4,6 +4,7 @@
 //! the end state of every service, the events in their order, and the one trace of it all.
 
 use serde_json::{Value, json};
+use storefront::order::OrderFlow;
 use trunkline_testkit::eventually;
 
 use crate::store::{SOON, TEA_SET, TestStore, User, address, types};
@@ -72,13 +73,15 @@ pub(crate) async fn create(shop: TestStore) {
     // Notification->>Notification: Send Email
     let ends = ["order.confirmed", "notification.sent"];
     let events = shop.events(flow, &ends).await;
+    // By orchestration the saga confirms, which the request caused.
+    let confirms = (shop.flow == OrderFlow::Choreography).then_some("payment.success");
     assert_eq!(
         told(&events),
         [
             ("inventory.reserved", "inventory-service", None),
             ("order.created", "order-service", None),
             ("payment.success", "payment-service", Some("order.created")),
-            ("order.confirmed", "order-service", Some("payment.success")),
+            ("order.confirmed", "order-service", confirms),
             (
                 "notification.send",
                 "notification-service",
@@ -128,6 +131,11 @@ pub(crate) async fn create(shop: TestStore) {
         assert_eq!(story.expect(200)["flows"][0]["state"], "succeeded");
     }
 
+    let saga = shop.saga(order_id).await;
+    let by_saga = shop.flow == OrderFlow::Orchestration;
+    assert_eq!(saga.is_some(), by_saga, "{saga:?}");
+    assert!(saga.is_none_or(|saga| saga["state"] == "completed"));
+
     // The one trace, from the client's request to whoever works last.
     let drawing = trace_of(shop, created).await;
     let ordered = [
@@ -138,17 +146,24 @@ pub(crate) async fn create(shop: TestStore) {
     let reserved = [
         "order-service: POST inventory-service",
         "inventory-service: POST /internal/reservations",
+        "inventory-service: send inventory.reserved",
     ];
-    let to_reservation = way(&drawing, "POST /internal/reservations");
+    let to_reservation = way(&drawing, "send inventory.reserved");
     assert_eq!(to_reservation, [&ordered[..], &reserved].concat());
-    let confirmed = [
-        "order-service: send order.created",
-        "payment-service: handle order.created",
-        "payment-service: send payment.success",
-        "order-service: handle payment.success",
-        "order-service: send order.confirmed",
-    ];
-    let to_confirmation = [&ordered[..], &confirmed].concat();
+    let confirmed: &[_] = match by_saga {
+        false => &[
+            "order-service: send order.created",
+            "payment-service: handle order.created",
+            "payment-service: send payment.success",
+            "order-service: handle payment.success",
+            "order-service: send order.confirmed",
+        ],
+        true => &[
+            "order-service: saga order confirm",
+            "order-service: send order.confirmed",
+        ],
+    };
+    let to_confirmation = [&ordered[..], confirmed].concat();
     let finalised = "inventory-service: handle order.confirmed";
     assert_eq!(
         way(&drawing, finalised),
@@ -192,16 +207,14 @@ pub(crate) async fn fail(shop: TestStore) {
         let name = event["type"].as_str().unwrap();
         of_order.iter().any(|prefix| name.starts_with(prefix))
     });
-    assert_eq!(
-        types(&order_events),
-        [
-            "inventory.reserved",
-            "order.created",
-            "payment.failed",
-            "order.failed",
-            "inventory.released",
-        ]
-    );
+    // The saga takes back what was done before it says that all has failed.
+    let by_saga = shop.flow == OrderFlow::Orchestration;
+    let ends = match by_saga {
+        false => ["order.failed", "inventory.released"],
+        true => ["inventory.released", "order.failed"],
+    };
+    let begins = ["inventory.reserved", "order.created", "payment.failed"];
+    assert_eq!(types(&order_events), [&begins[..], &ends].concat());
     assert_eq!(types(&mails), ["notification.send", "notification.sent"]);
     assert_eq!(order_events[2]["data"]["reason"], "card_declined");
 
@@ -221,13 +234,18 @@ pub(crate) async fn fail(shop: TestStore) {
     let story = shop.admin.get(&format!("/api/v1/flows/{order_id}")).await;
     assert_eq!(story.expect(200)["flows"][0]["state"], "failed");
 
+    let saga = shop.saga(order_id).await;
+    assert_eq!(saga.is_some(), by_saga, "{saga:?}");
+    assert!(saga.is_none_or(|saga| saga["state"] == "compensated"));
+
     let drawing = trace_of(shop, &order_events[1]).await;
-    assert_eq!(
-        way(&drawing, "send inventory.released"),
-        [
-            "gateway: POST order-service-routes",
-            "gateway: POST order-service",
-            "order-service: POST /api/v1/orders",
+    let ordered = [
+        "gateway: POST order-service-routes",
+        "gateway: POST order-service",
+        "order-service: POST /api/v1/orders",
+    ];
+    let released: &[_] = match by_saga {
+        false => &[
             "order-service: send order.created",
             "payment-service: handle order.created",
             "payment-service: send payment.failed",
@@ -235,6 +253,29 @@ pub(crate) async fn fail(shop: TestStore) {
             "order-service: send order.failed",
             "inventory-service: handle order.failed",
             "inventory-service: send inventory.released",
-        ]
-    );
+        ],
+        true => &[
+            "order-service: saga order undo reserve",
+            "order-service: POST inventory-service",
+            "inventory-service: POST /internal/reservations/{order_id}/release",
+            "inventory-service: send inventory.released",
+        ],
+    };
+    let to_release = way(&drawing, "send inventory.released");
+    assert_eq!(to_release, [&ordered[..], released].concat());
+    if by_saga {
+        // The last thing that was done is the first to be taken back.
+        let void = "payment-service: POST /internal/payments/{order_id}/void";
+        let voided = [
+            "order-service: saga order undo charge",
+            "order-service: POST payment-service",
+            void,
+        ];
+        let to_void = way(&drawing, void);
+        assert_eq!(to_void, [&ordered[..], &voided].concat());
+        assert!(
+            drawing.find(void) < drawing.find("undo reserve"),
+            "{drawing}"
+        );
+    }
 }

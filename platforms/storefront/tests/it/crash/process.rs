@@ -6,10 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hyper::Method;
+use storefront::order::OrderFlow;
 use tempfile::TempDir;
 use trunkline_testkit::{Child, eventually_or, free_port};
 
 use crate::apart::process_of;
+use crate::store::by;
 use trunkline_testkit::http::Caller;
 
 /// All of it begins, on a machine that does other things too.
@@ -39,8 +41,8 @@ pub(crate) struct World {
 
 impl World {
     /// Starts the provider; the store has yet to be started.
-    pub(crate) fn new() -> Self {
-        Self::with(CONFIG, false)
+    pub(crate) fn new(flow: OrderFlow) -> Self {
+        Self::with(&by(flow, CONFIG), false)
     }
 
     /// The same of a store whose services run in processes of their own, on this bus.
@@ -55,7 +57,7 @@ impl World {
             .clone()
             .map(|at| Caller::new(format!("http://{at}")));
         // Whoever was killed is called again soon after it is back.
-        let breakers = "[call.\"*\".breaker]\nreset_ms = 500\nrate_reset_ms = 500\n";
+        let breakers = "\n[call.\"*\".breaker]\nreset_ms = 500\nrate_reset_ms = 500\n";
         let config = format!("{config}{breakers}");
         std::fs::write(folder.path().join("store.toml"), config).unwrap();
         let mut sandbox = command();

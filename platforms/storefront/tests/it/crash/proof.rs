@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hyper::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
+use storefront::order::OrderFlow;
 
 use super::customers::{GOODS_COUNT, Order};
 use super::process::World;
@@ -55,6 +56,14 @@ pub(crate) async fn calm(world: &World) -> bool {
     let Some(subscriptions) = get("/api/v1/subscriptions").await else {
         return false;
     };
+    for state in ["running", "waiting", "compensating"] {
+        let Some(sagas) = get(&format!("/api/v1/sagas?state={state}&limit=1")).await else {
+            return false;
+        };
+        if sagas["sagas"] != json!([]) {
+            return false;
+        }
+    }
     let sum = |value: &Value, names: &[&str]| numbers(value, names).into_iter().sum::<u64>();
     sum(&outboxes, &["pending", "scheduled", "held"]) == 0
         && sum(&subscriptions, &["lag", "in_flight"]) == 0
@@ -196,6 +205,37 @@ pub(crate) async fn no_event_was_lost(world: &World, orders: &[Order]) {
 
     let letters = world.admin.get("/api/v1/dead-letters").await.expect(200);
     assert!(numbers(&letters, &["attempts"]).is_empty(), "{letters}");
+}
+
+/// By orchestration each order has a saga, which has ended as the order has; by choreography none has.
+pub(crate) async fn each_saga_ended(world: &World, flow: OrderFlow, orders: &[Order]) {
+    let mut ended = BTreeMap::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("/api/v1/sagas?limit=1000{after}");
+        let page = world.admin.get(&path).await.expect(200);
+        for saga in page["sagas"].as_array().unwrap() {
+            let text = |name: &str| saga[name].as_str().unwrap().to_owned();
+            // One that failed had nothing to undo.
+            let state = text("state").replace("failed", "compensated");
+            assert_eq!(ended.insert(text("key"), state), None, "{saga}");
+        }
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        after = format!("&after={next}");
+    }
+    let mut expected = BTreeMap::new();
+    if flow == OrderFlow::Orchestration {
+        for order in orders {
+            let state = match &*order.status {
+                "confirmed" => "completed",
+                _ => "compensated",
+            };
+            expected.insert(order.id.clone(), state.to_owned());
+        }
+    }
+    assert_eq!(ended, expected);
 }
 
 /// The orders that the events of one type are about, each of which must have exactly one.
