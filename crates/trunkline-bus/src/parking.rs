@@ -9,7 +9,7 @@ use bytestring::ByteString;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::Serialize;
-use trunkline_core::{Envelope, Result};
+use trunkline_core::{Envelope, Error, Result, Retry, report};
 
 pub use self::changes::{Change, ChangeTeller, Changes};
 
@@ -37,7 +37,8 @@ pub trait ParkingLot: Send + Sync + fmt::Debug + 'static {
     /// Letters that match, oldest first.
     fn list<'a>(&'a self, query: &'a DeadLetterQuery) -> BoxFuture<'a, Result<Vec<DeadLetter>>>;
 
-    /// Replaces a letter (edited data, one more attempt, a new error). `NotFound` if it is gone.
+    /// Replaces a letter (edited data, one more attempt, a new error), but for how often it was recovered, which is for
+    /// whoever decides that. It tells of a letter with an error as parking does. `NotFound` if it is gone.
     fn update<'a>(&'a self, letter: &'a DeadLetter) -> BoxFuture<'a, Result<()>>;
 
     /// Removes a letter: replayed or discarded. `NotFound` if it is gone.
@@ -77,14 +78,35 @@ pub struct DeadLetter {
     pub error: Option<String>,
     /// The stable code of the error.
     pub code: Option<String>,
+    /// Whether the error said that trying again makes sense; none where that is not known.
+    pub retry: Option<Retry>,
     /// How often it was handled in vain.
     pub attempts: u32,
     /// How often it was replayed in vain: the loop guard's count.
     pub replays: u32,
+    /// How often its service decided to have it replayed by itself.
+    pub recoveries: u32,
     /// When it was parked.
     pub parked_at: Timestamp,
     /// When it last failed.
     pub failed_at: Option<Timestamp>,
+    /// When its service decided what becomes of it; none before that, and anew when it has failed again.
+    pub decided_at: Option<Timestamp>,
+    /// When it is replayed by itself; none for one that is kept.
+    pub retry_at: Option<Timestamp>,
+}
+
+impl DeadLetter {
+    /// Notes that it has failed once more: whatever was decided before is past.
+    pub(crate) fn fails(&mut self, error: &Error, at: Timestamp) {
+        self.error = Some(report(error).to_string());
+        self.code = Some(error.code().to_owned());
+        self.retry = Some(error.retry());
+        self.attempts = self.attempts.saturating_add(1);
+        self.replays = self.replays.saturating_add(1);
+        self.failed_at = Some(at);
+        (self.decided_at, self.retry_at) = (None, None);
+    }
 }
 
 /// Which dead letters.

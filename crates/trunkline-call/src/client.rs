@@ -62,6 +62,11 @@ impl Client {
         }
     }
 
+    /// How it calls.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
     /// Reads something.
     pub fn get(&self, path: impl Into<String>) -> RequestBuilder {
         self.request(Method::GET, path)

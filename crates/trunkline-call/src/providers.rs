@@ -31,15 +31,17 @@ mod quote;
 mod tests;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use trunkline_core::{ByteString, Env, Error, Result, Retry};
+use trunkline_telemetry::Check;
 
 use health::Entry;
 pub use health::{ProviderEvent, ProviderHealth};
@@ -283,6 +285,32 @@ fn late(within: Duration) -> Error {
     let kind = trunkline_core::ErrorKind::DeadlineExceeded;
     Error::new(kind, "provider_late", "the provider did not answer in time")
         .with("within", format!("{within:?}"))
+}
+
+/// Well while anybody would be asked now; the details name those that are left out.
+impl<P: ?Sized + Send + Sync + 'static> Check for Providers<P> {
+    fn check(&self) -> BoxFuture<'_, Result<()>> {
+        let all = self.health();
+        let asked = all.iter().any(|one| one.asked_again_in.is_none());
+        Box::pin(ready(if asked { Ok(()) } else { Err(self.none()) }))
+    }
+
+    fn details(&self) -> BoxFuture<'_, Option<Value>> {
+        let said = |one: &ProviderHealth| match one.asked_again_in {
+            _ if one.is_well => "ok".to_owned(),
+            None => format!("failed {} times, is asked next time", one.failures),
+            Some(wait) => format!(
+                "failed {} times, is left out for {} s",
+                one.failures,
+                wait.as_secs() + 1
+            ),
+        };
+        let all = self.health();
+        let all = all
+            .iter()
+            .map(|one| (one.name.to_string(), said(one).into()));
+        Box::pin(ready(Some(Value::Object(all.collect()))))
+    }
 }
 
 impl<P: ?Sized> Clone for Providers<P> {

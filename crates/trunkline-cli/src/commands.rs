@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Command, Gateway, Outbox, Subscriptions, Topology};
 use crate::client::{Client, segment};
-use crate::table::{Table, cell, cells, items};
+use crate::table::{Table, cell, cells, clean, items};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -242,9 +242,14 @@ async fn health(client: &Client, as_json: bool) -> Done {
 
 /// Every check of the report, at whatever depth, by its path.
 fn checks(report: &Value) -> Table {
-    let mut table = Table::new(&["CHECK", "STATUS"]);
-    table.row(vec!["platform".to_owned(), cell(report, "status")]);
+    let mut table = Table::new(&["CHECK", "STATUS", "LATENCY", "DETAILS"]);
+    let whole = vec!["platform".to_owned(), cell(report, "status")];
+    table.row(with_facts(whole, report, None));
     add_checks(report, "", &mut table);
+    for peer in items(report, "unreachable") {
+        let status = format!("does not answer: {}", cell(peer, "error"));
+        table.row(with_facts(vec![cell(peer, "service"), status], peer, None));
+    }
     table
 }
 
@@ -255,21 +260,41 @@ fn add_checks(report: &Value, above: &str, table: &mut Table) {
                 for (part, said) in parts {
                     let path = format!("{above}{part}");
                     if said.is_object() {
-                        table.row(vec![path.clone(), cell(said, "status")]);
+                        let row = vec![path.clone(), cell(said, "status")];
+                        table.row(with_facts(row, said, None));
                         add_checks(said, &format!("{path}/"), table);
                     } else {
-                        table.row(vec![path, cell(report.get(name).unwrap_or(said), part)]);
+                        let row = vec![path, cell(report.get(name).unwrap_or(said), part)];
+                        let details = report.get("details").and_then(|all| all.get(part));
+                        table.row(with_facts(row, &Value::Null, details));
                     }
                 }
             }
             Some(Value::Array(parts)) => {
                 for said in parts {
                     let path = format!("{above}{}", cell(said, "service"));
-                    table.row(vec![path.clone(), cell(said, "status")]);
+                    let row = vec![path.clone(), cell(said, "status")];
+                    table.row(with_facts(row, said, None));
                     add_checks(said, &format!("{path}/"), table);
                 }
             }
             _ => {}
         }
     }
+}
+
+/// A row with how long a service took, and what a check tells beside its status.
+fn with_facts(mut row: Vec<String>, of: &Value, details: Option<&Value>) -> Vec<String> {
+    let latency = of.get("latency_us").and_then(Value::as_u64);
+    row.push(latency.map_or_else(String::new, |micros| match micros {
+        0..10_000 => format!("{}.{} ms", micros / 1_000, micros % 1_000 / 100),
+        _ => format!("{} ms", micros / 1_000),
+    }));
+    let facts = details.and_then(Value::as_object);
+    let facts = facts.into_iter().flatten().map(|(name, _)| {
+        let value = cell(details.unwrap_or(&Value::Null), name);
+        format!("{}: {value}", clean(name))
+    });
+    row.push(facts.collect::<Vec<_>>().join(", "));
+    row
 }

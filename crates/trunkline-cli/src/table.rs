@@ -58,7 +58,8 @@ pub(crate) fn cells(value: &Value, names: &[&str]) -> Vec<String> {
     names.iter().map(|name| cell(value, name)).collect()
 }
 
-fn clean(text: &str) -> String {
+/// Without what could steer a terminal.
+pub(crate) fn clean(text: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().map(plain).collect()
 }

@@ -3,6 +3,8 @@
 //! Each service that runs elsewhere serves the part of the admin API that is about it, under [`PEER_PATH`] of its own
 //! address. A peer that does not answer is named under `unreachable`: an answer is never silently a part of the whole.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -13,6 +15,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 use trunkline_call::Channel;
 use trunkline_core::{ByteString, Error, report};
@@ -83,6 +86,8 @@ fn merge_of(method: &Method, path: &str) -> Option<Merge> {
 struct Reply {
     status: StatusCode,
     body: Bytes,
+    /// How long a peer took.
+    took: Duration,
 }
 
 impl Reply {
@@ -154,6 +159,7 @@ async fn asked(
     let asks = parts.peers.iter().map(|peer| {
         let question = question.clone();
         async move {
+            let began = Instant::now();
             let reply = async {
                 let mut request = http::Request::builder()
                     .method(method)
@@ -166,7 +172,9 @@ async fn asked(
                 let request = request.body(Body::from(question)).map_err(|error| {
                     Error::internal("a question is a request").with_source(error)
                 })?;
-                read(peer.channel.clone().oneshot(request).await?).await
+                let reply = read(peer.channel.clone().oneshot(request).await?).await?;
+                let took = began.elapsed();
+                Ok(Reply { took, ..reply })
             };
             (peer.service.clone(), reply.await)
         }
@@ -194,6 +202,23 @@ pub(crate) async fn members(parts: &Parts, target: &str, name: &str) -> Vec<Valu
     all
 }
 
+/// A peer's part of the health report, with how long it took to come; an answer that is none is as good as none, and no reason
+/// to say nothing of the others.
+fn pinged(reply: Reply) -> Result<Reply, Error> {
+    let knows = reply.status.is_success() || reply.status == StatusCode::SERVICE_UNAVAILABLE;
+    let mut report = reply.json().filter(|_| knows).unwrap_or_default();
+    let Some(Value::Array(services)) = report.get_mut("services") else {
+        let text = "the service does not say how it is";
+        return Err(Error::unavailable("health_unknown", text).with("status", reply.status));
+    };
+    let micros = u64::try_from(reply.took.as_micros()).unwrap_or(u64::MAX);
+    for service in services.iter_mut().filter_map(Value::as_object_mut) {
+        service.insert("latency_us".to_owned(), micros.into());
+    }
+    let body = Value::Object(report).to_string().into();
+    Ok(Reply { body, ..reply })
+}
+
 async fn read(response: Response) -> Result<Reply, Error> {
     let (head, body) = response.into_parts();
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
@@ -203,6 +228,7 @@ async fn read(response: Response) -> Result<Reply, Error> {
     Ok(Reply {
         status: head.status,
         body: body.to_bytes(),
+        took: Duration::ZERO,
     })
 }
 
@@ -215,6 +241,11 @@ fn merged(
     let mut replies = vec![ours];
     let mut unreachable = Vec::new();
     for (service, reply) in theirs {
+        let reply = if merge == Merge::Health {
+            reply.and_then(pinged)
+        } else {
+            reply
+        };
         match reply {
             Ok(reply) => replies.push(reply),
             Err(error) => unreachable.push(json!({
@@ -323,6 +354,7 @@ mod tests {
         Reply {
             status: StatusCode::from_u16(status).unwrap(),
             body: body.to_string().into(),
+            took: Duration::from_millis(3),
         }
     }
 
@@ -395,8 +427,23 @@ mod tests {
         assert_eq!((status, &body["status"]), (503, &json!("unhealthy")));
         assert_eq!(
             body["services"],
-            json!([{"service": "a"}, {"service": "b"}])
+            json!([{"service": "a"}, {"service": "b", "latency_us": 3_000}])
         );
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_report_is_that_of_one_who_does_not_answer() {
+        for theirs in [
+            reply(500, json!({"code": "internal"})),
+            reply(503, json!({"code": "shutting_down"})),
+            reply(200, json!("hello")),
+        ] {
+            let ours = json!({"status": "healthy", "services": [{"service": "a"}]});
+            let (status, body) = whole(Merge::Health, reply(200, ours), vec![Ok(theirs)]).await;
+            assert_eq!((status, &body["status"]), (503, &json!("unhealthy")));
+            assert_eq!(body["services"], json!([{"service": "a"}]));
+            assert_eq!(body["unreachable"][0]["service"], "b");
+        }
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The result of everything that can fail at a port.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -39,7 +41,8 @@ pub enum ErrorKind {
 }
 
 /// Whether the same request may be tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Retry {
     /// It will fail again: do not retry.
     Permanent,
@@ -47,6 +50,23 @@ pub enum Retry {
     Transient,
     /// It may have had its effect: retry only what is idempotent.
     Unknown,
+}
+
+impl Retry {
+    /// Its name: `permanent`, `transient` or `unknown`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Permanent => "permanent",
+            Self::Transient => "transient",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The class of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Permanent, Self::Transient, Self::Unknown];
+        all.into_iter().find(|retry| retry.name() == name)
+    }
 }
 
 /// An error at a port. `Display` prints the kind, the operation and the message, never the source;

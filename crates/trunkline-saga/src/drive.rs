@@ -230,7 +230,7 @@ async fn stop<H: Host>(live: &Arc<Live<H>>) -> Outcome {
 async fn written<H: Host>(live: &Live<H>, change: Change) -> bool {
     let mut went = live.take_pending();
     went.change = Some(Box::new(change));
-    match live.parts.writer.write(Write::Went(went)).await {
+    match live.parts.write(Write::Went(went)).await {
         Ok(written) => written == Written::Done,
         Err(error) => {
             log_unwritten(live, &error);

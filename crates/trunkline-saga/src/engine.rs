@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytestring::ByteString;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -97,6 +98,8 @@ pub(crate) struct Parts<H: Host> {
     watchers: Mutex<HashMap<Uuid, Vec<oneshot::Sender<Instance>>>>,
     due: Notify,
     pub(crate) stopping: AtomicBool,
+    /// When it last made something durable, in microseconds since 1970; 0 before the first time.
+    last_commit: AtomicI64,
     /// The journal knows that this owner lives, so it may have instances.
     known: AtomicBool,
     inbox: Mutex<Option<run::Inbox>>,
@@ -160,6 +163,7 @@ impl<H: Host> Engine<H> {
             watchers: Mutex::default(),
             due: Notify::new(),
             stopping: AtomicBool::new(false),
+            last_commit: AtomicI64::new(0),
             known: AtomicBool::new(false),
             inbox: Mutex::new(Some(run::Inbox { writes, started })),
         })))
@@ -279,6 +283,12 @@ impl<H: Host> Engine<H> {
                 return Ok(instance);
             }
         }
+    }
+
+    /// When this engine last made something durable; none if it has not yet.
+    pub fn last_commit(&self) -> Option<Timestamp> {
+        let at = self.0.last_commit.load(Ordering::Acquire);
+        Timestamp::from_microsecond(at).ok().filter(|_| at > 0)
     }
 
     /// The sagas that it runs.

@@ -273,7 +273,7 @@ impl<H: Host> Live<H> {
             return;
         }
         let kept = self.parts.probe.is_some().then(|| went.clone());
-        let written = self.parts.writer.write(Write::Went(went)).await;
+        let written = self.parts.write(Write::Went(went)).await;
         self.settle_write(written).await;
         if let Some(went) = kept {
             self.probed(&went).await;

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use trunkline_bus::{Changes, DeadLetter, DeadLetterQuery, ParkingLot, Reservation};
 use trunkline_call::{Client, Network};
-use trunkline_core::{ByteString, Context, Env, Error, Result, report};
+use trunkline_core::{ByteString, Context, Env, Error, Result, Timestamp, report};
 use trunkline_saga::Instance;
 
 use crate::platform::PLATFORM;
@@ -46,8 +46,37 @@ struct Alert {
     told: Value,
 }
 
-/// Where alerts go. One is raised for each key that is parked, when its first letter is kept, and for each instance of a saga
-/// that is parked; at least once.
+impl Alert {
+    /// Of a letter: what failed and why, what is said of it, and not what is in the event.
+    fn of(letter: &DeadLetter, alert: &str, said: Value) -> Self {
+        let event = &letter.envelope;
+        let mut told = json!({
+            "alert": alert,
+            "letter_id": &*letter.id,
+            "group": &*letter.group,
+            "key": &*letter.key,
+            "event_id": &*event.id,
+            "event_type": &*event.event_type,
+            "correlation_id": &*event.correlation_id,
+            "code": letter.code,
+            "error": letter.error,
+            "attempts": letter.attempts,
+            "recoveries": letter.recoveries,
+            "parked_at": letter.parked_at,
+        });
+        if let (Value::Object(told), Value::Object(said)) = (&mut told, said) {
+            told.extend(said);
+        }
+        Self {
+            id: letter.id.clone(),
+            correlation_id: event.correlation_id.clone(),
+            told,
+        }
+    }
+}
+
+/// Where alerts go. One is raised for each key that is parked, when its first letter is kept, for each decision of a service about one of
+/// its letters, and for each instance of a saga that is parked.
 #[derive(Clone, Default)]
 pub(crate) struct Alerts {
     hooks: Hooks,
@@ -113,11 +142,21 @@ impl Alerts {
                 "the hook for dead letters panicked"
             );
         }
-        self.post(|| Alert {
-            id: letter.id.clone(),
-            correlation_id: letter.envelope.correlation_id.clone(),
-            told: told(letter),
+        self.post(|| Alert::of(letter, "dead_letter", json!({})));
+    }
+
+    /// A service has decided about a dead letter.
+    pub(crate) fn decided(&self, letter: &DeadLetter, retry_at: Option<Timestamp>) {
+        self.post(|| {
+            let decision = if retry_at.is_some() { "retry" } else { "keep" };
+            let said = json!({ "decision": decision, "retry_at": retry_at });
+            Alert::of(letter, "dead_letter_decided", said)
         });
+    }
+
+    /// A dead letter was replayed by itself, and handled.
+    pub(crate) fn recovered(&self, letter: &DeadLetter) {
+        self.post(|| Alert::of(letter, "dead_letter_recovered", json!({})));
     }
 
     /// An instance of a service's saga is parked.
@@ -245,25 +284,7 @@ impl Sender {
     }
 }
 
-/// What the webhook is told: what failed and why, and not what is in the event.
-fn told(letter: &DeadLetter) -> Value {
-    let event = &letter.envelope;
-    json!({
-        "alert": "dead_letter",
-        "letter_id": &*letter.id,
-        "group": &*letter.group,
-        "key": &*letter.key,
-        "event_id": &*event.id,
-        "event_type": &*event.event_type,
-        "correlation_id": &*event.correlation_id,
-        "code": letter.code,
-        "error": letter.error,
-        "attempts": letter.attempts,
-        "parked_at": letter.parked_at,
-    })
-}
-
-/// The same of an instance: which and why, and not what is in it.
+/// What the webhook is told of an instance: which and why, and not what is in it.
 fn told_of_saga(service: &str, instance: &Instance) -> Value {
     let error = instance.error.as_ref();
     json!({

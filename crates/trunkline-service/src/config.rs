@@ -120,6 +120,12 @@ pub struct Events {
     pub retry_max_ms: u64,
     /// How long handling one event may take, in milliseconds: 30,000.
     pub handler_timeout_ms: u64,
+    /// How often a dead letter is replayed by itself, where its service wants that: 5.
+    pub recoveries_max: u32,
+    /// The pause before the first time, in milliseconds: 30,000. It doubles with each.
+    pub recovery_initial_ms: u64,
+    /// The longest such pause, in milliseconds: 3,600,000.
+    pub recovery_max_ms: u64,
     /// In how many parts each topic is kept, and so how many processes can share the work of one service: 1. It can't
     /// be changed once the topics are there.
     pub partitions: u16,
@@ -150,7 +156,7 @@ pub struct Traces {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Alerts {
-    /// Gets a POST with JSON for each key that is parked, such as `http://127.0.0.1:9093/alerts`; none by default.
+    /// Gets a POST with JSON for each key that is parked and each decision about a dead letter, such as `http://127.0.0.1:9093/alerts`; none by default.
     pub webhook: Option<String>,
 }
 
@@ -278,6 +284,9 @@ impl Default for Events {
             retry_initial_ms: 1_000,
             retry_max_ms: 10_000,
             handler_timeout_ms: 30_000,
+            recoveries_max: 5,
+            recovery_initial_ms: 30_000,
+            recovery_max_ms: 3_600_000,
             partitions: 1,
         }
     }

@@ -7,7 +7,7 @@ use trunkline_call::{Network, Responses};
 use trunkline_core::{ByteString, Env, Envelope, Result};
 use trunkline_security::{Audit, EventSealer};
 use trunkline_store::{AuditLog, Store};
-use trunkline_telemetry::Telemetry;
+use trunkline_telemetry::{Health, Telemetry};
 
 use crate::namespace::Sockets;
 use crate::saga::Sagas;
@@ -31,6 +31,8 @@ pub(crate) struct Runtime {
     pub(crate) audit: Audit,
     /// Takes changes, together with their rows.
     pub(crate) audit_log: AuditLog,
+    /// How it is.
+    pub(crate) health: Health,
     /// The engine of its sagas, while it is up.
     pub(crate) sagas: Sagas,
     /// Its namespaces, while it is up.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::Method;
 use serde::de::DeserializeOwned;
+use trunkline_bus::DeadLetter;
 use trunkline_call::Responses;
 use trunkline_call::policy::{Operation, Target};
 use trunkline_core::{ByteString, Event, EventData, EventDecl, Result};
@@ -21,6 +22,7 @@ use crate::events::{Reaction, reaction};
 use crate::http::{HttpHandler, Route};
 use crate::jobs::{JobDecl, Schedule};
 use crate::namespace::Namespace;
+use crate::recovery::{LetterHandler, Recovery};
 use crate::saga::SagaDefinition;
 use crate::{Config, Cx};
 
@@ -45,6 +47,7 @@ pub struct Service {
     pub(crate) namespaces: Vec<Namespace>,
     pub(crate) operations: Vec<(String, Operation)>,
     pub(crate) starts: Vec<StartHandler>,
+    pub(crate) letters: Option<LetterHandler>,
     pub(crate) checks: Vec<(ByteString, Arc<dyn Check>)>,
     pub(crate) states: States,
     #[cfg(feature = "device")]
@@ -96,6 +99,7 @@ impl Service {
             namespaces: Vec::new(),
             operations: Vec::new(),
             starts: Vec::new(),
+            letters: None,
             checks: Vec::new(),
             states: States::default(),
             #[cfg(feature = "device")]
@@ -245,6 +249,25 @@ impl Service {
     {
         self.reactions
             .push(reaction(Some(batch_max.max(1)), handler));
+        self
+    }
+
+    /// Decides what becomes of its dead letters, in a transaction of its own: whether each is replayed by itself, and what else
+    /// is to be done about it. Declared again, the last handler counts.
+    ///
+    /// # Guarantees
+    /// The handler runs at least once for each failure that parks a letter or keeps it parked, those of before this start
+    /// included; its effects and its decision are committed together, and once. It runs for one letter at a time, and not for
+    /// letters that only wait behind another of their key. If it fails, it is tried three times; then the letter is kept, which
+    /// the audit log tells. While its letter waits, and when it is replayed, the key's order stays: all its letters are replayed,
+    /// the first one first.
+    #[must_use]
+    pub fn on_dead_letter<F, W>(mut self, handler: F) -> Self
+    where
+        F: Fn(Cx, DeadLetter) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Recovery>> + Send + 'static,
+    {
+        self.letters = Some(Arc::new(move |cx, letter| Box::pin(handler(cx, letter))));
         self
     }
 

@@ -1,6 +1,7 @@
 //! Dead letters in SQL.
 
 mod news;
+mod recovery;
 mod reserve;
 
 use std::collections::HashSet;
@@ -11,7 +12,7 @@ use futures::future::BoxFuture;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 use trunkline_bus::{Change, Changes, DeadLetter, DeadLetterQuery, ParkingLot, Reservation};
-use trunkline_core::{Envelope, Error, Result};
+use trunkline_core::{Envelope, Error, Result, Retry};
 
 use crate::error::sql_error;
 use crate::jobs::{optional_timestamp, timestamp};
@@ -19,6 +20,8 @@ use crate::store::Backend;
 use crate::{Engine, Store, Tx, text};
 
 pub(crate) use self::news::News;
+pub use self::recovery::Recoveries;
+pub(crate) use self::recovery::decide;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -26,12 +29,12 @@ const LIMIT_MAX: usize = 1000;
 // The same (group, event) keeps one letter: the one that is there.
 const PARK: &str = "INSERT INTO trunkline_dead_letter \
     (id, consumer, key, event_id, event_type, envelope, original, error, code, attempts, replays, \
-    parked_at, failed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+    parked_at, failed_at, retry) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
     ON CONFLICT (consumer, event_id) DO NOTHING";
 
 const UPDATE: &str = "UPDATE trunkline_dead_letter SET event_type = $1, envelope = $2, \
-    original = $3, error = $4, code = $5, attempts = $6, replays = $7, failed_at = $8 \
-    WHERE id = $9";
+    original = $3, error = $4, code = $5, attempts = $6, replays = $7, failed_at = $8, \
+    retry = $9, decided_at = $10, retry_at = $11 WHERE id = $12 RETURNING consumer, key";
 
 const REMOVE: &str = "DELETE FROM trunkline_dead_letter WHERE id = $1 RETURNING consumer, key";
 
@@ -50,11 +53,15 @@ const KEYS_AMONG_POSTGRES: &str = "SELECT asked.key FROM \
 // one, finding a letter that is being removed, waits for that and looks for the next.
 const HAS_LETTER_SQLITE: &str =
     "SELECT 1 FROM trunkline_dead_letter WHERE consumer = $1 AND key = $2 LIMIT 1";
+
+/// Whether the first letter of a key has an error.
+const FIRST: &str = "SELECT CAST(CASE WHEN error IS NULL THEN 0 ELSE 1 END AS BIGINT) \
+    FROM trunkline_dead_letter WHERE consumer = $1 AND key = $2 ORDER BY seq LIMIT 1";
 const HAS_LETTER_POSTGRES: &str = "SELECT 1 FROM trunkline_dead_letter \
     WHERE consumer = $1 AND key = $2 LIMIT 1 FOR KEY SHARE";
 
 const COLUMNS: &str = "SELECT id, consumer, key, envelope, original, error, code, attempts, \
-    replays, parked_at, failed_at FROM trunkline_dead_letter";
+    replays, parked_at, failed_at, retry, recoveries, decided_at, retry_at FROM trunkline_dead_letter";
 
 // A cursor whose letter is gone stands where its id says: ids are in the order of parking, except
 // within a millisecond.
@@ -221,7 +228,7 @@ impl SqlParkingLot {
         let mut envelope = Vec::new();
         letter.envelope.encode(&mut envelope);
         let mut tx = self.store.begin().await?;
-        let done = sqlx::query(UPDATE)
+        let row = sqlx::query(UPDATE)
             .bind(text::write(&letter.envelope.event_type).into_owned())
             .bind(envelope)
             .bind(letter.original.as_deref())
@@ -235,12 +242,19 @@ impl SqlParkingLot {
             .bind(i64::from(letter.attempts))
             .bind(i64::from(letter.replays))
             .bind(letter.failed_at.map(|at| at.as_microsecond()))
+            .bind(letter.retry.map(Retry::name))
+            .bind(letter.decided_at.map(|at| at.as_microsecond()))
+            .bind(letter.retry_at.map(|at| at.as_microsecond()))
             .bind(text::write(&letter.id).into_owned())
-            .execute(tx.conn())
+            .fetch_optional(tx.conn())
             .await
             .map_err(sql_error)?;
-        found(done.rows_affected(), &letter.id)?;
-        tx.commit().await
+        let row = row.ok_or_else(|| missing(&letter.id))?;
+        let (group, key) = place(&row)?;
+        let change = Change::Parked { group, key };
+        let has_failed = letter.error.is_some();
+        self.commit_and_tell(tx, has_failed.then_some(change).into_iter().collect())
+            .await
     }
 
     async fn delete(&self, id: &str) -> Result<()> {
@@ -250,18 +264,21 @@ impl SqlParkingLot {
             .fetch_optional(tx.conn())
             .await
             .map_err(sql_error)?;
-        found(u64::from(row.is_some()), id)?;
-        let Some(row) = row else { return Ok(()) };
-        let name = |at: usize| row.try_get(at).map(text::read).map_err(sql_error);
-        let (group, key) = (name(0)?, name(1)?);
-        let left = sqlx::query(HAS_LETTER_SQLITE)
+        let (group, key) = place(&row.ok_or_else(|| missing(id))?)?;
+        let next = sqlx::query(FIRST)
             .bind(text::write(&group).into_owned())
             .bind(text::write(&key).into_owned())
             .fetch_optional(tx.conn())
             .await
             .map_err(sql_error)?;
-        let freed = left.is_none().then_some(Change::Freed { group, key });
-        self.commit_and_tell(tx, freed.into_iter().collect()).await
+        let has_failed = |row: AnyRow| row.try_get::<i64, _>(0).map_err(sql_error);
+        let change = match next.map(has_failed).transpose()? {
+            None => Some(Change::Freed { group, key }),
+            // It is what the key waits for from now on.
+            Some(1) => Some(Change::Parked { group, key }),
+            Some(_) => None,
+        };
+        self.commit_and_tell(tx, change.into_iter().collect()).await
     }
 }
 
@@ -288,6 +305,7 @@ async fn insert(tx: &mut Tx, letter: &DeadLetter) -> Result<bool> {
         .bind(i64::from(letter.replays))
         .bind(letter.parked_at.as_microsecond())
         .bind(letter.failed_at.map(|at| at.as_microsecond()))
+        .bind(letter.retry.map(Retry::name))
         .execute(tx.conn())
         .await
         .map_err(sql_error)?;
@@ -331,11 +349,14 @@ impl ParkingLot for SqlParkingLot {
     }
 }
 
-fn found(rows: u64, id: &str) -> Result<()> {
-    if rows > 0 {
-        return Ok(());
-    }
-    Err(Error::not_found("dead_letter_missing", "no dead letter has this id").with("id", id))
+/// The group and the key of a letter.
+fn place(row: &AnyRow) -> Result<(ByteString, ByteString)> {
+    let name = |at: usize| row.try_get(at).map(text::read).map_err(sql_error);
+    Ok((name(0)?, name(1)?))
+}
+
+fn missing(id: &str) -> Error {
+    Error::not_found("dead_letter_missing", "no dead letter has this id").with("id", id)
 }
 
 fn letter(row: &AnyRow) -> Result<DeadLetter> {
@@ -361,6 +382,12 @@ fn letter(row: &AnyRow) -> Result<DeadLetter> {
             replays: count(8)?,
             parked_at: timestamp(row, 9)?,
             failed_at: optional_timestamp(row, 10)?,
+            retry: row
+                .try_get::<Option<String>, _>(11)?
+                .and_then(|name| Retry::named(&name)),
+            recoveries: count(12)?,
+            decided_at: optional_timestamp(row, 13)?,
+            retry_at: optional_timestamp(row, 14)?,
         })
     };
     read().map_err(sql_error)

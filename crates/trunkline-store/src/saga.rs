@@ -19,6 +19,7 @@ mod lock;
 mod read;
 mod round;
 mod rows;
+mod standing;
 mod tell;
 
 /// How many writes one batch may hold; more is `TooLarge`.
@@ -172,6 +173,7 @@ impl Journal for Sagas {
 }
 
 pub(crate) use claim::free_all;
+pub use standing::Standing;
 
 /// Two transactions waited for each other, and the database chose this one.
 fn is_conflict(error: &Error) -> bool {

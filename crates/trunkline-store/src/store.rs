@@ -21,7 +21,7 @@ use crate::owner::Presence;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::tx::{Mode, Tx};
-use crate::{Idempotency, Jobs, inbox, parking, tables};
+use crate::{Idempotency, Jobs, Recoveries, inbox, parking, tables};
 
 /// Which database a store is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,6 +236,11 @@ impl Store {
     /// Where the dead letters of this service's groups are kept.
     pub fn parking_lot(&self) -> Arc<dyn ParkingLot> {
         Arc::new(parking::SqlParkingLot::new(self.clone()))
+    }
+
+    /// Those of them that this service decides about by itself.
+    pub fn recoveries(&self) -> Recoveries {
+        Recoveries::new(self.clone())
     }
 
     /// Idempotency keys of HTTP requests.

@@ -4,7 +4,7 @@
 use crate::{Engine, Migration};
 
 /// The toolkit's own migrations, applied when a store is opened.
-pub(crate) fn migrations(engine: Engine) -> [Migration; 2] {
+pub(crate) fn migrations(engine: Engine) -> [Migration; 3] {
     let (store, saga) = match engine {
         Engine::Sqlite => (SQLITE, SQLITE_SAGA),
         Engine::Postgres => (POSTGRES, POSTGRES_SAGA),
@@ -17,6 +17,10 @@ pub(crate) fn migrations(engine: Engine) -> [Migration; 2] {
         Migration {
             name: "trunkline/0002_saga",
             sql: saga,
+        },
+        Migration {
+            name: "trunkline/0003_recovery",
+            sql: RECOVERY,
         },
     ]
 }
@@ -32,6 +36,16 @@ pub(crate) fn trail_migrations(engine: Engine) -> [Migration; 1] {
         sql,
     }]
 }
+
+// What a service decides about its dead letters.
+const RECOVERY: &str = "ALTER TABLE trunkline_dead_letter ADD COLUMN retry TEXT;
+     ALTER TABLE trunkline_dead_letter ADD COLUMN recoveries BIGINT NOT NULL DEFAULT 0;
+     ALTER TABLE trunkline_dead_letter ADD COLUMN decided_at BIGINT;
+     ALTER TABLE trunkline_dead_letter ADD COLUMN retry_at BIGINT;
+     CREATE INDEX trunkline_dead_letter_undecided ON trunkline_dead_letter (consumer, seq)
+       WHERE error IS NOT NULL AND decided_at IS NULL;
+     CREATE INDEX trunkline_dead_letter_by_retry ON trunkline_dead_letter (consumer, retry_at)
+       WHERE retry_at IS NOT NULL;";
 
 // AUTOINCREMENT, because an id must never come again: a relay that was cancelled in the middle of
 // its delete may still delete by id a moment later.

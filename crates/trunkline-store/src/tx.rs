@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Transaction};
+use trunkline_bus::DeadLetter;
 use trunkline_core::{Envelope, Error, ErrorKind, Result, Retry};
 
 use crate::error::sql_error;
@@ -9,7 +10,7 @@ use crate::outbox::{self, OutboxRow};
 use crate::postgres::Postgres;
 use crate::sqlite::Held;
 use crate::store::Backend;
-use crate::{JobRun, Store, StoredResponse, idempotency, inbox, jobs};
+use crate::{JobRun, Store, StoredResponse, idempotency, inbox, jobs, parking};
 
 /// Events that one transaction may publish; more is `TooLarge`.
 const EVENTS_MAX: usize = 10_000;
@@ -215,6 +216,19 @@ impl Tx {
     /// `Conflict` when the claim has run out and another has taken it: roll back.
     pub async fn finish_job(&mut self, run: &JobRun, next: Timestamp) -> Result<()> {
         jobs::finish(&self.store, self.conn.get(), run, next).await
+    }
+
+    /// Notes what becomes of a dead letter: it is replayed from `retry_at` on, or kept. Says whether the letter is still as
+    /// it was read; if not, it is gone, has failed again, or somebody else has decided: roll back.
+    ///
+    /// # Errors
+    /// As any statement.
+    pub async fn decide(
+        &mut self,
+        letter: &DeadLetter,
+        retry_at: Option<Timestamp>,
+    ) -> Result<bool> {
+        parking::decide(self, letter, retry_at).await
     }
 
     /// Makes everything durable and wakes the relay.

@@ -6,6 +6,7 @@
 pub use axum::Json;
 pub use axum::extract::{Path, Query};
 pub use trunkline_bus as bus;
+pub use trunkline_bus::DeadLetter;
 pub use trunkline_call as call;
 pub use trunkline_call::{Client, Network, Responses, balance, discovery, providers};
 pub use trunkline_core as core;
@@ -19,8 +20,9 @@ pub use trunkline_gateway as gateway;
 pub use trunkline_saga::{Flow, FlowState, Story};
 pub use trunkline_security::{Claims, KeyringConfig, Secret, Signer, Verifier};
 pub use trunkline_service::{
-    Accepted, Config, Created, Cx, Namespace, NoContent, Notice, Part, Platform, Processes,
-    Running, Saga, SagaDefinition, Schedule, Service, TxGuard, every, parent_gone, stop_requested,
+    Accepted, Config, Created, Cx, Namespace, NoContent, Notice, Part, Ping, PingStatus, Platform,
+    Processes, Recovery, Running, Saga, SagaDefinition, Schedule, Service, TxGuard, every,
+    parent_gone, stop_requested,
 };
 #[cfg(feature = "device")]
 pub use trunkline_service::{CommandState, Devices};

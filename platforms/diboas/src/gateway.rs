@@ -14,7 +14,10 @@ pub fn config() -> Config {
             json!({ "allowed_payload_size": 1 }),
         )
         .service(signed_in(wallet::NAME, "/api/v1/wallet", 6_000))
-        .service(signed_in(transaction::NAME, "/api/v1/transactions", 6_000))
+        .service(
+            signed_in(transaction::NAME, "/api/v1/transactions", 6_000)
+                .route(Route::new("health-routes", "/api/v1/health").keep_path()),
+        )
         .service(signed_in(provider::NAME, "/api/v1/providers", 600))
 }
 

@@ -16,6 +16,7 @@ pub mod compliance;
 pub mod events;
 mod finance;
 pub mod gateway;
+pub mod letters;
 pub mod limits;
 pub mod program;
 pub mod provider;

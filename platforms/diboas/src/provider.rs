@@ -7,6 +7,8 @@
 mod http;
 mod remote;
 
+use std::sync::Arc;
+
 use trunkline::providers::{Providers, ProvidersConfig};
 use trunkline::{Env, Result, Service};
 
@@ -22,6 +24,7 @@ pub const CHAINS_URL: &str = "http://127.0.0.1:9912";
 
 /// The service.
 pub fn service() -> Service {
+    let registry = registry();
     let service = PROVIDERS
         .into_iter()
         .fold(Service::new(NAME), |service, provider| {
@@ -29,7 +32,8 @@ pub fn service() -> Service {
         });
     service
         .version("1.0.0")
-        .state(registry())
+        .check("providers", Arc::new(registry.clone()))
+        .state(registry)
         .post("/api/v1/quotes", http::choose)
         .post("/api/v1/legs", http::execute)
         .post("/api/v1/legs/reverse", http::reverse)

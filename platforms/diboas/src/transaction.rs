@@ -4,6 +4,7 @@
 //! aside, and it leaves its chain, crosses over and arrives, each leg at a provider of its own choice. If it can't arrive,
 //! everything is taken back, the last thing first.
 
+mod health;
 mod http;
 mod saga;
 mod status;
@@ -14,6 +15,7 @@ use trunkline::{Migration, SagaDefinition, Service};
 
 use crate::events::{TransactionCompleted, TransactionFailed, TransactionSubmitted};
 
+pub use health::HealthReport;
 pub use http::{NewTransfer, Status, Transaction};
 pub use saga::Transfer;
 pub use status::{Consolidated, LegStanding};
@@ -46,8 +48,10 @@ pub fn service() -> Service {
             "/api/v1/transactions/{transaction_id}/status",
             status::consolidated,
         )
+        .get("/api/v1/health", health::report)
         .on(sync::submitted)
         .on(sync::flagged)
+        .on_dead_letter(crate::letters::handle_failed_message)
         .saga(
             SagaDefinition::named(TRANSFER)
                 .version(1, saga::transfer)

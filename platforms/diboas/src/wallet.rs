@@ -33,4 +33,5 @@ pub fn service() -> Service {
         .post("/api/v1/holds", http::hold)
         .post("/api/v1/holds/{transaction_id}/release", http::release)
         .on(sync::completed)
+        .on_dead_letter(crate::letters::handle_failed_message)
 }

@@ -131,10 +131,14 @@ impl Parked {
             original: None,
             error: error.map(|error| report(error).to_string()),
             code: error.map(|error| error.code().to_owned()),
+            retry: error.map(Error::retry),
             attempts: item.meta.attempts,
             replays: 0,
+            recoveries: 0,
             parked_at: now,
             failed_at: error.map(|_| now),
+            decided_at: None,
+            retry_at: None,
         };
         let held = Held {
             meta: item.meta,

@@ -270,11 +270,7 @@ impl Replay<'_> {
     }
 
     async fn failed(&mut self, mut letter: DeadLetter, error: &Error) -> Result<bool> {
-        letter.error = Some(report(error).to_string());
-        letter.code = Some(error.code().to_owned());
-        letter.attempts = letter.attempts.saturating_add(1);
-        letter.replays = letter.replays.saturating_add(1);
-        letter.failed_at = Some(self.inner.ports.env.now());
+        letter.fails(error, self.inner.ports.env.now());
         tracing::warn!(
             group = %letter.group, letter_id = %letter.id, event_id = %letter.envelope.id,
             correlation_id = %letter.envelope.correlation_id, replays = letter.replays,

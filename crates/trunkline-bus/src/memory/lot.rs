@@ -109,6 +109,20 @@ impl MemoryLot {
             .collect()
     }
 
+    fn update_now(&self, letter: &DeadLetter) -> Result<()> {
+        let mut kept = self.kept.lock();
+        let slot = kept.letters.get_mut(&letter.id);
+        let slot = slot.ok_or_else(|| gone(&letter.id))?;
+        let recoveries = slot.recoveries;
+        *slot = letter.clone();
+        slot.recoveries = recoveries;
+        if letter.error.is_some() {
+            let (group, key) = place(letter);
+            self.changes.tell(Change::Parked { group, key });
+        }
+        Ok(())
+    }
+
     fn remove_now(&self, id: &str) -> Result<()> {
         let mut kept = self.kept.lock();
         let letter = kept.letters.remove(id).ok_or_else(|| gone(id))?;
@@ -202,12 +216,7 @@ impl ParkingLot for MemoryLot {
     }
 
     fn update<'a>(&'a self, letter: &'a DeadLetter) -> BoxFuture<'a, Result<()>> {
-        let mut kept = self.kept.lock();
-        let slot = kept.letters.get_mut(&letter.id);
-        let result = slot
-            .map(|slot| *slot = letter.clone())
-            .ok_or_else(|| gone(&letter.id));
-        std::future::ready(result).boxed()
+        std::future::ready(self.update_now(letter)).boxed()
     }
 
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {

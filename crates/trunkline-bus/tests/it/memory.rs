@@ -188,10 +188,14 @@ fn letter(id: &str, group: &str, key: &str, number: usize) -> DeadLetter {
         original: None,
         error: Some("refused".into()),
         code: None,
+        retry: None,
         attempts: 1,
         replays: 0,
+        recoveries: 0,
         parked_at: Timestamp::UNIX_EPOCH,
         failed_at: None,
+        decided_at: None,
+        retry_at: None,
     }
 }
 

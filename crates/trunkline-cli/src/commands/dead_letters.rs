@@ -55,13 +55,13 @@ async fn list(client: &Client, filter: LetterFilter, as_json: bool) -> Done {
     let answer = client.get(PATH, &query).await?;
     show(&answer, as_json, |answer| {
         let mut table = Table::new(&[
-            "ID", "GROUP", "KEY", "EVENT", "ATTEMPTS", "REPLAYS", "ERROR",
+            "ID", "GROUP", "KEY", "EVENT", "ATTEMPTS", "REPLAYS", "RETRY AT", "ERROR",
         ]);
         for letter in items(answer, "dead_letters") {
             let event = letter.get("event").unwrap_or(&Value::Null);
             let mut row = cells(letter, &["id", "group", "key"]);
             row.push(cell(event, "type"));
-            row.extend(cells(letter, &["attempts", "replays"]));
+            row.extend(cells(letter, &["attempts", "replays", "retry_at"]));
             row.push(error(letter));
             table.row(row);
         }
@@ -87,7 +87,18 @@ fn tell(letter: &Value) -> Done {
         table.row(vec![name.to_owned(), cell(letter, name)]);
     }
     table.row(vec!["error".to_owned(), error(letter)]);
-    for name in ["code", "attempts", "replays", "parked_at", "failed_at"] {
+    let names = [
+        "code",
+        "retry",
+        "attempts",
+        "replays",
+        "recoveries",
+        "parked_at",
+        "failed_at",
+        "decided_at",
+        "retry_at",
+    ];
+    for name in names {
         table.row(vec![name.to_owned(), cell(letter, name)]);
     }
     let event = letter.get("event").unwrap_or(&Value::Null);

@@ -173,7 +173,13 @@ fn tell(instance: &Value, out: &mut impl Write) -> Done {
     let error = |of: &Value| of.get("error").filter(|error| error.is_object()).cloned();
     for step in items(instance, "steps") {
         let name = cell(step, "name");
-        failures.extend(error(step).map(|error| (name.clone(), error)));
+        let tries = items(step, "tries");
+        failures.extend(tries.iter().filter_map(|one| {
+            let (number, at) = (cell(one, "attempt"), cell(one, "at"));
+            Some((format!("{name}, attempt {number} until {at}"), error(one)?))
+        }));
+        let unsaid = error(step).filter(|_| tries.is_empty());
+        failures.extend(unsaid.map(|error| (name.clone(), error)));
         let undone = step.get("undone").and_then(error);
         failures.extend(undone.map(|error| (format!("undo of {name}"), error)));
     }

@@ -7,6 +7,8 @@ fn letter() -> Value {
         "id": "L1", "group": "payment-service", "key": "order-7", "error": "card \u{1b}[31mdeclined",
         "code": "declined", "attempts": 3, "replays": 1,
         "parked_at": "2026-01-01T00:00:00Z", "failed_at": "2026-01-01T00:00:01Z",
+        "retry": "transient", "recoveries": 2, "decided_at": "2026-01-01T00:00:02Z",
+        "retry_at": "2026-01-01T00:01:00Z",
         "event": { "id": "E1", "type": "order.created", "version": "1.0", "source": "order-service",
             "time": "2026-01-01T00:00:00Z", "topic": "order-events", "key": "order-7",
             "correlation_id": "C1", "causation_id": null, "traceparent": null, "data": { "total": 5 } }
@@ -33,9 +35,9 @@ async fn dead_letters_are_listed_for_people_and_for_programs() {
     assert_eq!(
         ran.out,
         "\
-ID  GROUP            KEY      EVENT          ATTEMPTS  REPLAYS  ERROR
-L1  payment-service  order-7  order.created  3         1        card  [31mdeclined
-L2  payment-service  order-7  order.paid     0         0        waits behind an earlier letter of its key
+ID  GROUP            KEY      EVENT          ATTEMPTS  REPLAYS  RETRY AT              ERROR
+L1  payment-service  order-7  order.created  3         1        2026-01-01T00:01:00Z  card  [31mdeclined
+L2  payment-service  order-7  order.paid     0         0        -                     waits behind an earlier letter of its key
 "
     );
     assert_eq!(
@@ -53,6 +55,9 @@ async fn one_letter_is_shown_with_its_event_and_can_be_edited() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for said in [
         "attempts              3",
+        "retry                 transient",
+        "recoveries            2",
+        "decided_at            2026-01-01T00:00:02Z",
         "event correlation_id  C1",
         "\"total\": 5",
     ] {

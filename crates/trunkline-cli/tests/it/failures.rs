@@ -69,21 +69,25 @@ async fn a_token_is_asked_for_and_sent() {
 #[tokio::test]
 async fn an_unhealthy_platform_is_shown_and_fails() {
     let report = json!({ "status": "unhealthy", "services": [
-        { "service": "order-service", "status": "unhealthy", "checks": { "database": "disk is full" } },
-        { "service": "cart-service", "status": "healthy", "checks": { "database": "ok" } }
-    ] });
+        { "service": "order-service", "status": "unhealthy", "latency_us": 1_234,
+          "checks": { "database": "disk is full", "sagas": "ok" },
+          "details": { "sagas": { "parked": 2, "overdue": 0 } } },
+        { "service": "cart-service", "status": "healthy", "latency_us": 45_678, "checks": { "database": "ok" } }
+    ], "unreachable": [{ "service": "far", "error": "nobody answers" }] });
     let admin = Admin::start(503, report).await;
     let ran = admin.run(&["health"]).await;
     assert_eq!(ran.code, Some(1));
     assert_eq!(
         ran.out,
         "\
-CHECK                   STATUS
+CHECK                   STATUS                           LATENCY  DETAILS
 platform                unhealthy
-order-service           unhealthy
+order-service           unhealthy                        1.2 ms
 order-service/database  disk is full
-cart-service            healthy
+order-service/sagas     ok                                        overdue: 0, parked: 2
+cart-service            healthy                          45 ms
 cart-service/database   ok
+far                     does not answer: nobody answers
 "
     );
     assert_eq!(ran.err, "trunkline: the platform is not healthy\n");

@@ -20,9 +20,11 @@ fn instance() -> Value {
         "steps": [
             { "name": "reserve", "place": "0", "kind": "step", "state": "done", "attempts": 2, "began": at(0),
               "ended": at(2), "due": null, "input": null, "output": "r1", "error": null,
+              "tries": [{ "attempt": 1, "began": at(0), "at": at(1), "error": fault("stock_away", "nobody answers") }],
               "undone": { "is_done": true, "attempts": 1, "began": at(6), "at": at(8), "error": null } },
             { "name": "charge", "place": "1", "kind": "step", "state": "failed", "attempts": 1, "began": at(2),
               "ended": at(6), "due": null, "input": null, "output": null,
+              "tries": [{ "attempt": 1, "began": at(2), "at": at(6), "error": fault("card_declined", "the card was declined") }],
               "error": fault("card_declined", "the card was declined"), "undone": null },
         ],
         "entries": [], "messages": [],
@@ -51,7 +53,8 @@ STEP     KIND  STATE   TRIES  TOOK   WHEN                              UNDONE
 reserve  step  done    2      2.0 s  ████████················░░░░░░░░  yes
 charge   step  failed  1      4.0 s  ········████████████████········  -
 
-charge: the card was declined (card_declined)
+reserve, attempt 1 until 2026-01-01T00:00:01Z: nobody answers (stock_away)
+charge, attempt 1 until 2026-01-01T00:00:06Z: the card was declined (card_declined)
 the saga: the card  [31mwas declined (card_declined)
 "
     );

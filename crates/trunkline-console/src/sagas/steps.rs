@@ -31,8 +31,20 @@ pub(crate) struct Step {
     output: Option<Data>,
     /// Why it failed, or the last attempt did.
     error: Option<Fault>,
+    /// The attempts that failed, those of a step that was done in the end too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tries: Vec<Try>,
     /// How far its compensation is.
     undone: Option<Undone>,
+}
+
+/// An attempt that failed.
+#[derive(Debug, Serialize)]
+struct Try {
+    attempt: u32,
+    began: Timestamp,
+    at: Timestamp,
+    error: Fault,
 }
 
 /// A compensation.
@@ -79,8 +91,20 @@ impl Step {
             input: None,
             output: None,
             error: None,
+            tries: Vec::new(),
             undone: None,
         }
+    }
+
+    fn failed(&mut self, entry: &Entry, attempt: u32, error: &Fault) {
+        self.attempts = attempt;
+        self.error = Some(error.clone());
+        self.tries.push(Try {
+            attempt,
+            began: entry.began,
+            at: entry.at,
+            error: error.clone(),
+        });
     }
 
     fn take(&mut self, entry: &Entry) {
@@ -102,8 +126,8 @@ impl Step {
                 next,
             } => {
                 (self.kind, self.state) = ("step", "trying");
-                (self.attempts, self.due) = (*attempt, Some(*next));
-                self.error = Some(error.clone());
+                self.due = Some(*next);
+                self.failed(entry, *attempt, error);
             }
             Body::Failed {
                 input,
@@ -111,8 +135,8 @@ impl Step {
                 attempt,
             } => {
                 self.ends("step", "failed", entry.at);
-                (self.attempts, self.input) = (*attempt, input.clone());
-                self.error = Some(error.clone());
+                self.input = input.clone();
+                self.failed(entry, *attempt, error);
             }
             Body::Waits(Wait { until, .. }) => {
                 (self.kind, self.state) = ("wait", "waiting");
@@ -236,6 +260,11 @@ mod tests {
             ("step", "done", 2)
         );
         assert_eq!((first.error.as_ref(), first.due), (None, None));
+        assert_eq!(first.tries.len(), 1, "what failed before is told");
+        assert_eq!(
+            (first.tries[0].attempt, first.tries[0].at),
+            (1, entries[0].at)
+        );
         let undone = first.undone.as_ref().unwrap();
         assert_eq!((undone.is_done, undone.attempts), (true, 2));
         assert_eq!(undone.began, entries[3].began);

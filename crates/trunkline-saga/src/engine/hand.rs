@@ -243,7 +243,7 @@ impl<H: Host> Parts<H> {
     }
 
     async fn apply(&self, mend: Mend) -> Result<Written> {
-        let written = self.writer.write(Write::Mend(mend)).await?;
+        let written = self.write(Write::Mend(mend)).await?;
         self.due.notify_one();
         Ok(written)
     }

@@ -31,6 +31,19 @@ impl<H: Host> Parts<H> {
         })
     }
 
+    /// Writes, and says what came of it once it is durable: see [`Writer`](crate::writer::Writer).
+    pub(crate) async fn write(&self, write: Write) -> Result<Written> {
+        let written = self.writer.write(write).await?;
+        self.committed();
+        Ok(written)
+    }
+
+    /// Something of an instance is durable.
+    pub(crate) fn committed(&self) {
+        let now = self.env.now().as_microsecond();
+        self.last_commit.store(now, Ordering::Release);
+    }
+
     pub(crate) async fn start(
         &self,
         saga: &ByteString,
@@ -48,7 +61,7 @@ impl<H: Host> Parts<H> {
             instance.wake_at = Some(instance.started_at);
         }
         let write = Write::Start(Box::new(instance.clone()));
-        let written = self.writer.write(write).await?;
+        let written = self.write(write).await?;
         let is_new = match &written {
             // A write that was repeated finds itself.
             Written::Exists(there) => there.id == instance.id,
@@ -111,7 +124,7 @@ impl<H: Host> Parts<H> {
 
     pub(crate) async fn tell(&self, which: Which, message: Message) -> Result<Written> {
         let write = Write::Tell(which.clone(), message.clone());
-        let written = self.writer.write(write).await?;
+        let written = self.write(write).await?;
         if written == Written::Done {
             let live = {
                 let active = self.active.lock();

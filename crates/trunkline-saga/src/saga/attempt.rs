@@ -133,7 +133,10 @@ impl<H: Host> Live<H> {
         let kept = went.clone();
         match self.parts.host.commit(work, went).await {
             Ok(Committed::Apart(went)) => self.give_back(went),
-            Ok(Committed::Together(Written::Done)) => self.probed(&kept).await,
+            Ok(Committed::Together(Written::Done)) => {
+                self.parts.committed();
+                self.probed(&kept).await;
+            }
             Ok(Committed::Together(_)) => self.halted(Halt::Reload).await,
             // An entry that is there was written with all that was done: nothing failed.
             Err(error) if error.retry() == Retry::Unknown && self.may_have(seq).await => {

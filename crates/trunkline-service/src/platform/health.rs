@@ -7,17 +7,25 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use futures::future::{BoxFuture, join_all};
 use http::StatusCode;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
 use trunkline_bus::{Consumer, SubscriptionState};
 use trunkline_console::HealthSource;
 use trunkline_core::{ByteString, Env, Error, Result};
-use trunkline_store::{Relay, Store};
+use trunkline_saga::Engine;
+use trunkline_store::{Relay, Standing, Store};
 use trunkline_telemetry::{Check, Health, HealthReport};
 
 use crate::Service;
 use crate::runtime::Runtime;
+use crate::saga::SagaHost;
 
 /// The check that the seed names so.
 const EVENT_BUS: &str = "eventBus";
+/// The check of a service's sagas.
+const SAGAS: &str = "sagas";
+/// An instance that nobody takes up for longer is overdue.
+const OVERDUE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
 struct StoreCheck(Store);
 
@@ -54,6 +62,64 @@ impl Check for BusCheck {
             Ok(())
         })
     }
+
+    fn details(&self) -> BoxFuture<'_, Option<Value>> {
+        Box::pin(async {
+            let pending = self.relay.status().await.ok()?.pending;
+            let (mut lag, mut parked_keys) = (Some(0), 0);
+            for consumer in &self.consumers {
+                let status = consumer.status().await.ok()?;
+                lag = lag.zip(status.lag).map(|(sum, one)| sum + one);
+                parked_keys += status.parked_keys;
+            }
+            Some(json!({ "outbox": pending, "lag": lag, "parked_keys": parked_keys }))
+        })
+    }
+}
+
+/// Sagas are well while those that are due are taken up. One that is parked waits for a person, and is no reason to call
+/// nobody.
+struct SagaCheck {
+    runtime: Arc<Runtime>,
+    engine: Engine<SagaHost>,
+}
+
+impl SagaCheck {
+    async fn standing(&self) -> Result<Standing> {
+        let now = self.runtime.env.now();
+        let due = now.saturating_sub(OVERDUE_AFTER).unwrap_or(now);
+        self.runtime.store.sagas().standing(due).await
+    }
+}
+
+impl Check for SagaCheck {
+    fn check(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async {
+            let standing = self.standing().await?;
+            if standing.overdue == 0 {
+                return Ok(());
+            }
+            let text = "sagas that are due are not taken up";
+            Err(Error::unavailable("sagas_overdue", text).with("overdue", standing.overdue))
+        })
+    }
+
+    fn details(&self) -> BoxFuture<'_, Option<Value>> {
+        Box::pin(async {
+            let standing = self.standing().await.ok()?;
+            let mut details = serde_json::to_value(standing).ok()?;
+            if let Value::Object(all) = &mut details {
+                all.insert("last_commit".to_owned(), json!(self.engine.last_commit()));
+            }
+            Some(details)
+        })
+    }
+}
+
+/// Looks at a service's sagas as well.
+pub(super) fn watch_sagas(health: &Health, runtime: &Arc<Runtime>, engine: &Engine<SagaHost>) {
+    let (runtime, engine) = (runtime.clone(), engine.clone());
+    health.register(SAGAS, Arc::new(SagaCheck { runtime, engine }));
 }
 
 /// Looks at what a service subscribes to as well, once it does.
@@ -62,20 +128,16 @@ pub(super) fn watch(health: &Health, relay: Relay, consumers: Vec<Consumer>) {
 }
 
 /// Whether a service can answer calls: its store and its own checks say so. Without the bus it can: what it publishes
-/// waits in the outbox.
+/// waits in the outbox; and what is due of its sagas waits in the journal.
 pub(super) async fn can_answer(health: &Health) -> bool {
     let report = health.report().await;
     let mut checks = report.checks.iter();
-    checks.all(|(name, said)| &**name == EVENT_BUS || said == "ok")
+    checks.all(|(name, said)| [EVENT_BUS, SAGAS].contains(&&**name) || said == "ok")
 }
 
 /// A service's own checks with those that each service has; named as the storefront seed names them.
 pub(super) fn of_service(service: &Service, runtime: &Runtime, relay: &Relay) -> Health {
-    let health = Health::new(
-        service.name.clone(),
-        service.version.clone(),
-        runtime.env.clone(),
-    );
+    let health = runtime.health.clone();
     health.register("database", Arc::new(StoreCheck(runtime.store.clone())));
     watch(&health, relay.clone(), Vec::new());
     for (name, check) in &service.checks {

@@ -24,6 +24,7 @@ use crate::alerts::Alerts;
 use crate::events::{Reaction, Reactions};
 use crate::http::router;
 use crate::namespace::Sockets;
+use crate::recovery::{LetterHandler, Recoverer};
 use crate::runtime::Runtime;
 use crate::saga::{self, SagaHost, Sagas};
 use crate::{Config, Cx, Service, jobs, openapi};
@@ -56,6 +57,9 @@ pub(super) struct Unit {
     reactions: Vec<Reaction>,
     jobs: Vec<jobs::JobDecl>,
     starts: Vec<crate::service::StartHandler>,
+    letters: Option<LetterHandler>,
+    /// Who decides about its dead letters, once it subscribes.
+    recoverer: Option<Recoverer>,
     /// The engine of its sagas, if it has any.
     pub(super) sagas: Option<Engine<SagaHost>>,
     auditing: Auditing,
@@ -67,7 +71,7 @@ pub(super) struct Unit {
 }
 
 /// Takes a service off the network when dropped. Its routes hold the network, to call others, and the network holds its
-/// routes: without this neither would ever end, nor what they keep open. The same holds for a service and its sagas.
+/// routes: without this neither would ever end, nor what they keep open. The same holds for a service and its sagas, and its health checks.
 struct Mounted {
     network: Network,
     name: ByteString,
@@ -78,6 +82,7 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         self.network.unmount(&self.name);
         self.runtime.sagas.close();
+        self.runtime.health.close();
     }
 }
 
@@ -115,6 +120,9 @@ impl Unit {
             &runtime,
             (&shared.alerts, shared.probe.clone()),
         )?;
+        if let Some(engine) = &engine {
+            health::watch_sagas(&health, &runtime, engine);
+        }
         let network = shared.network.clone();
         network.mount(name.clone(), router.clone(), service.responses);
         Ok(Self {
@@ -132,6 +140,8 @@ impl Unit {
             reactions: service.reactions,
             jobs: service.jobs,
             starts: service.starts,
+            letters: service.letters,
+            recoverer: None,
             sagas: engine,
             auditing,
             #[cfg(feature = "device")]
@@ -185,6 +195,10 @@ impl Unit {
             self.consumers.push(consumer);
         }
         health::watch(&self.health, self.relay.clone(), self.consumers.clone());
+        let (runtime, consumers) = (&self.runtime, &self.consumers);
+        let letters = self.letters.take();
+        self.recoverer = letters
+            .map(|handler| Recoverer::new(runtime.clone(), handler, (consumers, &shared.alerts)));
         Ok(())
     }
 
@@ -203,6 +217,7 @@ impl Unit {
         config.retry.initial = Duration::from_millis(events.retry_initial_ms);
         config.retry.max = Duration::from_millis(events.retry_max_ms);
         config.handler_timeout = Duration::from_millis(events.handler_timeout_ms);
+        config.replays_max = config.replays_max.max(events.recoveries_max);
         // A dead letter needs the store as much as its event does.
         config.blameless = trunkline_store::is_away;
         if batch_max > 1 {
@@ -223,7 +238,7 @@ impl Unit {
         Consumer::start(config, ports).await
     }
 
-    /// Starts the jobs and the sagas, which end with `stop`. When each job runs first is written down by then.
+    /// Starts the jobs, the recovery of dead letters and the sagas, which end with `stop`. When each job runs first is written down by then.
     pub(super) async fn work(
         &mut self,
         into: &mut JoinSet<()>,
@@ -237,6 +252,9 @@ impl Unit {
                     .with("job", job.name)
             })?;
             into.spawn(jobs::run(self.runtime.clone(), job, stop.clone()));
+        }
+        if let Some(recoverer) = self.recoverer.take() {
+            recoverer.start(into, stop);
         }
         if let Some(engine) = self.sagas.clone() {
             into.spawn(saga::run(engine, stop.clone()));
@@ -297,6 +315,11 @@ fn runtime_of(
         sealer: shared.sealer.clone(),
         audit,
         audit_log,
+        health: Health::new(
+            service.name.clone(),
+            service.version.clone(),
+            shared.env.clone(),
+        ),
         sagas: Sagas::default(),
         sockets: Sockets::default(),
         #[cfg(feature = "device")]

@@ -22,12 +22,14 @@ mod finding;
 mod front;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod health;
 mod http;
 mod idempotency;
 mod jobs;
 mod lifecycle;
 mod policies;
 mod processes;
+mod recovery;
 mod rehearsal;
 mod roles;
 mod sagas;

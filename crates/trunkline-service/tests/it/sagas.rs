@@ -352,6 +352,17 @@ async fn a_parked_saga_is_told_of() {
     go(&sample, "odd").await;
     comes_to(&sample, "odd", "parked").await;
     eventually(SOON, async || *world.parked.lock() == ["trips trip odd"]).await;
+    // The service is well: it is the saga that waits for a person.
+    let health = sample.admin().get("/health").await;
+    let trips = health.body["services"].as_array().unwrap().iter();
+    let trips = trips.clone().find(|one| one["service"] == "trips").unwrap();
+    assert_eq!(trips["checks"]["sagas"], "ok", "{trips}");
+    let sagas = &trips["details"]["sagas"];
+    assert_eq!(
+        (&sagas["parked"], &sagas["overdue"]),
+        (&json!(1), &json!(0))
+    );
+    assert!(sagas["last_commit"].is_string(), "{sagas}");
     sample.stop().await;
 }
 

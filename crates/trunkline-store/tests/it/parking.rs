@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use trunkline_bus::{DeadLetter, DeadLetterQuery, ParkingLot};
+use trunkline_bus::{Change, DeadLetter, DeadLetterQuery, ParkingLot};
 use trunkline_core::{Env, ErrorKind};
 use trunkline_store::Engine;
 use trunkline_testkit::numbered;
@@ -15,6 +15,8 @@ on_both_engines!(
     the_same_letter_is_kept_once,
     pages_follow_the_order_of_parking,
     a_letter_that_is_gone_is_not_found,
+    a_decision_is_about_one_failure,
+    the_first_letter_of_a_key_is_recovered_before_the_others,
 );
 
 fn letter(group: &str, key: &str, n: usize) -> DeadLetter {
@@ -27,10 +29,14 @@ fn letter(group: &str, key: &str, n: usize) -> DeadLetter {
         original: None,
         error: Some("refused".to_owned()),
         code: None,
+        retry: None,
         attempts: 0,
         replays: 0,
+        recoveries: 0,
         parked_at: at(7),
         failed_at: None,
+        decided_at: None,
+        retry_at: None,
     }
 }
 
@@ -227,4 +233,96 @@ fn run(test: impl Future<Output = ()>) {
         .build()
         .unwrap()
         .block_on(test);
+}
+
+async fn a_decision_is_about_one_failure(place: Place) {
+    let store = place.open().await;
+    let (lot, letters) = (store.parking_lot(), store.recoveries());
+    lot.park(&[letter("g", "a", 1), letter("h", "a", 2)])
+        .await
+        .unwrap();
+    let found = letters.undecided("g").await.unwrap();
+    let [first] = &found[..] else {
+        panic!("{found:?}")
+    };
+    let decide = async |letter: &DeadLetter, retry_at| {
+        let mut tx = store.begin().await.unwrap();
+        let is_current = tx.decide(letter, retry_at).await.unwrap();
+        tx.commit().await.unwrap();
+        is_current
+    };
+    assert!(decide(first, Some(at(9))).await);
+    assert!(!decide(first, None).await, "another has decided");
+    assert_eq!(letters.undecided("g").await.unwrap(), []);
+    let scheduled = letters.scheduled("g").await.unwrap().unwrap();
+    assert_eq!((scheduled.retry_at, scheduled.recoveries), (Some(at(9)), 1));
+    assert!(scheduled.decided_at.is_some());
+    assert_eq!(letters.scheduled("h").await.unwrap(), None);
+
+    // It fails once more, which whoever replayed it writes; how often it was recovered stays.
+    let failed = DeadLetter {
+        attempts: 1,
+        ..first.clone()
+    };
+    lot.update(&failed).await.unwrap();
+    assert!(!decide(first, Some(at(9))).await, "of the failure before");
+    let found = letters.undecided("g").await.unwrap();
+    assert_eq!((found[0].attempts, found[0].recoveries), (1, 1));
+    assert!(decide(&found[0], Some(at(10))).await);
+    let scheduled = letters.scheduled("g").await.unwrap().unwrap();
+    assert_eq!(scheduled.recoveries, 2);
+    letters.keep(&failed).await.unwrap();
+    assert_eq!(
+        letters.scheduled("g").await.unwrap(),
+        Some(scheduled.clone()),
+        "another time"
+    );
+    letters.keep(&scheduled).await.unwrap();
+    assert_eq!(letters.scheduled("g").await.unwrap(), None);
+    lot.remove(&scheduled.id).await.unwrap();
+    assert!(!decide(&found[0], None).await, "it is gone");
+}
+
+async fn the_first_letter_of_a_key_is_recovered_before_the_others(place: Place) {
+    let store = place.open().await;
+    let (lot, letters) = (store.parking_lot(), store.recoveries());
+    let behind = DeadLetter {
+        error: None,
+        ..letter("g", "a", 3)
+    };
+    let all = [
+        letter("g", "a", 1),
+        letter("g", "a", 2),
+        behind,
+        letter("g", "b", 4),
+    ];
+    lot.park(&all).await.unwrap();
+    let undecided = letters.undecided("g").await.unwrap();
+    let ids: Vec<_> = undecided.iter().map(|letter| &letter.id).collect();
+    assert_eq!(ids, [&all[0].id, &all[1].id, &all[3].id]);
+    let mut tx = store.begin().await.unwrap();
+    for (letter, second) in undecided.iter().zip([30, 10, 20]) {
+        let retry_at = Some(at(second)).filter(|_| letter.id != all[0].id);
+        assert!(tx.decide(letter, retry_at).await.unwrap());
+    }
+    tx.commit().await.unwrap();
+    let next = async || letters.scheduled("g").await.unwrap().unwrap().id;
+    assert_eq!(
+        next().await,
+        all[3].id,
+        "the second of a waits for the first"
+    );
+    let mut changes = lot.changes();
+    lot.remove(&all[0].id).await.unwrap();
+    let key = "a".into();
+    let group = "g".into();
+    let mut told = async || {
+        loop {
+            if let changed @ (Change::Parked { .. } | Change::Freed { .. }) = changes.next().await {
+                return changed;
+            }
+        }
+    };
+    assert_eq!(told().await, Change::Parked { group, key });
+    assert_eq!(next().await, all[1].id);
 }

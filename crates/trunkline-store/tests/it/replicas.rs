@@ -133,10 +133,14 @@ fn letter(key: &str, n: usize, error: Option<&str>) -> DeadLetter {
         original: None,
         error: error.map(str::to_owned),
         code: None,
+        retry: None,
         attempts: 1,
         replays: 0,
+        recoveries: 0,
         parked_at: Env::system().now(),
         failed_at: None,
+        decided_at: None,
+        retry_at: None,
     }
 }
 

@@ -23,6 +23,7 @@ on_both_engines!(
     what_is_refused_leaves_the_transaction_usable,
     batches_that_cross_each_other_are_all_written,
     an_idle_claim_writes_nothing,
+    those_that_have_not_ended_are_counted,
 );
 
 const CHILD: &str = "TRUNKLINE_STORE_SAGAS_FILE";
@@ -322,4 +323,35 @@ async fn what_was_answered_survives_a_kill() {
         assert_eq!(seqs, whole, "no gap");
         assert!(seqs.contains(&seq), "{id} {seq}");
     }
+}
+
+async fn those_that_have_not_ended_are_counted(place: Place) {
+    let store = place.open().await;
+    let sagas = store.sagas();
+    let env = store.env().clone();
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let states = [
+        (State::Running, None),
+        (State::Running, Some(5)),
+        (State::Waiting, Some(20)),
+        (State::Compensating, Some(7)),
+        (State::Parked, Some(1)),
+        (State::Completed, None),
+        (State::Compensated, None),
+    ];
+    let starts = states.into_iter().enumerate().map(|(n, (state, due))| {
+        let mut one = instance(&env, &format!("k{n}"), "me");
+        one.state = state;
+        if due.is_some() {
+            one.owner = None;
+        }
+        one.wake_at = due.map(at);
+        Write::Start(Box::new(one))
+    });
+    let starts: Vec<_> = starts.collect();
+    sagas.write(&starts).await.unwrap();
+    let standing = sagas.standing(at(10)).await.unwrap();
+    let counts = (standing.running, standing.waiting, standing.compensating);
+    assert_eq!(counts, (2, 1, 1));
+    assert_eq!((standing.parked, standing.overdue), (1, 2));
 }

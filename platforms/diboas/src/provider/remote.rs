@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline::{Cx, Error, Result, Retry};
+use trunkline::{Cx, Error, ErrorKind, Result};
 
 use crate::chains::{Leg, NewLeg, Offer};
 
@@ -31,14 +31,15 @@ impl Remote {
     }
 
     /// # Errors
-    /// Besides the call's own: `Internal`, of which nobody knows what came, when the answer says nothing.
+    /// Besides the call's own: `DeadlineExceeded`, of which nobody knows what came, when the answer says nothing.
     pub(super) async fn execute(&self, cx: &Cx, leg: &NewLeg) -> Result<Leg> {
         let path = format!("/v1/{}/legs", self.name);
         let request = cx.service(self.name)?.post(path).idempotency_key(&leg.key);
         let answer: Option<Leg> = request.timeout(WITHIN).json(leg).send().await?;
         answer.ok_or_else(|| {
-            let error = Error::internal("the provider answered nothing");
-            error.with_retry(Retry::Unknown).with("provider", self.name)
+            let text = "the provider answered nothing, so nobody knows what it did";
+            let error = Error::new(ErrorKind::DeadlineExceeded, "provider_silent", text);
+            error.with("provider", self.name)
         })
     }
 

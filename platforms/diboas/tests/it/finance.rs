@@ -6,7 +6,7 @@ use std::sync::Arc;
 use diboas::{Finance, Options};
 use tempfile::TempDir;
 use trunkline::telemetry::Ring;
-use trunkline::{Platform, Program as _, Settings};
+use trunkline::{Config, Platform, Program as _, Settings};
 use trunkline_testkit::http::Caller;
 use trunkline_testkit::trace::{Hop, draw};
 
@@ -35,10 +35,18 @@ impl TestFinance {
     }
 
     pub(crate) async fn extended(extend: impl FnOnce(Platform) -> Platform) -> Self {
+        Self::configured(|_| {}, extend).await
+    }
+
+    pub(crate) async fn configured(
+        set: impl FnOnce(&mut Config),
+        extend: impl FnOnce(Platform) -> Platform,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Settings::on_free_ports(folder.path().join("data"))
+        let mut config = Settings::on_free_ports(folder.path().join("data"))
             .load()
             .unwrap();
+        set(&mut config);
         let options = Options {
             sandbox: Some(Settings::ANYWHERE),
             ..Options::default()
@@ -59,6 +67,11 @@ impl TestFinance {
             _folder: folder,
             spans,
         }
+    }
+
+    /// The spans of the whole platform.
+    pub(crate) fn spans(&self) -> Arc<Ring> {
+        self.spans.clone()
     }
 
     /// Stops it, so that every span has ended, and draws the trace of a flow.

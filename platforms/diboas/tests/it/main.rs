@@ -10,9 +10,12 @@
 )]
 
 mod bad_input;
+mod failover;
 mod finance;
+mod health;
 mod kills;
 mod kit;
+mod letters;
 #[cfg(feature = "redis")]
 mod moves;
 mod outside;

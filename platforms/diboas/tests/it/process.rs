@@ -112,6 +112,7 @@ impl World {
     }
 
     /// Waits until so many processes have said that this is up.
+    #[cfg(feature = "redis")]
     pub(crate) async fn is_up(&self, name: &str, times: usize) {
         let line = format!("{name} is up");
         let said = async || self.log().matches(&line).count() >= times;
