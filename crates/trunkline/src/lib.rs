@@ -19,15 +19,17 @@ pub use trunkline_gateway as gateway;
 pub use trunkline_saga::{Flow, FlowState, Story};
 pub use trunkline_security::{Claims, KeyringConfig, Secret, Signer, Verifier};
 pub use trunkline_service::{
-    Accepted, Config, Created, Cx, Namespace, NoContent, Notice, Part, Platform, Processes, Running, Saga,
-    SagaDefinition, Schedule, Service, TxGuard, every, parent_gone, stop_requested,
+    Accepted, Config, Created, Cx, Namespace, NoContent, Notice, Part, Platform, Processes,
+    Running, Saga, SagaDefinition, Schedule, Service, TxGuard, every, parent_gone, stop_requested,
 };
 #[cfg(feature = "device")]
 pub use trunkline_service::{CommandState, Devices};
 #[cfg(feature = "launch")]
 pub use trunkline_service::{Program, Settings, launch, print, token_secret};
 pub use trunkline_store::{
-    Conn, Migration, Reader, SqlRow, SqlValue, Statement, Store, Tx, sql, sql_error, sqlx,
+    Aggregate, Aggregates, Conn, EventType, EventUpcast, Loaded, Migration, Projection,
+    ProjectionStatus, Projections, Reader, Recorded, SqlRow, SqlValue, Statement, Store, Target,
+    Tx, sql, sql_error, sqlx,
 };
 pub use trunkline_telemetry as telemetry;
 
