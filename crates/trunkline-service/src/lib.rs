@@ -28,6 +28,7 @@ mod saga;
 mod sealing;
 mod service;
 mod signal;
+mod sourcing;
 mod topology;
 mod trail;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use trunkline_call::{Network, Responses};
 use trunkline_core::{ByteString, Env, Envelope, Result};
 use trunkline_security::{Audit, EventSealer};
-use trunkline_store::{AuditLog, Store};
+use trunkline_store::{AuditLog, Projections, Store};
 use trunkline_telemetry::{Health, Telemetry};
 
 use crate::namespace::Sockets;
@@ -35,6 +35,8 @@ pub(crate) struct Runtime {
     pub(crate) health: Health,
     /// The engine of its sagas, while it is up.
     pub(crate) sagas: Sagas,
+    /// What it makes of the events of its aggregates.
+    pub(crate) projections: Projections,
     /// Its namespaces, while it is up.
     pub(crate) sockets: Sockets,
     /// What its handlers share of its devices.

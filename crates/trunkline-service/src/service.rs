@@ -24,6 +24,7 @@ use crate::jobs::{JobDecl, Schedule};
 use crate::namespace::Namespace;
 use crate::recovery::{LetterHandler, Recovery};
 use crate::saga::SagaDefinition;
+use crate::sourcing::AddProjection;
 use crate::{Config, Cx};
 
 /// A service is a value: its routes, the events it handles and publishes, its tables, and the services it calls.
@@ -44,6 +45,7 @@ pub struct Service {
     pub(crate) reactions: Vec<Reaction>,
     pub(crate) jobs: Vec<JobDecl>,
     pub(crate) sagas: Vec<SagaDefinition>,
+    pub(crate) projections: Vec<AddProjection>,
     pub(crate) namespaces: Vec<Namespace>,
     pub(crate) operations: Vec<(String, Operation)>,
     pub(crate) starts: Vec<StartHandler>,
@@ -96,6 +98,7 @@ impl Service {
             reactions: Vec::new(),
             jobs: Vec::new(),
             sagas: Vec::new(),
+            projections: Vec::new(),
             namespaces: Vec::new(),
             operations: Vec::new(),
             starts: Vec::new(),

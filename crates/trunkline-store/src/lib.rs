@@ -1,5 +1,5 @@
 //! The service's own store: transactions, outbox, inbox, idempotency keys, dead letters, the event trail,
-//! sealed values and the audit log.
+//! sealed values, the audit log, and event-sourced aggregates with their projections.
 //!
 //! One [`Store`] per service, over SQLite or PostgreSQL; the service's code is the same for both. What a
 //! handler does in one [`Tx`] takes effect together or not at all: its rows, the inbox row of the event
@@ -22,6 +22,7 @@ mod postgres;
 mod relay;
 mod saga;
 mod sealed;
+mod sourcing;
 mod sqlite;
 mod statement;
 mod store;
@@ -42,6 +43,10 @@ pub use parking::Recoveries;
 pub use relay::{Relay, RelayStatus, StuckEvent};
 pub use saga::{Sagas, Standing};
 pub use sealed::{Resealed, Sealed, SealedColumn, reseal};
+pub use sourcing::{
+    APPEND_EVENTS_MAX, Aggregate, Aggregates, EventType, EventUpcast, Loaded, Projection,
+    ProjectionStatus, Projections, Recorded, STORED_EVENT_BYTES_MAX, Target,
+};
 pub use sqlx;
 pub use sqlx::AnyConnection as Conn;
 pub use statement::{SqlRow, SqlValue, Statement, sql};

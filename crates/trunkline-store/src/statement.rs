@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
-use sqlx::{Any, AnyConnection, FromRow};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, FromRow};
 use trunkline_core::{ByteString, Money, Result};
 
 use crate::error::sql_error;
@@ -39,6 +39,11 @@ impl fmt::Debug for Statement {
 }
 
 impl Statement {
+    /// A statement whose text was put together of texts of the program.
+    pub(crate) fn made(text: String) -> Self {
+        Self(sqlx::query(AssertSqlSafe(text)))
+    }
+
     /// Adds the next value.
     pub fn bind(self, value: impl Into<SqlValue>) -> Self {
         Self(match value.into() {

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use trunkline_bus::ParkingLot;
 use trunkline_core::{ByteString, Env, Result};
 use trunkline_telemetry::Check;
@@ -42,6 +42,8 @@ struct Inner {
     env: Env,
     backend: Backend,
     outbox: OutboxSignal,
+    /// Changes when events were appended to streams.
+    appended: watch::Sender<()>,
     news: parking::News,
     inbox_turns: AtomicU64,
     presence: Presence,
@@ -137,6 +139,7 @@ impl Store {
             env,
             backend,
             outbox,
+            appended: watch::Sender::new(()),
             news: parking::News::default(),
             inbox_turns: AtomicU64::new(0),
             presence,
@@ -274,6 +277,11 @@ impl Store {
 
     pub(crate) fn outbox(&self) -> &OutboxSignal {
         &self.0.outbox
+    }
+
+    /// Tells projections of commits.
+    pub(crate) fn appended(&self) -> &watch::Sender<()> {
+        &self.0.appended
     }
 
     /// What changes among the dead letters.

@@ -38,6 +38,8 @@ pub struct Tx {
     /// Each savepoint and how many events there were then.
     savepoints: Vec<(u32, usize)>,
     due: Option<Timestamp>,
+    /// Events were appended to streams, which projections want to know.
+    appended: bool,
 }
 
 /// What a transaction is for.
@@ -100,6 +102,7 @@ impl Tx {
             events_bytes: 0,
             savepoints: Vec::new(),
             due: None,
+            appended: false,
         })
     }
 
@@ -231,6 +234,10 @@ impl Tx {
         parking::decide(self, letter, retry_at).await
     }
 
+    pub(crate) fn note_append(&mut self) {
+        self.appended = true;
+    }
+
     /// Makes everything durable and wakes the relay.
     ///
     /// # Guarantees
@@ -268,6 +275,9 @@ impl Tx {
         }
         if published || self.due.is_some() {
             self.store.outbox().tell(self.due);
+        }
+        if self.appended {
+            self.store.appended().send_replace(());
         }
         Ok(())
     }

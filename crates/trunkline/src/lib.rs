@@ -29,7 +29,9 @@ pub use trunkline_service::{CommandState, Devices};
 #[cfg(feature = "launch")]
 pub use trunkline_service::{Program, Settings, launch, print, token_secret};
 pub use trunkline_store::{
-    Conn, Migration, Reader, SqlRow, SqlValue, Statement, Store, Tx, sql, sql_error, sqlx,
+    Aggregate, Aggregates, Conn, EventType, EventUpcast, Loaded, Migration, Projection,
+    ProjectionStatus, Projections, Reader, Recorded, SqlRow, SqlValue, Statement, Store, Target,
+    Tx, sql, sql_error, sqlx,
 };
 pub use trunkline_telemetry as telemetry;
 

@@ -14,7 +14,7 @@ use trunkline_console::SagaDesk;
 use trunkline_core::{ByteString, Context, Env, Result};
 use trunkline_saga::{Engine, Probe};
 use trunkline_security::{Audit, EventSealer};
-use trunkline_store::{AuditLog, Relay, Store};
+use trunkline_store::{AuditLog, Projections, Relay, Store};
 use trunkline_telemetry::{Health, Scope, SpanKind, Telemetry};
 
 use super::auditing::Auditing;
@@ -27,7 +27,7 @@ use crate::namespace::Sockets;
 use crate::recovery::{LetterHandler, Recoverer};
 use crate::runtime::Runtime;
 use crate::saga::{self, SagaHost, Sagas};
-use crate::{Config, Cx, Service, jobs, openapi};
+use crate::{Config, Cx, Service, jobs, openapi, sourcing};
 
 /// What every service of a process shares.
 #[derive(Clone)]
@@ -93,13 +93,21 @@ impl Unit {
         let store = open_store(&service, shared)
             .await
             .map_err(|error| error.with("service", &name))?;
+        let projections = std::mem::take(&mut service.projections);
+        let projections = sourcing::prepare(projections, store.clone()).await;
+        let projections = projections.map_err(|error| error.with("service", &name))?;
         let audit_log = AuditLog::open(store.clone(), None).await;
         let audit_log = audit_log.map_err(|error| error.with("service", &name))?;
         let (auditing, audit) = Auditing::start(audit_log.clone(), &shared.env);
         let secure = &shared.secure;
         let gate = secure.gate(&name, &audit, &shared.network)?;
         place_outside(&service, shared)?;
-        let runtime = Arc::new(runtime_of(&service, shared, &store, (audit, audit_log)));
+        let runtime = Arc::new(runtime_of(
+            &service,
+            shared,
+            projections,
+            (audit, audit_log),
+        ));
         let telemetry = shared.telemetry.clone();
         let relay = Relay::start(
             store,
@@ -238,7 +246,8 @@ impl Unit {
         Consumer::start(config, ports).await
     }
 
-    /// Starts the jobs, the recovery of dead letters and the sagas, which end with `stop`. When each job runs first is written down by then.
+    /// Starts the jobs, the recovery of dead letters, the sagas and the projections, which end with `stop`. When each job runs first is
+    /// written down by then.
     pub(super) async fn work(
         &mut self,
         into: &mut JoinSet<()>,
@@ -258,6 +267,11 @@ impl Unit {
         }
         if let Some(engine) = self.sagas.clone() {
             into.spawn(saga::run(engine, stop.clone()));
+        }
+        let projections = self.runtime.projections.clone();
+        if !projections.is_empty() {
+            let stop = stop.clone();
+            into.spawn(async move { projections.run(stop.cancelled()).await });
         }
         Ok(())
     }
@@ -290,7 +304,7 @@ impl Unit {
 fn runtime_of(
     service: &Service,
     shared: &Shared,
-    store: &Store,
+    projections: Projections,
     (audit, audit_log): (Audit, AuditLog),
 ) -> Runtime {
     let external = service
@@ -300,7 +314,7 @@ fn runtime_of(
     Runtime {
         name: service.name.clone(),
         responses: service.responses,
-        store: store.clone(),
+        store: projections.store().clone(),
         network: shared.network.clone(),
         env: shared.env.clone(),
         calls: service.calls.iter().cloned().chain(external).collect(),
@@ -321,6 +335,7 @@ fn runtime_of(
             shared.env.clone(),
         ),
         sagas: Sagas::default(),
+        projections,
         sockets: Sockets::default(),
         #[cfg(feature = "device")]
         devices: service

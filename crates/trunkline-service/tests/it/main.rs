@@ -37,5 +37,6 @@ mod sample;
 mod scopes;
 mod sealed;
 mod secure;
+mod sourcing;
 mod start;
 mod traces;

@@ -29,6 +29,7 @@ mod replicas;
 mod restore;
 mod sagas;
 mod sealed;
+mod sourcing;
 mod storm;
 mod trail;
 mod transactions;
