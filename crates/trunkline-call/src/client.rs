@@ -1,6 +1,8 @@
 //! What handlers call other services with.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -28,8 +30,33 @@ pub struct Client {
     pub(crate) channel: Channel,
     pub(crate) context: Context,
     pub(crate) read_only: bool,
-    /// Goes with every request that may change something.
-    pub(crate) key: Option<ByteString>,
+    /// Go with every request that may change something.
+    pub(crate) keys: Option<CallKeys>,
+}
+
+/// Idempotency keys for the calls of work that may be done again: the first has the key itself, the next `key:2`, and so on,
+/// so that two calls of one operation are not taken for one. Clones count together.
+#[derive(Debug, Clone)]
+pub struct CallKeys {
+    key: ByteString,
+    calls: Arc<AtomicU32>,
+}
+
+impl CallKeys {
+    /// Keys made of this one.
+    pub fn new(key: impl Into<ByteString>) -> Self {
+        Self {
+            key: key.into(),
+            calls: Arc::default(),
+        }
+    }
+
+    pub(crate) fn next(&self) -> ByteString {
+        match self.calls.fetch_add(1, Ordering::Relaxed) {
+            0 => self.key.clone(),
+            before => format!("{}:{}", self.key, before + 1).into(),
+        }
+    }
 }
 
 impl Client {
@@ -39,7 +66,7 @@ impl Client {
             channel,
             context,
             read_only: false,
-            key: None,
+            keys: None,
         }
     }
 
@@ -53,11 +80,12 @@ impl Client {
     }
 
     /// The same for work that may be done again, such as a step of a saga: each request that may change something carries
-    /// this idempotency key, unless it names its own, and is tried once: who does the work again is who tries again.
+    /// the next of these idempotency keys, unless it names its own, and is tried once: who does the work again is who tries
+    /// again.
     #[must_use]
-    pub fn with_key(self, key: impl Into<ByteString>) -> Self {
+    pub fn with_keys(self, keys: CallKeys) -> Self {
         Self {
-            key: Some(key.into()),
+            keys: Some(keys),
             ..self
         }
     }
@@ -99,7 +127,7 @@ impl Client {
         } else {
             Ok(Bytes::new())
         };
-        let key = self.key.as_ref().filter(|_| !method.is_safe());
+        let keys = self.keys.as_ref().filter(|_| !method.is_safe());
         let request = RequestBuilder {
             channel: self.channel.clone(),
             context: self.context.clone(),
@@ -109,8 +137,8 @@ impl Client {
             body,
             options: CallOptions::default(),
         };
-        match key {
-            Some(key) => request.idempotency_key(key).no_retry(),
+        match keys.map(CallKeys::next) {
+            Some(key) => request.idempotency_key(&key).no_retry(),
             None => request,
         }
     }

@@ -32,7 +32,7 @@ mod tests;
 
 pub use axum::body::Body;
 pub use channel::Channel;
-pub use client::{Answer, Client, RequestBuilder};
+pub use client::{Answer, CallKeys, Client, RequestBuilder};
 #[cfg(feature = "tls")]
 pub use connect::tls::TlsClient;
 #[cfg(feature = "tls")]

@@ -110,6 +110,7 @@ pub(crate) async fn list(
 ) -> Answer<Json<Page>> {
     let limit = limit(filter.limit)?;
     let query = Query {
+        id: None,
         saga: filter.saga,
         state: filter.state.as_deref().map(state).transpose()?,
         correlation_id: filter.correlation_id,

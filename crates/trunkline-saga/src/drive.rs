@@ -35,16 +35,24 @@ pub(crate) enum Outcome {
 /// How long an instance has to write that it is given back.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(2);
 
-pub(crate) async fn drive<H: Host>(live: &Arc<Live<H>>) -> Outcome {
+/// How a life in this process came to its end: with the instance's, by a panic, or by what was seen of it.
+pub(crate) type Seen = Result<std::thread::Result<Box<Instance>>, Look>;
+
+/// Runs an instance until nothing of it goes on here.
+pub(crate) async fn run<H: Host>(live: &Arc<Live<H>>) -> Seen {
     let mut life = Box::pin(AssertUnwindSafe(life(live.clone())).catch_unwind());
-    let seen = poll_fn(|cx| match life.poll_unpin(cx) {
+    poll_fn(|cx| match life.poll_unpin(cx) {
         Poll::Ready(ended) => Poll::Ready(Ok(ended)),
         Poll::Pending => match live.look(cx.waker()) {
             Look::Runs => Poll::Pending,
             seen => Poll::Ready(Err(seen)),
         },
     })
-    .await;
+    .await
+}
+
+/// Writes how it stands then.
+pub(crate) async fn come_to<H: Host>(live: &Arc<Live<H>>, seen: Seen) -> Outcome {
     match seen {
         Ok(Ok(instance)) => Outcome::Settled(instance),
         Ok(Err(panic)) => park(live, Fault::of(&panicked(&*panic))).await,

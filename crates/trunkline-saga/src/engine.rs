@@ -1,6 +1,6 @@
 //! The engine: it starts instances, takes up those that are due, and runs them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -10,21 +10,25 @@ use bytestring::ByteString;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use trunkline_core::{Env, Error, Result};
 use uuid::Uuid;
 
 use crate::Data;
 use crate::definition::Definition;
 use crate::host::Host;
-use crate::journal::{Instance, Journal, Message, Query, Record, State, Which, Written};
-use crate::live::Live;
+use crate::journal::{Instance, Journal, Message, Query, Record, Which, Written};
 use crate::probe::Probe;
 use crate::writer::Writer;
 
 mod hand;
 mod parts;
 mod run;
+mod seats;
+mod watch;
+
+use seats::{Seat, Seats};
+use watch::Watchers;
 
 /// How an engine behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,20 +97,20 @@ pub(crate) struct Parts<H: Host> {
     settings: Settings,
     definitions: BTreeMap<ByteString, Definition<H>>,
     slots: Arc<Semaphore>,
-    starts: mpsc::Sender<Taken>,
-    active: Mutex<HashMap<Uuid, Arc<Live<H>>>>,
-    watchers: Mutex<HashMap<Uuid, Vec<oneshot::Sender<Instance>>>>,
+    starts: mpsc::Sender<Taken<H>>,
+    seats: Seats<H>,
+    watchers: Watchers,
     due: Notify,
     pub(crate) stopping: AtomicBool,
     /// When it last made something durable, in microseconds since 1970; 0 before the first time.
     last_commit: AtomicI64,
     /// The journal knows that this owner lives, so it may have instances.
     known: AtomicBool,
-    inbox: Mutex<Option<run::Inbox>>,
+    inbox: Mutex<Option<run::Inbox<H>>>,
 }
 
-/// An instance that this process has, with its place.
-type Taken = (Record, OwnedSemaphorePermit);
+/// An instance that this process has, with its seat.
+type Taken<H> = (Record, Seat<H>);
 
 impl<H: Host> Engine<H> {
     /// An engine of these sagas. It does nothing until it is [run](Engine::run).
@@ -159,8 +163,8 @@ impl<H: Host> Engine<H> {
             definitions: known,
             slots: Arc::new(Semaphore::new(active_max)),
             starts,
-            active: Mutex::default(),
-            watchers: Mutex::default(),
+            seats: Seats::default(),
+            watchers: Watchers::default(),
             due: Notify::new(),
             stopping: AtomicBool::new(false),
             last_commit: AtomicI64::new(0),
@@ -258,31 +262,6 @@ impl<H: Host> Engine<H> {
     /// What the journal says.
     pub async fn list(&self, query: &Query) -> Result<Vec<Instance>> {
         self.0.journal.list(query).await
-    }
-
-    /// Waits until an instance has ended or is parked.
-    ///
-    /// # Errors
-    /// `NotFound`, and what the journal says.
-    pub async fn settled(&self, which: &Which) -> Result<Instance> {
-        loop {
-            let (sender, told) = oneshot::channel();
-            let instance = self.0.load(which).await?.instance;
-            let over =
-                |instance: &Instance| instance.state.has_ended() || instance.state == State::Parked;
-            if over(&instance) {
-                return Ok(instance);
-            }
-            self.0.watch(instance.id, sender);
-            // It may have ended in between, or in another process.
-            let again = self.0.load(which).await?.instance;
-            if over(&again) {
-                return Ok(again);
-            }
-            if let Ok(Ok(instance)) = tokio::time::timeout(self.0.settings.poll, told).await {
-                return Ok(instance);
-            }
-        }
     }
 
     /// When this engine last made something durable; none if it has not yet.

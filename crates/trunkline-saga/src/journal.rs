@@ -23,6 +23,9 @@ pub const KEY_BYTES_MAX: usize = 256;
 /// How many messages may wait unread for one instance.
 pub const MESSAGES_MAX: usize = 1_000;
 
+/// How long what an instance says of itself may be in a list, in bytes.
+pub const LISTED_BYTES_MAX: usize = 1_024;
+
 /// Where the instances of sagas are kept.
 ///
 /// # Guarantees
@@ -53,7 +56,8 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// here. The earliest come first.
     fn claim<'a>(&'a self, claim: &'a Claim) -> BoxFuture<'a, Result<Claimed>>;
 
-    /// Instances, the newest first.
+    /// Instances, the newest first, without what each was given and gave: `input` and `context` are `null`, `output` is none,
+    /// and so is a status above [`LISTED_BYTES_MAX`].
     fn list<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Vec<Instance>>>;
 }
 
@@ -316,6 +320,8 @@ pub struct Claimed {
 /// Which instances are listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
+    /// This one.
+    pub id: Option<Uuid>,
     /// Of one saga.
     pub saga: Option<ByteString>,
     /// In one state.

@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use trunkline_core::{Env, Result};
 use uuid::Uuid;
 
+use crate::Data;
 use crate::journal::{
-    Body, Change, Claim, Claimed, Instance, Journal, MESSAGES_MAX, Mend, Message, Query, Record,
-    State, Went, Which, Write, Written,
+    Body, Change, Claim, Claimed, Instance, Journal, LISTED_BYTES_MAX, MESSAGES_MAX, Mend, Message,
+    Query, Record, State, Went, Which, Write, Written,
 };
 
 /// A journal that is gone with its process: for tests, which can keep it while they throw engines away.
@@ -79,10 +80,11 @@ impl Journal for MemoryJournal {
             max => max.min(1_000),
         };
         let fits = |instance: &&Instance| {
-            query
-                .saga
-                .as_ref()
-                .is_none_or(|saga| *saga == instance.saga)
+            query.id.is_none_or(|id| id == instance.id)
+                && query
+                    .saga
+                    .as_ref()
+                    .is_none_or(|saga| *saga == instance.saga)
                 && query.state.is_none_or(|state| state == instance.state)
                 && query.key.as_ref().is_none_or(|key| *key == instance.key)
                 && query
@@ -101,7 +103,7 @@ impl Journal for MemoryJournal {
         let found = newest
             .filter(fits)
             .take(usize::try_from(max).unwrap_or(usize::MAX))
-            .cloned()
+            .map(listed)
             .collect();
         async move { Ok(found) }.boxed()
     }
@@ -294,4 +296,16 @@ fn changed(instance: &mut Instance, change: &Change) {
     if change.release {
         instance.owner = None;
     }
+}
+
+/// An instance as a list has it.
+fn listed(instance: &Instance) -> Instance {
+    let mut one = instance.clone();
+    one.input = Data::null();
+    one.context = Data::null();
+    one.output = None;
+    one.status = one
+        .status
+        .filter(|status| status.text().len() <= LISTED_BYTES_MAX);
+    one
 }

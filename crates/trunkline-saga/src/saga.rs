@@ -191,13 +191,18 @@ impl<H: Host> Saga<H> {
             live.note(&place, &name, began, Body::Waits(wait));
             (began, until)
         });
-        let ended = live.rest(Some(until), |live| {
+        let ready = |live: &Live<H>| {
             if let Some(error) = live.cancelled(&place, &name, false) {
                 return Some(Err(error));
             }
             live.take_message(message.as_deref()?).map(Ok)
-        });
-        let ended = ended.await;
+        };
+        let mut ended = live.rest(Some(until), ready).await;
+        if ended.is_none() && message.is_some() {
+            // What was told in time counts, also where this process has not heard of it.
+            live.read_messages().await;
+            ended = ready(live);
+        }
         self.leave_frontier();
         match ended {
             None => {

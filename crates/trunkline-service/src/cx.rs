@@ -1,5 +1,8 @@
 //! What a handler works with.
 
+mod finish;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -10,17 +13,18 @@ use parking_lot::Mutex as Lock;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
-use trunkline_call::Client;
+use trunkline_call::{CallKeys, Client};
 use trunkline_core::{
     ByteString, Context, Env, Envelope, Error, ErrorKind, EventData, Result, Timestamp,
 };
-use trunkline_saga::{Committed, Went, Write, Written};
 use trunkline_security::{AuditEntry, AuditOutcome};
-use trunkline_store::{Reader, StoredResponse, Tx};
+use trunkline_store::{Reader, Tx};
 use trunkline_telemetry::Span;
 use uuid::Uuid;
 
 use crate::runtime::Runtime;
+
+pub(crate) use finish::Completion;
 
 /// The work at hand: a request, an event or a job, in its service. Cheap to clone.
 ///
@@ -54,8 +58,20 @@ struct Unit {
 struct Step {
     /// Goes with every call that may change something.
     key: ByteString,
+    /// Of each service that it calls, what its calls carry.
+    keys: Lock<HashMap<String, CallKeys>>,
     /// Ends with the attempt.
     span: Lock<Option<Span>>,
+}
+
+impl Step {
+    /// What calls of this service carry: one count for all of them, however often the client is asked for.
+    fn keys(&self, service: &str) -> CallKeys {
+        let mut keys = self.keys.lock();
+        keys.entry(service.to_owned())
+            .or_insert_with(|| CallKeys::new(self.key.clone()))
+            .clone()
+    }
 }
 
 /// A transaction that several events share.
@@ -82,13 +98,6 @@ const NOTES_MAX: usize = 1_000;
 
 /// The code of the error that says that an event was handled before.
 pub(crate) const DUPLICATE: &str = "event_duplicate";
-
-/// An idempotent request's scope, key and answer, stored with its transaction.
-pub(crate) struct Completion<'a> {
-    pub(crate) scope: &'a str,
-    pub(crate) key: &'a str,
-    pub(crate) response: &'a StoredResponse,
-}
 
 impl Cx {
     pub(crate) fn new(runtime: Arc<Runtime>, context: Context) -> Self {
@@ -128,6 +137,7 @@ impl Cx {
             unit.stable_id = Some(id);
             unit.step = Some(Step {
                 key,
+                keys: Lock::default(),
                 span: Lock::new(Some(span)),
             });
         }
@@ -260,7 +270,7 @@ impl Cx {
         let channel = runtime.network.channel(runtime.name.clone(), name);
         let client = Client::new(channel, self.0.context.clone());
         let client = match &self.0.step {
-            Some(step) => client.with_key(step.key.clone()),
+            Some(step) => client.with_keys(step.keys(name)),
             None => client,
         };
         Ok(if self.0.rehearsal {
@@ -406,79 +416,6 @@ impl Cx {
         &self.0.runtime
     }
 
-    /// Makes what was done take effect, all of it or nothing.
-    pub(crate) async fn finish(&self, completion: Option<Completion<'_>>) -> Result<()> {
-        let mut guard = self.0.tx.clone().lock_owned().await;
-        let outgoing = std::mem::take(&mut *self.0.outgoing.lock());
-        let notes = std::mem::take(&mut *self.0.notes.lock());
-        let effects = !outgoing.is_empty() || !notes.is_empty();
-        let needed = effects || completion.is_some() || self.0.inbox.is_some();
-        if guard.is_none() && needed {
-            let mut tx = self.0.runtime.store.begin().await?;
-            self.record(&mut tx).await?;
-            *guard = Some(tx);
-        }
-        let Some(tx) = guard.as_mut() else {
-            return Ok(());
-        };
-        send(tx, outgoing).await?;
-        if let Some(Completion {
-            scope,
-            key,
-            response,
-        }) = completion
-        {
-            tx.complete_idempotent(scope, key, response).await?;
-        }
-        if !notes.is_empty() {
-            // The last thing, because others who append wait until this transaction ends.
-            let log = &self.0.runtime.audit_log;
-            log.append_in(tx, &notes).await?;
-        }
-        match guard.take() {
-            Some(tx) if !self.0.shared => {
-                tx.commit().await?;
-                if self.0.touched.load(Ordering::Acquire) {
-                    self.0.runtime.committed();
-                }
-                Ok(())
-            }
-            kept => {
-                *guard = kept;
-                Ok(())
-            }
-        }
-    }
-
-    /// Makes what a saga's step did take effect together with its entry in the journal.
-    pub(crate) async fn finish_step(&self, went: Went) -> Result<Committed> {
-        let mut guard = self.0.tx.clone().lock_owned().await;
-        let outgoing = std::mem::take(&mut *self.0.outgoing.lock());
-        let notes = std::mem::take(&mut *self.0.notes.lock());
-        if guard.is_none() && outgoing.is_empty() && notes.is_empty() {
-            return Ok(Committed::Apart(went));
-        }
-        let mut tx = match guard.take() {
-            Some(tx) => tx,
-            None => self.0.runtime.store.begin().await?,
-        };
-        send(&mut tx, outgoing).await?;
-        let written = tx.saga(&Write::Went(went)).await?;
-        if written != Written::Done {
-            // Somebody else has the instance: nothing of this attempt is to be.
-            tx.rollback().await?;
-            return Ok(Committed::Together(written));
-        }
-        if !notes.is_empty() {
-            self.0.runtime.audit_log.append_in(&mut tx, &notes).await?;
-        }
-        tx.commit().await?;
-        if self.0.touched.load(Ordering::Acquire) {
-            self.0.runtime.committed();
-        }
-        Ok(Committed::Together(written))
-    }
-
     /// The attempt of a saga's step is over.
     pub(crate) fn end_step(&self, failed: Option<&Error>) {
         let span = self
@@ -490,28 +427,6 @@ impl Cx {
             span.fail(error);
         }
     }
-
-    /// Undoes what was done, unless the transaction is somebody else's.
-    pub(crate) async fn undo(&self) {
-        self.0.outgoing.lock().clear();
-        self.0.notes.lock().clear();
-        if !self.0.shared
-            && let Some(tx) = self.0.tx.lock().await.take()
-            && let Err(error) = tx.rollback().await
-        {
-            tracing::debug!(%error, "a rollback failed; the store undoes it when it finds out");
-        }
-    }
-}
-
-async fn send(tx: &mut Tx, outgoing: Vec<(Envelope, Option<Timestamp>)>) -> Result<()> {
-    for (envelope, at) in outgoing {
-        match at {
-            None => tx.publish(envelope).await?,
-            Some(at) => tx.publish_at(envelope, at).await?,
-        }
-    }
-    Ok(())
 }
 
 impl fmt::Debug for Cx {

@@ -30,8 +30,9 @@ pub type Saga = trunkline_saga::Saga<SagaHost>;
 ///
 /// # Guarantees
 /// The rows that a step writes with its [`Cx`], the events that it publishes and its entry in the saga's journal commit
-/// together. Its calls carry an idempotency key that is the same at every attempt: whoever keeps such keys does each once.
-/// So one step calls one operation once; a second call of it belongs into a step of its own.
+/// together. Its calls carry idempotency keys that are the same at every attempt: whoever keeps such keys does each once. The
+/// second call of a service within a step has a key of its own, and so on; for each to have the same key again, every attempt
+/// makes its calls in the same order.
 pub struct SagaDefinition {
     definition: Definition<SagaHost>,
     pub(crate) wakes: Vec<Reaction>,

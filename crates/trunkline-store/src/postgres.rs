@@ -66,7 +66,7 @@ impl Postgres {
     /// The connections to write with.
     pub(crate) fn pool(&self, mode: Mode) -> &AnyPool {
         match mode {
-            Mode::Durable | Mode::Relaxed => &self.writers,
+            Mode::Durable | Mode::Single | Mode::Relaxed => &self.writers,
             Mode::Relay => &self.relay,
         }
     }

@@ -118,6 +118,9 @@ impl Sagas {
     }
 
     async fn begin(&self, batch: &[Write]) -> Result<Tx> {
+        if round::is_one_statement(batch) {
+            return self.store.begin_single().await;
+        }
         let mut tx = self.store.begin().await?;
         if self.store.engine() == Engine::Postgres {
             lock::all(tx.conn(), batch).await?;
@@ -126,6 +129,9 @@ impl Sagas {
     }
 
     async fn one_by_one(&self, batch: &[Write]) -> Result<Vec<Written>> {
+        if let [_] = batch {
+            return Ok(vec![Written::Lost]);
+        }
         let mut tx = self.begin(batch).await?;
         let now = self.store.now_micros();
         let mut written = Vec::with_capacity(batch.len());

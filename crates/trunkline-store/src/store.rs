@@ -189,6 +189,16 @@ impl Store {
         Tx::begin(self.clone(), Mode::Durable).await
     }
 
+    /// Begins a transaction of one statement that writes: on SQLite that is the whole of it, where else two more go to another
+    /// thread and back.
+    pub(crate) async fn begin_single(&self) -> Result<Tx> {
+        let mode = match self.engine() {
+            Engine::Sqlite => Mode::Single,
+            Engine::Postgres => Mode::Durable,
+        };
+        Tx::begin(self.clone(), mode).await
+    }
+
     /// Begins a transaction whose commit may be lost when the machine (not the process) dies.
     pub(crate) async fn begin_relaxed(&self) -> Result<Tx> {
         Tx::begin(self.clone(), Mode::Relaxed).await

@@ -49,6 +49,8 @@ pub(crate) enum Mode {
     Durable,
     /// Housekeeping: a commit may be lost when the machine (not the process) dies.
     Relaxed,
+    /// One statement, on SQLite: it commits by itself, and is on disk when it returns.
+    Single,
     /// The relay's housekeeping: the same, and on PostgreSQL it never waits for a writer, so that
     /// long transactions don't keep what is committed from being sent.
     Relay,
@@ -74,18 +76,22 @@ impl Tx {
         let conn = match store.backend() {
             Backend::Sqlite(sqlite) => {
                 let mut held = sqlite.writer().await?;
-                let begun = if mode == Mode::Durable {
-                    sqlx::query("BEGIN IMMEDIATE").execute(held.conn()).await
-                } else {
-                    let relaxed = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
-                    sqlx::raw_sql(relaxed).execute(held.conn()).await
+                let begins = match mode {
+                    Mode::Single => None,
+                    Mode::Durable => Some("BEGIN IMMEDIATE"),
+                    Mode::Relaxed | Mode::Relay => {
+                        Some("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE")
+                    }
                 };
-                begun.map_err(sql_error)?;
+                if let Some(begins) = begins {
+                    let begun = sqlx::raw_sql(begins).execute(held.conn()).await;
+                    begun.map_err(sql_error)?;
+                }
                 Conn::Sqlite(held)
             }
             Backend::Postgres(postgres) => {
                 let mut transaction = begin_postgres(postgres, mode).await?;
-                if mode != Mode::Durable {
+                if matches!(mode, Mode::Relaxed | Mode::Relay) {
                     sqlx::raw_sql("SET LOCAL synchronous_commit = off")
                         .execute(&mut *transaction)
                         .await
@@ -261,14 +267,15 @@ impl Tx {
         };
         match self.conn {
             Conn::Sqlite(mut held) => {
-                let committed = if self.mode == Mode::Durable {
-                    sqlx::query("COMMIT").execute(held.conn()).await
-                } else {
-                    sqlx::raw_sql("COMMIT; PRAGMA synchronous = FULL")
-                        .execute(held.conn())
-                        .await
+                let commits = match self.mode {
+                    Mode::Single => None,
+                    Mode::Durable => Some("COMMIT"),
+                    Mode::Relaxed | Mode::Relay => Some("COMMIT; PRAGMA synchronous = FULL"),
                 };
-                committed.map_err(unknown)?;
+                if let Some(commits) = commits {
+                    let committed = sqlx::raw_sql(commits).execute(held.conn()).await;
+                    committed.map_err(unknown)?;
+                }
                 held.done();
             }
             Conn::Postgres(transaction) => transaction.commit().await.map_err(unknown)?,

@@ -10,10 +10,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tower::Service;
-use trunkline_core::{ByteString, Context, Error, ErrorKind, Result, Retry};
+use trunkline_core::{Context, Error, ErrorKind, Result, Retry};
 
 use super::encode;
-use crate::client::{broken, read};
+use crate::client::{CallKeys, broken, read};
 use crate::server::is_grpc;
 use crate::{Body, Channel, Client, headers, problem};
 
@@ -34,8 +34,8 @@ pub struct GrpcChannel {
     channel: Channel,
     context: Option<Context>,
     read_only: bool,
-    /// Goes with every call, unless that names its own.
-    key: Option<ByteString>,
+    /// Go with every call, unless that names its own.
+    keys: Option<CallKeys>,
 }
 
 impl Channel {
@@ -45,7 +45,7 @@ impl Channel {
             channel: self.clone(),
             context: None,
             read_only: false,
-            key: None,
+            keys: None,
         }
     }
 }
@@ -58,7 +58,7 @@ impl Client {
             channel: self.channel.clone(),
             context: Some(self.context.clone()),
             read_only: self.read_only,
-            key: self.key.clone(),
+            keys: self.keys.clone(),
         }
     }
 }
@@ -78,10 +78,10 @@ impl GrpcChannel {
             all.remove(headers::DEADLINE_MS);
             headers::write(context, all, self.channel.network().env());
         }
-        if let Some(key) = &self.key
+        if let Some(keys) = &self.keys
             && !all.contains_key(headers::IDEMPOTENCY_KEY)
         {
-            let key = HeaderValue::from_str(key).map_err(|error| {
+            let key = HeaderValue::from_str(&keys.next()).map_err(|error| {
                 Error::invalid("header_invalid", "the idempotency key can't be written")
                     .with_source(error)
             })?;

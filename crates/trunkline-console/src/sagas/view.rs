@@ -3,13 +3,10 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use trunkline_core::ByteString;
-use trunkline_saga::{Data, Entry, Fault, Instance, Message, Record, State};
+use trunkline_saga::{Data, Entry, Fault, Instance, LISTED_BYTES_MAX, Message, Record, State};
 use uuid::Uuid;
 
 use super::steps::{Step, steps};
-
-/// How long what an instance says of itself may be in a list; what is longer is seen where it is shown.
-const LISTED_BYTES_MAX: usize = 1_024;
 
 /// An instance in a list, without what it was given and gave.
 #[derive(Debug, Serialize)]

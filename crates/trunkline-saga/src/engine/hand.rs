@@ -47,7 +47,7 @@ impl<H: Host> Engine<H> {
             at: self.0.env.now(),
         };
         self.tell(which.clone(), message).await?;
-        let parked = self.0.load(which).await?.instance.state == State::Parked;
+        let parked = self.0.look(which).await?.state == State::Parked;
         if parked {
             self.0
                 .resume(which, [State::Parked], (None, Vec::new()))

@@ -1,13 +1,13 @@
 //! What the engine does for its instances and for those who ask.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytestring::ByteString;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use trunkline_core::{Error, Result};
-use uuid::Uuid;
 
-use super::{Begin, Engine, Parts, not_found};
+use super::{Begin, Engine, Parts, Seat, not_found};
 use crate::Data;
 use crate::definition::{Definition, Failed, Function};
 use crate::host::Host;
@@ -45,7 +45,7 @@ impl<H: Host> Parts<H> {
     }
 
     pub(crate) async fn start(
-        &self,
+        self: &Arc<Self>,
         saga: &ByteString,
         key: &str,
         input: Data,
@@ -54,8 +54,10 @@ impl<H: Host> Parts<H> {
         let mut instance = self.new_instance(saga, key, input, begin)?;
         let may_own = self.known.load(Ordering::Acquire) && !self.stopping.load(Ordering::Acquire);
         let slot = self.slots.clone().try_acquire_owned().ok();
-        let slot = slot.filter(|_| may_own);
-        if slot.is_some() {
+        let seat = slot
+            .filter(|_| may_own)
+            .map(|slot| Seat::new(self, instance.id, slot));
+        if seat.is_some() {
             instance.owner = Some(self.owner.clone());
         } else {
             instance.wake_at = Some(instance.started_at);
@@ -71,13 +73,13 @@ impl<H: Host> Parts<H> {
             metrics::counter!("trunkline_saga_started_total", "saga" => saga.to_string())
                 .increment(1);
         }
-        if let (true, Some(slot)) = (is_new, slot) {
+        if let (true, Some(seat)) = (is_new, seat) {
             let record = Record {
                 instance: instance.clone(),
                 entries: Vec::new(),
                 messages: Vec::new(),
             };
-            if let Err(mpsc::error::TrySendError::Full(_)) = self.starts.try_send((record, slot)) {
+            if let Err(mpsc::error::TrySendError::Full(_)) = self.starts.try_send((record, seat)) {
                 tracing::warn!(%saga, key, "a saga that was just started waits for the lease's end");
             }
         } else if is_new {
@@ -125,21 +127,9 @@ impl<H: Host> Parts<H> {
     pub(crate) async fn tell(&self, which: Which, message: Message) -> Result<Written> {
         let write = Write::Tell(which.clone(), message.clone());
         let written = self.write(write).await?;
-        if written == Written::Done {
-            let live = {
-                let active = self.active.lock();
-                let found = match &which {
-                    Which::Id(id) => active.get(id),
-                    Which::Key(saga, key) => active
-                        .values()
-                        .find(|live| live.instance.saga == *saga && live.instance.key == *key),
-                };
-                found.cloned()
-            };
-            match live {
-                Some(live) => live.tell([message]),
-                None => self.due.notify_one(),
-            }
+        // Who is not here is found in the journal.
+        if written == Written::Done && !self.seats.tell(&which, vec![message]) {
+            self.due.notify_one();
         }
         Ok(written)
     }
@@ -149,12 +139,5 @@ impl<H: Host> Parts<H> {
             .load(which)
             .await?
             .ok_or_else(|| not_found(which))
-    }
-
-    pub(super) fn watch(&self, id: Uuid, sender: oneshot::Sender<Instance>) {
-        let mut watchers = self.watchers.lock();
-        let of = watchers.entry(id).or_default();
-        of.retain(|watcher| !watcher.is_closed());
-        of.push(sender);
     }
 }

@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use trunkline_core::{Error, Result, report};
 use uuid::Uuid;
 
-use super::{Engine, Parts, Taken};
-use crate::drive::{Outcome, drive};
+use super::{Engine, Parts, Seat, Taken};
+use crate::drive::{Outcome, come_to, run};
 use crate::host::Host;
 use crate::journal::{Claim, Claimed, Instance, Record, Which, Write, Written};
 use crate::live::Live;
 use crate::writer;
 
 /// What comes in.
-pub(super) struct Inbox {
+pub(super) struct Inbox<H: Host> {
     pub(super) writes: mpsc::Receiver<(Write, oneshot::Sender<Result<Written>>)>,
-    pub(super) started: mpsc::Receiver<Taken>,
+    pub(super) started: mpsc::Receiver<Taken<H>>,
 }
 
 /// How many instances that have ended are forgotten at a time.
@@ -68,7 +68,7 @@ impl<H: Host> Engine<H> {
 /// Takes up what was started and what is due.
 async fn work<H: Host>(
     parts: &Arc<Parts<H>>,
-    mut started: mpsc::Receiver<Taken>,
+    mut started: mpsc::Receiver<Taken<H>>,
     stop: impl Future<Output = ()>,
 ) {
     let mut stop = pin!(stop);
@@ -77,20 +77,21 @@ async fn work<H: Host>(
         tasks: JoinSet::new(),
     };
     let mut backlog = true;
-    let mut wait = Duration::ZERO;
+    // A time and no pause: what goes on all the while puts the next look off by nothing, and the lease is renewed by it.
+    let mut next = Instant::now();
     loop {
         tokio::select! {
             biased;
             () = &mut stop => break,
-            Some((record, slot)) = started.recv() => running.go(record, slot),
+            () = sleep_until(next) => (backlog, next) = running.claim().await,
+            Some((record, seat)) = started.recv() => running.go(record, seat),
             Some(_) = running.tasks.join_next() => {
                 if backlog {
                     parts.due.notify_one();
                     backlog = false;
                 }
             }
-            () = parts.due.notified() => (backlog, wait) = running.claim().await,
-            () = sleep(wait) => (backlog, wait) = running.claim().await,
+            () = parts.due.notified() => (backlog, next) = running.claim().await,
         }
     }
     running.drain().await;
@@ -103,7 +104,7 @@ struct Running<H: Host> {
 
 impl<H: Host> Running<H> {
     /// Takes what is due; whether there may be more, and when to look again.
-    async fn claim(&mut self) -> (bool, Duration) {
+    async fn claim(&mut self) -> (bool, Instant) {
         let parts = self.parts.clone();
         let mut slots = Vec::new();
         while slots.len() < CLAIM_MAX
@@ -125,17 +126,17 @@ impl<H: Host> Running<H> {
             }
             Err(error) => {
                 tracing::warn!(error = %report(&error), "sagas that are due were not taken");
-                return (false, parts.settings.poll);
+                return (false, Instant::now() + parts.settings.poll);
             }
         };
         let full = claimed.ids.len() == claim.max;
         let wait = self.next_look(&claimed);
         for id in claimed.told {
-            let live = parts.active.lock().get(&id).cloned();
-            if let Some(live) = live
-                && let Ok(record) = parts.load(&Which::Id(id)).await
+            let which = Which::Id(id);
+            if parts.seats.has(&id)
+                && let Ok(record) = parts.load(&which).await
             {
-                live.tell(record.messages);
+                parts.seats.tell(&which, record.messages);
             }
         }
         for (id, slot) in claimed.ids.into_iter().zip(slots) {
@@ -145,15 +146,13 @@ impl<H: Host> Running<H> {
             // There may be more than one claim takes.
             parts.due.notify_one();
         }
-        (full, wait)
+        (full, Instant::now() + wait)
     }
 
     /// Attempts on their way end, and all instances are given back; what takes longer is left to its lease.
     async fn drain(mut self) {
         self.parts.stopping.store(true, Ordering::Release);
-        for live in self.parts.active.lock().values() {
-            live.wake();
-        }
+        self.parts.seats.wake();
         let drain = self.parts.settings.drain;
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(drain, ended).await.is_err() {
@@ -175,24 +174,22 @@ impl<H: Host> Running<H> {
             .max(LOOK_MIN)
     }
 
-    fn go(&mut self, record: Record, slot: OwnedSemaphorePermit) {
+    fn go(&mut self, record: Record, seat: Seat<H>) {
         let parts = self.parts.clone();
-        self.tasks.spawn(async move {
-            live_on(&parts, record, false).await;
-            drop(slot);
-        });
+        self.tasks
+            .spawn(async move { live_on(&parts, record, seat, false).await });
     }
 
     fn take_up(&mut self, id: Uuid, slot: OwnedSemaphorePermit) {
         let parts = self.parts.clone();
+        let seat = Seat::new(&parts, id, slot);
         self.tasks.spawn(async move {
             if let Some(record) = load(&parts, id).await {
                 let one = &record.instance;
                 // Whoever takes an instance from the dead, or gives one back, changes it.
                 let is_new = record.entries.is_empty() && one.changed_at == one.started_at;
-                live_on(&parts, record, !is_new).await;
+                live_on(&parts, record, seat, !is_new).await;
             }
-            drop(slot);
         });
     }
 }
@@ -205,17 +202,26 @@ const LOOK_MIN: Duration = Duration::from_millis(5);
 /// Runs an instance as long as this process has it.
 ///
 /// It is resumed unless it was started here a moment ago: then nobody else can have run it.
-async fn live_on<H: Host>(parts: &Arc<Parts<H>>, mut record: Record, mut is_resumed: bool) {
+async fn live_on<H: Host>(
+    parts: &Arc<Parts<H>>,
+    mut record: Record,
+    seat: Seat<H>,
+    mut is_resumed: bool,
+) {
     let id = record.instance.id;
     let mut reloads = 0;
     loop {
         let live = Arc::new(Live::new(parts.clone(), record, is_resumed));
-        let outcome = {
-            let _active = Active::new(parts, id, &live);
-            drive(&live).await
-        };
-        match outcome {
-            Outcome::Settled(instance) => return parts.settle(*instance),
+        seat.sits(&live);
+        let seen = run(&live).await;
+        // From here on messages are kept: this life does not read them any more.
+        seat.stands_up();
+        match come_to(&live, seen).await {
+            Outcome::Settled(instance) => {
+                // Whoever waits for its end looks first whether it is still here.
+                drop(seat);
+                return parts.settle(*instance);
+            }
             Outcome::Rests | Outcome::Stopped => return,
             Outcome::Reload => {}
         }
@@ -227,22 +233,6 @@ async fn live_on<H: Host>(parts: &Arc<Parts<H>>, mut record: Record, mut is_resu
             Some(again) => (record, is_resumed) = (again, true),
             None => return,
         }
-    }
-}
-
-/// An instance is among the active ones as long as somebody drives it, also where that is broken off.
-struct Active<'a, H: Host>(&'a Parts<H>, Uuid);
-
-impl<'a, H: Host> Active<'a, H> {
-    fn new(parts: &'a Parts<H>, id: Uuid, live: &Arc<Live<H>>) -> Self {
-        parts.active.lock().insert(id, live.clone());
-        Self(parts, id)
-    }
-}
-
-impl<H: Host> Drop for Active<'_, H> {
-    fn drop(&mut self) {
-        self.0.active.lock().remove(&self.1);
     }
 }
 
@@ -296,10 +286,6 @@ impl<H: Host> Parts<H> {
         )
         .increment(1);
         self.host.settled(&instance);
-        let watchers = self.watchers.lock().remove(&instance.id);
-        for watcher in watchers.into_iter().flatten() {
-            // Who does not wait any more needs no answer.
-            watcher.send(instance.clone()).ok();
-        }
+        self.watchers.tell(&instance);
     }
 }

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use tokio::time::sleep;
 
-use super::Live;
+use super::{Halt, Live};
 use crate::host::Host;
+use crate::journal::{Fault, Which};
+use crate::writer::is_away;
 
 /// Until when something rests.
 #[derive(Debug)]
@@ -61,6 +64,25 @@ impl<H: Host> Live<H> {
         .await
     }
 }
+
+impl<H: Host> Live<H> {
+    /// Reads what it was told once more: another process may have told it something.
+    pub(crate) async fn read_messages(self: &Arc<Self>) {
+        let _busy = self.busy();
+        let which = Which::Id(self.instance.id);
+        loop {
+            match self.parts.journal.load(&which).await {
+                Ok(Some(record)) => return self.tell(record.messages),
+                Ok(None) => return self.halted(Halt::Reload).await,
+                Err(error) if is_away(&error) => sleep(AWAY_PAUSE).await,
+                Err(error) => return self.halted(Halt::Park(Fault::of(&error))).await,
+            }
+        }
+    }
+}
+
+/// The pause after the journal could not be read.
+const AWAY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a rest in memory is at most before the clock is looked at again.
 const NAP_MAX: Duration = Duration::from_secs(60);

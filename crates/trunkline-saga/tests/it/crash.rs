@@ -1,6 +1,7 @@
 //! The crash kit over this crate's sagas, journals that are cut, and processes that die.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use trunkline_saga::{
@@ -52,8 +53,7 @@ fn trip(world: &World) -> [Definition<Plain>; 2] {
                 }
             })
             .await?;
-            saga.sleep("a night", std::time::Duration::from_secs(3600))
-                .await?;
+            saga.sleep("a night", Duration::from_secs(3600)).await?;
             saga.child::<String>("ride", &"to the airport").await?;
             step(&saga, &world, "insurance").await
         }
@@ -117,7 +117,7 @@ async fn another_process_takes_up_what_a_dead_one_left() {
     let second = Process::new(&journal, &env, [order(&world)]);
     let id = Which::Id(first.start("order", "ord-1").await.id);
     // It has reserved, and waits to charge.
-    trunkline_testkit::eventually(std::time::Duration::from_secs(30), async || {
+    trunkline_testkit::eventually(Duration::from_secs(30), async || {
         !first.engine.show(&id).await.unwrap().entries.is_empty()
     })
     .await;
@@ -138,7 +138,7 @@ async fn a_process_that_stops_gives_its_instances_back_at_once() {
     let journal = Arc::new(MemoryJournal::new(env.clone()));
     let first = Process::new(&journal, &env, [order(&world)]);
     let id = Which::Id(first.start("order", "ord-1").await.id);
-    trunkline_testkit::eventually(std::time::Duration::from_secs(30), async || {
+    trunkline_testkit::eventually(Duration::from_secs(30), async || {
         first.engine.show(&id).await.unwrap().entries.len() == 1
     })
     .await;
@@ -157,7 +157,7 @@ async fn two_owners_of_one_instance_write_one_story() {
     let journal = Arc::new(MemoryJournal::new(env.clone()));
     let first = Process::new(&journal, &env, [order(&world)]);
     let id = first.start("order", "ord-1").await.id;
-    trunkline_testkit::eventually(std::time::Duration::from_secs(30), async || {
+    trunkline_testkit::eventually(Duration::from_secs(30), async || {
         !first
             .engine
             .show(&Which::Id(id))
@@ -170,7 +170,7 @@ async fn two_owners_of_one_instance_write_one_story() {
     // Somebody whose clock is far ahead takes it from the living, and gives it to a second process.
     let thief = Claim {
         owner: "thief".into(),
-        lease: std::time::Duration::ZERO,
+        lease: Duration::ZERO,
         sagas: vec!["order".into()],
         max: 10,
     };
@@ -212,4 +212,43 @@ async fn what_was_said_is_not_written_again_by_each_process() {
     let record = process.runs("says", "s-1").await;
     assert_eq!(record.instance.state, State::Completed);
     assert_eq!(world.stands("reserve"), 1);
+}
+
+/// A step of 40 s, longer than a lease.
+fn long(world: &World) -> Definition<Plain> {
+    let world = world.clone();
+    Definition::named("long").version(1, move |saga: Saga<Plain>, _: String| {
+        let world = world.clone();
+        async move {
+            let long = saga.step::<()>("long").within(Duration::from_secs(60));
+            long.run(move |_| {
+                world.tells("long");
+                async {
+                    tokio::time::sleep(Duration::from_secs(40)).await;
+                    Ok(())
+                }
+            })
+            .await
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_always_busy_keeps_what_it_has() {
+    let (world, env) = (World::default(), env());
+    let journal = Arc::new(MemoryJournal::new(env.clone()));
+    let busy = Process::new(&journal, &env, [long(&world), order(&World::default())]);
+    let id = Which::Id(busy.start("long", "l").await.id);
+    trunkline_testkit::eventually(Duration::from_secs(30), async || !world.story().is_empty())
+        .await;
+    let idle = Process::new(&journal, &env, [long(&world)]);
+    // More often than it looks into its journal.
+    for n in 0..100 {
+        busy.start("order", &format!("ord-{n}")).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let record = busy.settled(&id).await;
+    assert_eq!(record.instance.state, State::Completed);
+    assert_eq!(world.story(), ["long"], "nobody else took it up");
+    idle.stop().await;
 }

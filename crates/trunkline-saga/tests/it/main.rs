@@ -8,6 +8,7 @@ mod bad;
 mod crash;
 mod hand;
 mod journal;
+mod news;
 mod order;
 mod parallel;
 mod waits;

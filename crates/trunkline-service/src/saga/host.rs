@@ -13,8 +13,8 @@ use crate::Cx;
 use crate::alerts::Alerts;
 use crate::runtime::Runtime;
 
-/// The longest idempotency key that every service takes.
-const KEY_BYTES_MAX: usize = 255;
+/// The longest idempotency key that every service takes has 255 bytes; calls add their number.
+const KEY_BYTES_MAX: usize = 240;
 
 /// A service, as its sagas see it: each attempt of a step is a span and has a [`Cx`] of its own.
 #[derive(Clone)]

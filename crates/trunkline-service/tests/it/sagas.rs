@@ -100,6 +100,35 @@ async fn note(cx: Cx, trip: String) -> Result<()> {
     tx.publish(TripBooked { trip }).await
 }
 
+/// How often a step that books twice still fails after it has.
+struct Lapses(AtomicU32);
+
+/// Books two rooms in one step.
+async fn pair(saga: Saga, trip: String) -> Result<()> {
+    let soon = Duration::from_millis(5);
+    saga.step::<()>("both")
+        .retries(Retries::attempts(2).pauses(soon, soon))
+        .run(move |cx| book_both(cx, trip.clone()))
+        .await
+}
+
+async fn book_both(cx: Cx, trip: String) -> Result<()> {
+    for number in [1, 2] {
+        let trip = format!("{trip}-{number}");
+        tell_hotel(cx.clone(), "/bookings", Booking { trip }).await?;
+    }
+    let lapses = cx.state::<Lapses>()?;
+    if lapses.0.swap(0, Ordering::SeqCst) > 0 {
+        return Err(Error::unavailable("lapse", "it forgot that it has booked"));
+    }
+    Ok(())
+}
+
+async fn start_pair(cx: Cx, Json(wanted): Json<Start>) -> Result<Json<String>> {
+    let instance = cx.start_saga("pair", &wanted.trip, &wanted.trip).await?;
+    Ok(Json(instance.id.to_string()))
+}
+
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Start {
     trip: String,
@@ -206,7 +235,10 @@ fn trips() -> Service {
                 .version(1, trip)
                 .wakes(|decided: &TripDecided| decided.trip.clone()),
         )
+        .saga(SagaDefinition::named("pair").version(1, pair))
+        .state(Lapses(AtomicU32::new(1)))
         .post("/trips", start)
+        .post("/pairs", start_pair)
         .post("/decisions", decide)
         .get("/trips/{trip}", status)
         .post("/undeclared", undeclared)
@@ -297,6 +329,30 @@ async fn a_saga_books_waits_for_an_event_and_ends() {
     assert_eq!(stands(&sample, "nowhere").await["state"], Value::Null);
     assert!(sample.letters().await.is_empty());
     sample.stop().await;
+}
+
+#[tokio::test]
+async fn two_calls_of_one_operation_in_a_step_are_two() {
+    let world = Arc::new(World::default());
+    let sample = begun(platform(&world), None).await;
+    let answer = sample.ask("trips").post("/pairs", json!({ "trip": "p" }));
+    assert_eq!(answer.await.status, 200);
+    let asked = || world.asked.lock().clone();
+    // The second attempt asks again, and the hotel answers what it answered before.
+    eventually_or(
+        SOON,
+        async || rooms(&sample).await == [json!([1, 1]), json!([1, 1])],
+        || format!("{:?}", asked()),
+    )
+    .await;
+    assert_eq!(asked().len(), 2, "{:?}", asked());
+    sample.stop().await;
+}
+
+/// The two rooms of a pair.
+async fn rooms(sample: &Sample) -> [Value; 2] {
+    let room = |path| async move { sample.ask("hotel").get(path).await.body };
+    [room("/rooms/p-1").await, room("/rooms/p-2").await]
 }
 
 #[tokio::test]

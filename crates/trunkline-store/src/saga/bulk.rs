@@ -10,13 +10,13 @@ use crate::error::sql_error;
 
 /// Rows in one statement. A statement is of the smallest size that takes all, and what is left of it is
 /// filled with NULL, which its condition leaves out.
-pub(super) const SIZES: [usize; 4] = [1, 8, 32, 128];
+pub(super) const SIZES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 
 /// A statement in each of the sizes.
 #[derive(Debug)]
 pub(super) struct Bulk {
-    sqlite: [String; 4],
-    postgres: [String; 4],
+    sqlite: [String; SIZES.len()],
+    postgres: [String; SIZES.len()],
 }
 
 pub(super) type Binding = Query<'static, Any, AnyArguments>;
@@ -65,7 +65,7 @@ impl Bulk {
         Ok(rows)
     }
 
-    fn texts(&'static self, conn: &AnyConnection) -> &'static [String; 4] {
+    fn texts(&'static self, conn: &AnyConnection) -> &'static [String; SIZES.len()] {
         if conn.backend_name() == "SQLite" {
             &self.sqlite
         } else {
@@ -75,7 +75,7 @@ impl Bulk {
 }
 
 fn queries<'a, T>(
-    texts: &'static [String; 4],
+    texts: &'static [String; SIZES.len()],
     items: &'a [T],
     bind: &'a mut impl FnMut(Binding, Option<&T>) -> Result<Binding>,
 ) -> impl Iterator<Item = Result<Binding>> + 'a {

@@ -72,6 +72,9 @@ pub(super) async fn list(store: &Store, query: &Query) -> Result<Vec<Instance>> 
         values.push(value);
         conditions.push(condition.replace('?', &format!("${}", values.len())));
     };
+    if let Some(id) = query.id {
+        add("id = ?", Value::Bytes(bytes(id)));
+    }
     if let Some(saga) = &query.saga {
         add("saga = ?", Value::Text(rows::written(saga)));
     }
@@ -104,7 +107,7 @@ pub(super) async fn list(store: &Store, query: &Query) -> Result<Vec<Instance>> 
     };
     let sql = format!(
         "SELECT {} FROM trunkline_saga WHERE {found} ORDER BY id DESC LIMIT {max}",
-        rows::INSTANCE
+        *rows::LISTED
     );
     let mut statement = sqlx::query(AssertSqlSafe(sql));
     for value in values {

@@ -128,6 +128,15 @@ fn changes_row(went: &Went) -> bool {
     went.change.is_some() || went.status.is_some() || went.entries.is_empty()
 }
 
+/// Whether one statement writes all of it: a start, or an entry.
+pub(super) fn is_one_statement(batch: &[Write]) -> bool {
+    match batch {
+        [Write::Start(_)] => true,
+        [Write::Went(went)] => went.entries.len() == 1 && !changes_row(went),
+        _ => false,
+    }
+}
+
 /// Writes a round; nothing when an entry's place was taken, and then whatever was written has to be undone.
 pub(super) async fn apply(
     conn: &mut AnyConnection,

@@ -1,12 +1,14 @@
 //! Instances, entries and messages as rows.
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use trunkline_core::{ByteString, Error, ErrorKind, Result};
-use trunkline_saga::{Data, Entry, Instance, Message, State};
+use trunkline_saga::{Data, Entry, Instance, LISTED_BYTES_MAX, Message, State};
 use uuid::Uuid;
 
 use crate::error::{corrupt, sql_error};
@@ -16,7 +18,16 @@ use crate::text;
 pub(super) const INSTANCE: &str = "id, saga, key, version, state, input, context, correlation_id, \
     status, output, error, started_at, changed_at, wake_at, owner, parent";
 
-/// An instance from a row of [`INSTANCE`].
+/// The same without what it was given and gave, as a list has it.
+pub(super) static LISTED: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "id, saga, key, version, state, 'null', 'null', correlation_id, \
+         CASE WHEN octet_length(status) <= {LISTED_BYTES_MAX} THEN status END, NULL, error, \
+         started_at, changed_at, wake_at, owner, parent"
+    )
+});
+
+/// An instance from a row of [`INSTANCE`] or [`LISTED`].
 pub(super) fn instance(row: &AnyRow) -> Result<Instance> {
     let state: String = get(row, 4)?;
     Ok(Instance {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_saga::{Change, Instance, Query, State};
+use trunkline_saga::{Change, Data, Instance, LISTED_BYTES_MAX, Query, State, Went, Write};
 use uuid::Uuid;
 
 use super::{Bench, Case, id, named, start, went};
@@ -10,6 +10,7 @@ use super::{Bench, Case, id, named, start, went};
 pub(super) fn all() -> Vec<Case> {
     named![
         a_list_has_the_newest_first,
+        a_list_leaves_out_what_may_be_long,
         each_filter_finds_its_own,
         filters_narrow_each_other,
         pages_cover_everything_once,
@@ -57,14 +58,49 @@ async fn a_list_has_the_newest_first(bench: Bench) {
         ..Query::default()
     };
     let found = bench.journal.list(&query).await.expect("a list");
-    let record = bench.load(id(9)).await;
-    assert_eq!(found.first(), Some(&record.instance));
+    let listed = Instance {
+        input: Data::null(),
+        ..bench.load(id(9)).await.instance
+    };
+    assert_eq!(found.first(), Some(&listed));
     assert_eq!(found.len(), 2);
+}
+
+async fn a_list_leaves_out_what_may_be_long(bench: Bench) {
+    for (number, length) in [(1, LISTED_BYTES_MAX - 2), (2, LISTED_BYTES_MAX - 1)] {
+        let context = Data::of("a context").expect("a text");
+        let one = Instance {
+            context,
+            owner: Some("a".into()),
+            ..bench.instance(number, &format!("key-{number}"))
+        };
+        let said = Write::Went(Went {
+            id: one.id,
+            owner: "a".into(),
+            entries: Vec::new(),
+            status: Some(Data::of(&"x".repeat(length)).expect("a text")),
+            change: Some(Box::new(Change {
+                output: Some(Data::of("an output").expect("a text")),
+                ..Change::to(State::Completed)
+            })),
+        });
+        bench.write(&[start(&one), said]).await;
+    }
+    let found = bench.journal.list(&Query::default()).await.expect("a list");
+    for one in &found {
+        assert_eq!((&one.input, &one.context), (&Data::null(), &Data::null()));
+        assert_eq!(one.output, None);
+    }
+    let said: Vec<_> = found.iter().map(|one| one.status.is_some()).collect();
+    // The newest first: its quotes make it a byte too long.
+    assert_eq!(said, [false, true]);
 }
 
 async fn each_filter_finds_its_own(bench: Bench) {
     bench.several().await;
     let all = Query::default;
+    let one = Some(id(2));
+    assert_eq!(bench.list(Query { id: one, ..all() }).await, [id(2)]);
     let saga = Some("refund".into());
     assert_eq!(bench.list(Query { saga, ..all() }).await, [id(2)]);
     for (state, wanted) in [
@@ -102,6 +138,7 @@ async fn each_filter_finds_its_own(bench: Bench) {
 async fn filters_narrow_each_other(bench: Bench) {
     bench.several().await;
     let query = Query {
+        id: None,
         saga: Some("order".into()),
         state: Some(State::Parked),
         correlation_id: Some("flow".into()),
