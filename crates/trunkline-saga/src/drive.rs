@@ -175,6 +175,10 @@ async fn end<H: Host>(
         ..Change::to(state)
     };
     live.write(Some(change)).await;
+    if instance.parent.is_some() {
+        // Its parent may rest, and would find the message only at the next poll.
+        live.parts.due.notify_one();
+    }
     instance
 }
 

@@ -100,7 +100,7 @@ pub(crate) struct Parts<H: Host> {
     starts: mpsc::Sender<Taken<H>>,
     seats: Seats<H>,
     watchers: Watchers,
-    due: Notify,
+    pub(crate) due: Notify,
     pub(crate) stopping: AtomicBool,
     /// When it last made something durable, in microseconds since 1970; 0 before the first time.
     last_commit: AtomicI64,

@@ -228,6 +228,14 @@ async fn child_of(process: &crate::world::Process) -> trunkline_saga::Instance {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_parent_goes_on_as_soon_as_its_child_has_ended() {
+    let world = World::default();
+    let (_journal, process) = one(family(&world, false));
+    let parent = process.runs("parent", "p").await.instance;
+    assert_eq!(parent.changed_at, child_of(&process).await.changed_at);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_child_gives_what_it_returns() {
     let world = World::default();
     let (_journal, process) = one(family(&world, false));
