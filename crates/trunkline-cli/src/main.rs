@@ -19,6 +19,10 @@ use crate::args::{Args, Command};
 use crate::client::Client;
 use crate::commands::Failure;
 
+/// A request of the gateway's takes and gives back some thirty pieces of memory, and this does it in half the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Command::Conform(engine) = args.command {
