@@ -7,6 +7,8 @@
 mod address;
 mod dial;
 mod exchange;
+pub(crate) mod http1;
+mod idle;
 mod line;
 mod pool;
 #[cfg(feature = "tls")]

@@ -33,6 +33,7 @@ mod tests;
 pub use axum::body::Body;
 pub use channel::Channel;
 pub use client::{Answer, CallKeys, Client, RequestBuilder};
+pub use connect::http1::RequestHead;
 #[cfg(feature = "tls")]
 pub use connect::tls::TlsClient;
 #[cfg(feature = "tls")]

@@ -113,10 +113,19 @@ pub(crate) fn enter(
     let strips = target.strip_path && prefix > 0;
     let (prefix, rest) = path.split_at_checked(prefix).unwrap_or(("", &path));
     let query = request.uri.query();
-    request.uri = match &target.base {
-        None => onward_uri(if strips { rest } else { &path }, query)?,
-        Some(base) => onward_uri(&join(base, &path, strips.then_some(rest)), query)?,
+    let onward = match &target.base {
+        None if strips => Some(onward_uri(rest, query)?),
+        // Most go on as they came.
+        None if is_onward(&request.uri, &path) => None,
+        None => Some(onward_uri(&path, query)?),
+        Some(base) => Some(onward_uri(
+            &join(base, &path, strips.then_some(rest)),
+            query,
+        )?),
     };
+    if let Some(onward) = onward {
+        request.uri = onward;
+    }
     Ok(Entry::Target(Way {
         target,
         prefix: strips.then(|| prefix.trim_end_matches('/').to_owned()),
@@ -249,6 +258,11 @@ fn host(request: &mut Parts) -> Result<Authority> {
         )),
         _ => Ok(host),
     }
+}
+
+/// Whether it is this path, perhaps with a query, and nothing else.
+fn is_onward(uri: &Uri, path: &str) -> bool {
+    uri.scheme().is_none() && uri.authority().is_none() && uri.path() == path
 }
 
 fn onward_uri(path: &str, query: Option<&str>) -> Result<Uri> {

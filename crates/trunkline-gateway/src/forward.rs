@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderName, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use tower::ServiceExt;
-use trunkline_call::headers::{DEADLINE_MS, USER_ID, write_roles};
-use trunkline_call::{Body, Channel};
+use trunkline_call::headers::{DEADLINE_MS, GRPC_TIMEOUT, USER_ID, USER_ROLES, write_roles};
+use trunkline_call::{Body, Channel, RequestHead};
 use trunkline_core::{ErrorKind, Result};
 
 use crate::arrival::{Arrival, Speaks};
@@ -17,6 +17,9 @@ use crate::plugin::{Exchange, Held};
 use crate::route::Target;
 use crate::upstream::{Backend, Sending, UpstreamState, key};
 use crate::{Gateway, grpc, headers, plugin, problem};
+
+/// As many headers are told beside those of the request, as a rule.
+const MORE: usize = 4;
 
 /// What the client said that it wants to speak to.
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -48,7 +51,15 @@ impl Gateway {
             arrival.speaks = Speaks::Grpc;
         }
         let left = arrival.left(&exchange.request.headers);
-        let head = || onward_head(target, exchange, left);
+        let more = more_headers(target, exchange, left);
+        let head = RequestHead {
+            method: &exchange.request.method,
+            uri: &exchange.request.uri,
+            headers: &exchange.request.headers,
+            more: &more,
+            host: None,
+            extensions: &exchange.request.extensions,
+        };
         let idle_max = match arrival.speaks {
             Speaks::Grpc => grpc::LASTS_MAX,
             Speaks::Http | Speaks::WebSocket(_) => self.limits.body_idle_max,
@@ -61,7 +72,7 @@ impl Gateway {
         };
         let answer = match &target.onward {
             Onward::Channel(channel, timeout) => {
-                let mut head = head();
+                let (mut head, ()) = head.to_request(()).into_parts();
                 let channel = match arrival.speaks {
                     Speaks::Http => channel.clone(),
                     Speaks::Grpc => {
@@ -79,7 +90,7 @@ impl Gateway {
                 let body = body.zip(progress.as_deref());
                 let bytes_max = exchange.body_bytes_max;
                 // In a box too: what has a request moved about moves all that it waits for.
-                let sent = Box::pin(self.send(backend, exchange, (&head, body, bytes_max)));
+                let sent = Box::pin(self.send(backend, exchange, (head, body, bytes_max)));
                 match left {
                     None => sent.await,
                     Some(left) => grpc::within(left, sent).await,
@@ -103,14 +114,13 @@ impl Gateway {
         &self,
         backend: &Backend,
         exchange: &Exchange,
-        (head, body, bytes_max): (&Head<'_>, Option<(Body, &Progress)>, Option<u64>),
+        (head, body, bytes_max): (RequestHead<'_>, Option<(Body, &Progress)>, Option<u64>),
     ) -> Result<Response<Body>> {
         let hashed = backend.group.hash_on();
         let mut key = hashed.and_then(|by| key::of(by, exchange, &self.inner.env));
         let cookie = key.as_mut().and_then(|key| key.cookie.take());
         let sending = Sending {
-            head: head(),
-            again: head,
+            head,
             body,
             bytes_max,
             key: key.as_ref().map(|key| &*key.bytes),
@@ -121,29 +131,31 @@ impl Gateway {
     }
 }
 
-/// The head of a request as it goes on, each time anew.
-type Head<'a> = dyn Fn() -> Parts + Sync + 'a;
-
-fn onward_head(target: &Target, exchange: &Exchange, left: Option<Duration>) -> Parts {
-    let mut head = exchange.request.clone();
-    head.version = Version::HTTP_11;
-    if let Some(left) = left {
-        grpc::tell(&mut head.headers, left);
+/// What a service is told beside the request as plugins see it.
+fn more_headers(
+    target: &Target,
+    exchange: &Exchange,
+    left: Option<Duration>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let mut more = Vec::with_capacity(MORE);
+    if let Some(left) = left.and_then(grpc::told) {
+        more.push((GRPC_TIMEOUT, left));
     }
     if let Some(claims) = &exchange.claims {
-        headers::share(&mut head.headers, USER_ID, &claims.sub);
-        write_roles(&mut head.headers, &claims.roles);
+        more.extend(headers::shared(USER_ID, &claims.sub));
+        let mut roles = HeaderMap::new();
+        write_roles(&mut roles, &claims.roles);
+        more.extend(roles.remove(USER_ROLES).map(|roles| (USER_ROLES, roles)));
     }
     if let Some(member) = &exchange.consumer {
-        headers::tell_consumer(&mut head.headers, member, exchange.is_anonymous);
+        headers::tell_consumer(&mut more, member, exchange.is_anonymous);
     }
     if target.preserve_host
-        && let Some(host) = head.headers.get(FORWARDED_HOST)
+        && let Some(host) = exchange.request.headers.get(FORWARDED_HOST)
     {
-        let host = host.clone();
-        head.headers.insert(HOST, host);
+        more.push((HOST, host.clone()));
     }
-    head
+    more
 }
 
 /// Sends a request through a channel.

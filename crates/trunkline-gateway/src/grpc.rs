@@ -98,12 +98,10 @@ pub(crate) fn left(headers: &HeaderMap, waited: Duration) -> Duration {
     left.min(LASTS_MAX)
 }
 
-/// Tells the service how long that is.
-pub(crate) fn tell(headers: &mut HeaderMap, left: Duration) {
+/// How long that is, as the service is told it.
+pub(crate) fn told(left: Duration) -> Option<HeaderValue> {
     // An hour has fewer than the eight digits that there may be.
-    if let Ok(left) = HeaderValue::try_from(format!("{}m", left.as_millis())) {
-        headers.insert(GRPC_TIMEOUT, left);
-    }
+    HeaderValue::try_from(format!("{}m", left.as_millis())).ok()
 }
 
 /// Has a channel take a request for a call that lasts no longer than this.

@@ -1,9 +1,6 @@
 //! Headers that concern one connection alone, that only the gateway may set, or that it tells its services.
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, TE};
 use http::{HeaderMap, HeaderValue};
 pub(crate) use trunkline_call::headers::strip_ours;
 use trunkline_call::headers::{USER_ID, USER_ROLES};
@@ -12,9 +9,6 @@ use trunkline_core::ByteString;
 use crate::client::Client;
 use crate::consumers::Member;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -22,42 +16,26 @@ const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-static HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
-
 /// Takes off what holds for one connection only, and what `Connection` names besides.
 ///
 /// # Source
 /// RFC 9110, 7.6.1. `TE: trailers` is kept, for gRPC; `Host` is never taken off by `Connection: host`.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Most requests have none of them: one look at all names costs less than asking for each.
-    if !headers.keys().any(is_hop_by_hop) {
+    // Most have none of them, or one: one look at all names costs less than asking for each.
+    let own: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_hop_by_hop(name))
+        .cloned()
+        .collect();
+    if own.is_empty() {
         return;
     }
-    let trailers = headers
-        .get_all(TE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"));
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .filter(|name| *name != HOST)
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    let trailers = own.contains(&TE) && asks_for_trailers(headers);
+    let named = match own.contains(&CONNECTION) {
+        true => named_by_connection(headers),
+        false => Vec::new(),
+    };
+    for name in named.iter().chain(&own) {
         headers.remove(name);
     }
     if trailers {
@@ -65,8 +43,45 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+fn asks_for_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(TE).iter();
+    let mut codings = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    codings.any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// Headers that hold for one connection only because `Connection` says so.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
+    let words = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim);
+    // What most say names no header that is not taken off anyway.
+    let is_usual = |word: &&str| {
+        ["keep-alive", "close"]
+            .iter()
+            .any(|usual| word.eq_ignore_ascii_case(usual))
+    };
+    let names = words.filter(|word| !is_usual(word));
+    let names = names.filter_map(|word| word.parse::<HeaderName>().ok());
+    names.filter(|name| *name != HOST).collect()
+}
+
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name)
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// The consumer, as Kong tells services of it.
@@ -87,36 +102,46 @@ pub(crate) fn is_ours(name: &HeaderName) -> bool {
 }
 
 /// Tells the service which consumer it is.
-pub(crate) fn tell_consumer(headers: &mut HeaderMap, member: &Member, is_anonymous: bool) {
+pub(crate) fn tell_consumer(
+    more: &mut Vec<(HeaderName, HeaderValue)>,
+    member: &Member,
+    is_anonymous: bool,
+) {
     let [username, custom_id, _, anonymous, _] = CONSUMER.clone();
-    share(headers, username, &member.username);
-    if let Some(id) = &member.custom_id {
-        share(headers, custom_id, id);
-    }
+    more.extend(shared(username, &member.username));
+    let id = member.custom_id.as_ref();
+    more.extend(id.and_then(|id| shared(custom_id, id)));
     if is_anonymous {
-        headers.insert(anonymous, HeaderValue::from_static("true"));
+        more.push((anonymous, HeaderValue::from_static("true")));
     }
 }
 
-/// What only the gateway may say, but for the consumer.
-static CLAIMS: [HeaderName; 10] = [
-    USER_ID,
-    USER_ROLES,
-    EXPECT,
-    FORWARDED,
-    FORWARDED_FOR,
-    FORWARDED_HOST,
-    FORWARDED_PROTO,
-    FORWARDED_PORT,
-    FORWARDED_PREFIX,
-    REAL_IP,
-];
+/// Whether only the gateway may say it.
+fn is_claim(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "x-user-id"
+            | "x-user-roles"
+            | "expect"
+            | "forwarded"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-proto"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "x-real-ip"
+            | "x-consumer-username"
+            | "x-consumer-custom-id"
+            | "x-consumer-groups"
+            | "x-anonymous-consumer"
+            | "x-consumer-id"
+    )
+}
 
 /// Takes off what only the gateway may say: who the user is and may act as, where the request came from, and what services say
 /// among themselves.
 pub(crate) fn strip_claims_of_clients(headers: &mut HeaderMap) {
     strip_ours(headers);
-    let is_claim = |name: &HeaderName| CLAIMS.contains(name) || CONSUMER.contains(name);
     // Most requests make none: one look at all names costs less than asking for each.
     let claimed: Vec<HeaderName> = headers
         .keys()
@@ -191,11 +216,10 @@ pub(crate) fn set_all(headers: &mut HeaderMap, mut set: HeaderMap, more: usize) 
     }
 }
 
-/// Sets a header to a text that it shares, unless its value can't be one.
-pub(crate) fn share(headers: &mut HeaderMap, name: HeaderName, value: &ByteString) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(value.as_bytes().clone()) {
-        headers.insert(name, value);
-    }
+/// A header with a text that it shares, unless its value can't be one.
+pub(crate) fn shared(name: HeaderName, value: &ByteString) -> Option<(HeaderName, HeaderValue)> {
+    let value = HeaderValue::from_maybe_shared(value.as_bytes().clone()).ok()?;
+    Some((name, value))
 }
 
 /// Sets a header, unless its value can't be one.

@@ -2,15 +2,13 @@
 //!
 //! A connection has no task of its own: the request that uses it drives it, and so does whoever reads the answer's body.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -22,13 +20,12 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use pin_project_lite::pin_project;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
 use trunkline_core::{Error, Result};
 
 use super::dial::{Asks, Dial, Dialled};
+use super::http1;
+use super::idle::{Bounds, Idle, Peered};
 use super::line::Verdict;
 use super::wire::{Stage, Unanswered};
 use super::{IDLE_COUNT_MAX, IDLE_MAX, unreached};
@@ -38,27 +35,14 @@ use crate::layer::held::AtHand;
 /// An answer that is no longer, and is there with its head, gives its connection back at once.
 const AT_HAND_BYTES_MAX: u64 = 64 * 1024;
 
-/// How many connections are kept that nobody uses, and for how long.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) idle_max: Duration,
-    pub(super) idle_count_max: usize,
-}
-
 /// The connections to one place.
 pub(crate) struct Pool {
     dial: Arc<dyn Dial>,
-    bounds: Bounds,
     /// What requests say that they are for, if they say nothing else.
     host: HeaderValue,
-    idle: Mutex<VecDeque<Idle>>,
-    /// Closes what nobody has used for too long; it ends when there is nothing left.
-    sweeper: Mutex<JoinSet<()>>,
-}
-
-struct Idle {
-    line: Box<Line>,
-    since: Instant,
+    idle: Arc<Idle<Box<Line>>>,
+    /// Connections for requests without a body, which this takes over where it has none left.
+    spare: Option<Arc<Idle<http1::Line>>>,
 }
 
 /// A connection and the handle that requests are given to.
@@ -68,6 +52,12 @@ struct Line {
     connection: Option<Connection>,
     peer: Option<SocketAddr>,
     verdict: Verdict,
+}
+
+impl Peered for Box<Line> {
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
 }
 
 /// In a box for its type, which can also become something else than HTTP, has no name.
@@ -87,23 +77,27 @@ impl Pool {
             idle_max: IDLE_MAX,
             idle_count_max: IDLE_COUNT_MAX,
         };
-        Ok(Self::to(host, Arc::new(authority), bounds))
+        Ok(Self::to(host, Arc::new(authority), bounds, None))
     }
 
-    pub(super) fn to(host: HeaderValue, dial: Arc<dyn Dial>, bounds: Bounds) -> Self {
+    pub(super) fn to(
+        host: HeaderValue,
+        dial: Arc<dyn Dial>,
+        bounds: Bounds,
+        spare: Option<Arc<Idle<http1::Line>>>,
+    ) -> Self {
         Self {
+            idle: Idle::new(dial.clone(), bounds),
             dial,
-            bounds,
             host,
-            idle: Mutex::default(),
-            sweeper: Mutex::default(),
+            spare,
         }
     }
 
     /// Whether it has a connection, or somebody is about to use it.
     pub(super) fn is_used(self: &Arc<Self>) -> bool {
         // One count is the table's.
-        Arc::strong_count(self) > 1 || !self.idle.lock().is_empty()
+        Arc::strong_count(self) > 1 || self.idle.count() > 0
     }
 
     /// Sends a request of a channel. Where the answer comes with its head, it is in memory: [`AtHand`].
@@ -137,7 +131,7 @@ impl Pool {
         }
         let headers = request.headers_mut();
         headers.entry(HOST).or_insert_with(|| self.host.clone());
-        let Some(line) = self.take() else {
+        let Some(line) = self.idle.take() else {
             return Either::Left(self.anew(request, stage));
         };
         tell(stage, true);
@@ -163,7 +157,10 @@ impl Pool {
     ) -> BoxFuture<'a, Received> {
         Box::pin(async move {
             loop {
-                let kept = self.take();
+                let kept = match self.idle.take() {
+                    Some(line) => Some(line),
+                    None => self.take_over().await,
+                };
                 let is_kept = kept.is_some();
                 let line = match kept {
                     Some(line) => line,
@@ -211,27 +208,13 @@ impl Pool {
         Ok(self.answer(response, line))
     }
 
-    /// The connection that was used last: the longer others are idle, the sooner they are closed.
-    fn take(&self) -> Option<Box<Line>> {
-        let mut idle = self.idle.lock();
-        let last = idle.pop_back()?;
-        if last.since.elapsed() < self.bounds.idle_max {
-            return Some(last.line);
-        }
-        // Those before it are older.
-        idle.clear();
-        None
-    }
-
     async fn connect(&self) -> Result<Box<Line>> {
         Self::greet(self.dial.dial(Asks::Http1).await?).await
     }
 
-    /// Takes a connection that was made, to be used by the next request.
-    pub(super) async fn begin(self: &Arc<Self>, dialled: Dialled) -> Result<()> {
-        let line = Self::greet(dialled).await?;
-        self.put(line);
-        Ok(())
+    async fn take_over(&self) -> Option<Box<Line>> {
+        let line = self.spare.as_ref()?.take()?;
+        Self::greet(line.into_dialled()).await.ok()
     }
 
     async fn greet(dialled: Dialled) -> Result<Box<Line>> {
@@ -244,55 +227,12 @@ impl Pool {
             verdict: dialled.verdict,
         }))
     }
-
-    fn put(self: &Arc<Self>, line: Box<Line>) {
-        if !self.dial.leads_to(line.peer) {
-            return;
-        }
-        let since = Instant::now();
-        let is_first = {
-            let mut idle = self.idle.lock();
-            if idle.len() >= self.bounds.idle_count_max {
-                idle.pop_front();
-            }
-            idle.push_back(Idle { line, since });
-            idle.len() == 1
-        };
-        if is_first {
-            self.sweep();
-        }
-    }
-
-    fn sweep(self: &Arc<Self>) {
-        let mut sweeper = self.sweeper.lock();
-        while sweeper.try_join_next().is_some() {}
-        if sweeper.is_empty() && tokio::runtime::Handle::try_current().is_ok() {
-            let pool = Arc::downgrade(self);
-            sweeper.spawn(async move {
-                while let Some(next) = Self::look(&pool).await {
-                    sleep_until(next).await;
-                }
-            });
-        }
-    }
-
-    /// Closes what is too old or leads elsewhere by now, and says when to look again.
-    async fn look(pool: &Weak<Self>) -> Option<Instant> {
-        let pool = pool.upgrade()?;
-        pool.dial.refresh().await;
-        let idle_max = pool.bounds.idle_max;
-        let mut idle = pool.idle.lock();
-        idle.retain(|line| line.since.elapsed() < idle_max && pool.dial.leads_to(line.line.peer));
-        idle.front().map(|first| first.since + idle_max)
-    }
 }
 
 /// Whether the other end had closed the connection.
-fn is_reset(error: &hyper::Error) -> bool {
+pub(super) fn is_reset(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
-    let source = std::error::Error::source(error);
-    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
-    io.is_some_and(|io| matches!(io.kind(), ConnectionReset | BrokenPipe | NotConnected))
+    matches!(error.kind(), ConnectionReset | BrokenPipe | NotConnected)
 }
 
 fn is_switched(response: &Response<Incoming>) -> bool {
@@ -324,7 +264,9 @@ impl Line {
 
     /// Why a request that it took has no answer.
     fn broke(&self, error: hyper::Error, is_kept: bool) -> Unanswered {
-        let was_kept = is_kept && (error.is_incomplete_message() || is_reset(&error));
+        let source = std::error::Error::source(&error);
+        let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+        let was_kept = is_kept && (error.is_incomplete_message() || io.is_some_and(is_reset));
         let refusal = self.verdict.refusal();
         let error = refusal.unwrap_or_else(|| unreached(false, error));
         Unanswered {
@@ -440,7 +382,7 @@ impl Answer {
             drive(&mut line.connection, cx);
         }
         if line.connection.is_some() && line.sender.is_ready() {
-            self.pool.put(line);
+            self.pool.idle.put(line);
         }
     }
 }

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use axum::BoxError;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::header::{HOST, UPGRADE};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -23,6 +23,8 @@ use trunkline_core::{Error, Result};
 use super::address::Address;
 use super::dial::{Asks, Dial, Dialled, Stream};
 use super::exchange::Carried;
+use super::http1::{self, RequestHead};
+use super::idle::Bounds;
 use super::line::Bundle;
 use super::pool::{self, Pool};
 #[cfg(feature = "tls")]
@@ -107,7 +109,7 @@ pub struct Wire {
     asking: tokio::sync::Mutex<()>,
     shards: ArcSwap<Vec<(runtime::Id, Arc<Shard>)>>,
     host: HeaderValue,
-    bounds: pool::Bounds,
+    bounds: Bounds,
     dial: Arc<To>,
 }
 
@@ -117,6 +119,8 @@ const SHARDS_MAX: usize = 256;
 /// The connections of one runtime: their events come there, and would wake the threads of another late.
 struct Shard {
     pool: Arc<Pool>,
+    /// For what has no body.
+    plain: http1::Client,
     bundle: Arc<Bundle>,
 }
 
@@ -141,12 +145,15 @@ impl Stage {
 
 /// Why a request has no answer; and the request again, if nothing of it was sent.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Unanswered {
     /// What went wrong: `Transient` where nothing was sent, `Unknown` where it may have been received, `Permanent`
     /// where one side does not trust the other.
     pub error: Error,
     /// The request, as it was given.
     pub unsent: Option<Box<Request<Body>>>,
+    /// Whether nothing of it was sent: it may go elsewhere.
+    pub is_untouched: bool,
     /// Whether the connection had been kept and broke without a word: it was perhaps being closed when the request came.
     pub was_kept: bool,
 }
@@ -156,16 +163,25 @@ impl From<Error> for Unanswered {
         Self {
             error,
             unsent: None,
+            is_untouched: false,
             was_kept: false,
         }
     }
 }
 
 impl Unanswered {
+    pub(super) fn untouched(error: Error) -> Self {
+        Self {
+            is_untouched: true,
+            ..Self::from(error)
+        }
+    }
+
     pub(super) fn unsent(error: Error, request: Request<Body>) -> Self {
         Self {
             error,
             unsent: Some(Box::new(request)),
+            is_untouched: true,
             was_kept: false,
         }
     }
@@ -210,7 +226,7 @@ impl Wire {
             #[cfg(feature = "tls")]
             secured,
         });
-        let bounds = pool::Bounds {
+        let bounds = Bounds {
             idle_max: config.idle_max,
             idle_count_max: config.idle_count_max,
         };
@@ -246,16 +262,10 @@ impl Wire {
     ) -> Result<Response<WireBody>, Unanswered> {
         let shard = self.shard();
         let by_h2 = match self.speaks {
-            Speaks::Http1 => false,
-            Speaks::Http2 => true,
             Speaks::Either if request.headers().contains_key(UPGRADE) => false,
-            Speaks::Either => match self.agreed.load(Ordering::Relaxed) {
-                HTTP_1 => false,
-                HTTP_2 => true,
-                _ => match Box::pin(self.agree(&shard)).await {
-                    Ok(is_h2) => is_h2,
-                    Err(error) => return Err(Unanswered::unsent(error, request)),
-                },
+            _ => match self.is_by_h2(&shard).await {
+                Ok(is_h2) => is_h2,
+                Err(error) => return Err(Unanswered::unsent(error, request)),
             },
         };
         if !by_h2 {
@@ -274,6 +284,44 @@ impl Wire {
         }
     }
 
+    /// Sends a request without a body as [`Wire::send`] does, from where its head stands.
+    ///
+    /// # Errors
+    /// As [`Wire::send`]; the request is not given back.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn send_head(
+        &self,
+        head: RequestHead<'_>,
+        stage: &Stage,
+    ) -> Result<Response<WireBody>, Unanswered> {
+        // What says something of a body, or changes the protocol, is better left to who knows all of HTTP.
+        let others = [CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE];
+        let shard = self.shard();
+        let is_other = others.iter().any(|name| head.has(name));
+        if is_other || self.is_by_h2(&shard).await.map_err(Unanswered::untouched)? {
+            return Box::pin(self.send(head.to_request(Body::empty()), stage)).await;
+        }
+        match shard.plain.send(head, stage).await {
+            Ok(answer) => Ok(answer.map(|body| WireBody(Carrier::Plain(body)))),
+            Err(error) => Err(self.disagreed(error)),
+        }
+    }
+
+    /// Whether HTTP/2 is spoken there; where that is open, it is asked.
+    async fn is_by_h2(&self, shard: &Shard) -> Result<bool> {
+        match self.speaks {
+            Speaks::Http1 => Ok(false),
+            Speaks::Http2 => Ok(true),
+            Speaks::Either => match self.agreed.load(Ordering::Relaxed) {
+                HTTP_1 => Ok(false),
+                HTTP_2 => Ok(true),
+                _ => Box::pin(self.agree(shard)).await,
+            },
+        }
+    }
+
     /// The connections of the runtime that asks.
     fn shard(&self) -> Arc<Shard> {
         let runtime = runtime::Handle::current().id();
@@ -285,9 +333,13 @@ impl Wire {
         if let Some(shard) = of(&self.shards.load()) {
             return shard;
         }
+        let (dial, bounds) = (&self.dial, self.bounds);
+        let plain = http1::Client::to(self.host.clone(), dial.clone(), bounds);
+        let spare = Some(plain.idle());
         let made = Arc::new(Shard {
-            pool: Arc::new(Pool::to(self.host.clone(), self.dial.clone(), self.bounds)),
-            bundle: Arc::new(Bundle::to(self.authority.to_string(), self.dial.clone())),
+            pool: Arc::new(Pool::to(self.host.clone(), dial.clone(), bounds, spare)),
+            plain,
+            bundle: Arc::new(Bundle::to(self.authority.to_string(), dial.clone())),
         });
         self.shards.rcu(|shards| {
             let mut shards = Vec::clone(shards);
@@ -315,7 +367,7 @@ impl Wire {
         if is_h2 {
             shard.bundle.begin(dialled).await?;
         } else {
-            shard.pool.begin(dialled).await?;
+            shard.plain.begin(dialled);
         }
         let agreed = if is_h2 { HTTP_2 } else { HTTP_1 };
         self.agreed.store(agreed, Ordering::Relaxed);
@@ -391,6 +443,7 @@ impl Dial for To {
 pub struct WireBody(Carrier);
 
 enum Carrier {
+    Plain(http1::Answer),
     Http1(pool::Answer),
     Http2(Carried),
 }
@@ -404,6 +457,7 @@ impl HttpBody for WireBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.get_mut().0 {
+            Carrier::Plain(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Carrier::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Carrier::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
@@ -411,6 +465,7 @@ impl HttpBody for WireBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
+            Carrier::Plain(body) => body.is_end_stream(),
             Carrier::Http1(body) => body.is_end_stream(),
             Carrier::Http2(body) => body.is_end_stream(),
         }
@@ -418,6 +473,7 @@ impl HttpBody for WireBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
+            Carrier::Plain(body) => body.size_hint(),
             Carrier::Http1(body) => body.size_hint(),
             Carrier::Http2(body) => body.size_hint(),
         }

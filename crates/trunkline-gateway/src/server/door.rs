@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -167,11 +168,14 @@ impl Line {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = &self.gateway.limits;
+        let service = self.service();
+        // In a box: a connection that waits for its next request has no room for one.
+        let service = service_fn(move |request: Request<Incoming>| service.call(request).boxed());
         let connection = http1::Builder::new()
             .timer(KeptTimer::default())
             .header_read_timeout(limits.head_within)
             .max_header_size(limits.head_bytes_max)
-            .serve_connection(TokioIo::new(stream), self.service())
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let silent = async {

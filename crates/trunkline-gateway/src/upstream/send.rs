@@ -8,11 +8,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::header::HOST;
-use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use metrics::counter;
 use tokio::time::{Instant, Sleep, sleep_until};
-use trunkline_call::{Body, Stage, Unanswered, Wire, WireBody};
+use trunkline_call::{Body, RequestHead, Stage, Unanswered, Wire, WireBody};
 use trunkline_core::{Error, Result};
 
 use super::Group;
@@ -41,10 +40,8 @@ pub(crate) struct Backend {
 
 /// A request on its way to a target.
 pub(crate) struct Sending<'a> {
-    /// As it goes on, but for its body and perhaps its `Host`,
-    pub(crate) head: Parts,
-    /// and once more.
-    pub(crate) again: &'a (dyn Fn() -> Parts + Sync),
+    /// As it goes on, but for its body and perhaps its `Host`.
+    pub(crate) head: RequestHead<'a>,
     /// The client's body, and how it fares; nothing where it has none.
     pub(crate) body: Option<(Body, &'a Progress)>,
     /// More of it is refused.
@@ -56,6 +53,9 @@ pub(crate) struct Sending<'a> {
 struct Failed {
     error: Error,
     said: Said,
+    /// Whether nothing was sent,
+    is_untouched: bool,
+    /// and the request, if it has a body and is there.
     unsent: Option<Request<Body>>,
     was_kept: bool,
 }
@@ -70,24 +70,23 @@ impl Backend {
     pub(crate) async fn send(&self, sending: Sending<'_>) -> Result<Response<Body>> {
         let Sending {
             head,
-            again,
             body,
             bytes_max,
             key,
         } = sending;
-        let (body, progress) = match body {
-            Some((body, progress)) => (body, Some(progress)),
-            None => (Body::empty(), None),
+        let (mut request, progress) = match body {
+            Some((body, progress)) => (Some(head.to_request(body)), Some(progress)),
+            // Its head is all of it, and stays at hand.
+            None => (None, None),
         };
         let repeats = progress.is_none() && head.method.is_idempotent();
-        let mut request = Request::from_parts(head, body);
         let (mut tried, mut left) = (Tried::default(), self.retries);
         let mut stale_left = STALE_MAX;
         loop {
             let Some(index) = self.group.picker.pick(key, &tried) else {
                 return Err(problem::upstream_unhealthy());
             };
-            let answer = self.attempt(index, request, progress).await;
+            let answer = self.attempt(index, (head, request), progress).await;
             if let Some(refusal) = progress.and_then(|progress| progress.refusal(bytes_max)) {
                 return Err(refusal);
             }
@@ -99,21 +98,20 @@ impl Backend {
                 }
                 Err(failed) => failed,
             };
+            request = failed.unsent;
             let is_stale = failed.was_kept && stale_left > 0;
             if is_stale && repeats {
                 stale_left -= 1;
-                request = Request::from_parts(again(), Body::empty());
                 continue;
             }
             if !is_stale {
                 self.group.said(index, failed.said);
             }
-            request = match failed.unsent {
-                _ if left == 0 => return Err(failed.error),
-                Some(unsent) => unsent,
-                None if repeats => Request::from_parts(again(), Body::empty()),
-                None => return Err(failed.error),
-            };
+            let is_at_hand = progress.is_none() || request.is_some();
+            let is_harmless = failed.is_untouched || repeats;
+            if left == 0 || !is_at_hand || !is_harmless {
+                return Err(failed.error);
+            }
             left -= 1;
             tried.add(index);
             let labels = [("upstream", self.group.name.to_string())];
@@ -125,7 +123,7 @@ impl Backend {
     async fn attempt(
         &self,
         index: usize,
-        mut request: Request<Body>,
+        (head, request): (RequestHead<'_>, Option<Request<Body>>),
         progress: Option<&Progress>,
     ) -> Result<Response<Body>, Failed> {
         let member = self.group.members.get(index).zip(self.ends.get(index));
@@ -133,15 +131,24 @@ impl Backend {
             let error = Error::internal("each target has an end");
             return Err(Failed::of(error.into(), Said::Nothing));
         };
-        let is_ours = !request.headers().contains_key(HOST);
-        if is_ours {
-            request.headers_mut().insert(HOST, host.clone());
-        }
+        let is_ours = !head.has(&HOST);
         let place = Place::at(&member.vitals);
         let began = self.group.picker.begins(index);
         let stage = Stage::default();
-        let sent = wire.send(request, &stage);
-        let answer = self.in_time(sent, &stage, progress).await;
+        let answer = match request {
+            Some(mut request) => {
+                if is_ours {
+                    request.headers_mut().insert(HOST, host.clone());
+                }
+                let sent = Box::pin(wire.send(request, &stage));
+                self.in_time(sent, &stage, progress).await
+            }
+            None => {
+                let host = Some(host);
+                let sent = wire.send_head(RequestHead { host, ..head }, &stage);
+                self.in_time(sent, &stage, progress).await
+            }
+        };
         self.group
             .picker
             .ended(index, began, !matches!(answer, Some(Ok(_))));
@@ -169,6 +176,7 @@ impl Backend {
                 Err(Failed {
                     error,
                     said: Said::Late,
+                    is_untouched: false,
                     unsent: None,
                     was_kept: false,
                 })
@@ -230,7 +238,9 @@ impl Failed {
         let Unanswered {
             error,
             unsent,
+            is_untouched,
             was_kept,
+            ..
         } = unanswered;
         let told = match said {
             Said::Late => problem::upstream_timeout(),
@@ -240,6 +250,7 @@ impl Failed {
         Self {
             error: told.with_source(error),
             said,
+            is_untouched,
             unsent: unsent.map(|request| *request),
             was_kept,
         }

@@ -250,10 +250,6 @@ impl Write for Inside<'_> {
     }
 }
 
-fn is_odd(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
-}
-
 /// Whether one of eight bytes is odd: below a number it borrows from its highest bit, equal to one it is nothing without it.
 fn has_odd(eight: u64) -> bool {
     const ONES: u64 = u64::MAX / 255;
@@ -264,12 +260,14 @@ fn has_odd(eight: u64) -> bool {
 }
 
 fn escape(line: &mut String, text: &str) {
-    // Nearly all are plain, and eight bytes are looked at at once.
+    // Nearly all are plain, and eight bytes are looked at at once; what is left over is made eight by what is plain.
     let (eights, rest) = text.as_bytes().as_chunks();
-    let has_none = !eights
-        .iter()
-        .any(|eight| has_odd(u64::from_ne_bytes(*eight)));
-    if has_none && !rest.iter().any(|byte| is_odd(*byte)) {
+    let mut last = [b' '; 8];
+    for (place, byte) in last.iter_mut().zip(rest) {
+        *place = *byte;
+    }
+    let mut all = eights.iter().chain([&last]);
+    if !all.any(|eight| has_odd(u64::from_ne_bytes(*eight))) {
         return line.push_str(text);
     }
     for c in text.chars() {
@@ -289,6 +287,10 @@ fn escape(line: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_odd(byte: u8) -> bool {
+        byte < 0x20 || byte == b'"' || byte == b'\\'
+    }
 
     #[test]
     fn each_character_alone_comes_back_as_it_was() {

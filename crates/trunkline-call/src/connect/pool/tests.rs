@@ -2,9 +2,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use trunkline_core::ErrorKind;
 
 use super::*;
@@ -86,7 +88,7 @@ impl Server {
     }
 
     fn counts(&self) -> (usize, usize, usize) {
-        let idle = self.pool.idle.lock().len();
+        let idle = self.pool.idle.count();
         (
             self.connections.load(Relaxed),
             self.requests.load(Relaxed),
@@ -170,7 +172,7 @@ async fn what_nobody_uses_is_closed_in_time() {
         tokio::task::yield_now().await;
     }
     assert_eq!(server.counts().2, 0, "the sweeper closed it");
-    assert!(server.pool.take().is_none());
+    assert!(server.pool.idle.take().is_none());
     tokio::time::resume();
     assert_eq!(server.text().await, "ok");
     assert_eq!(server.counts(), (2, 2, 1));
@@ -190,7 +192,7 @@ async fn an_answer_of_101_gives_the_connection_away() {
         .await
         .unwrap();
     assert_eq!(said, "hi");
-    assert!(server.pool.idle.lock().is_empty(), "it is kept for nobody");
+    assert!(server.pool.idle.count() == 0, "it is kept for nobody");
 }
 
 #[tokio::test]
