@@ -73,15 +73,14 @@ impl Platform {
             parts.insert(name, Part::of(service, port));
         }
         let led_to: BTreeSet<String> = parts.keys().cloned().collect();
-        if self.gateway.is_some() {
-            let gateway = Part {
-                port: config.gateway.address.port(),
-                // The console, which runs with it, looks into every service.
-                calls: led_to,
-                leaves: false,
-            };
-            parts.insert(GATEWAY.to_owned(), gateway);
-        }
+        // A platform's program adds its gateway when it starts; the trail and the console run with it in any case.
+        let gateway = Part {
+            port: config.gateway.address.port(),
+            // The console looks into every service.
+            calls: led_to,
+            leaves: false,
+        };
+        parts.insert(GATEWAY.to_owned(), gateway);
         Ok(parts)
     }
 }
@@ -416,9 +415,7 @@ mod tests {
         let stock = Service::new("stock-service").get("/stock/{sku}", answer);
         let orders = Service::new("order-service").calls("stock-service");
         let mail = Service::new("mail-service").calls_external("smtp", "https://mail.example");
-        Platform::new("shop")
-            .services([stock, orders, mail])
-            .gateway(trunkline_gateway::Config::default(), None)
+        Platform::new("shop").services([stock, orders, mail])
     }
 
     fn config() -> Config {

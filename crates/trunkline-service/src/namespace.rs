@@ -9,8 +9,9 @@ use std::time::Duration;
 use axum::Router;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use trunkline_core::{ByteString, Context, Error, Result};
+use trunkline_core::{ByteString, Context, Error, ErrorKind, Result, Timestamp};
 use trunkline_realtime::{Args, Handshake, Limits, Member, Of, Rate, Realtime, Socket};
+use trunkline_security::Verifier;
 
 use crate::Cx;
 use crate::runtime::Runtime;
@@ -57,6 +58,22 @@ impl Namespace {
             namespace.admits(move |handshake| {
                 let (runtime, check) = (runtime.clone(), check.clone());
                 async move { work(&runtime, None, |cx| check(cx, handshake)).await }
+            })
+        })
+    }
+
+    /// Admits who shows a token that the service's [`Verifier`] takes (`.state(verifier)`): as its user, in its roles, until it expires.
+    pub fn signed_in(self) -> Self {
+        self.admits(|cx: Cx, handshake: Handshake| async move {
+            let token = handshake.token().ok_or_else(|| {
+                let text = "expected a token: `auth.token`, or the Authorization header";
+                Error::new(ErrorKind::Unauthenticated, "token_missing", text)
+            })?;
+            let claims = cx.state::<Verifier>()?.verify(token)?;
+            Ok(Member {
+                user: Some(claims.sub),
+                roles: claims.roles,
+                until: Timestamp::from_second(claims.exp).ok(),
             })
         })
     }
@@ -237,8 +254,7 @@ impl Cx {
         let found = realtime.and_then(|realtime| realtime.of(name).ok());
         found.ok_or_else(|| {
             let text = "the service does not declare this namespace: add .namespace(…)";
-            let kind = trunkline_core::ErrorKind::PermissionDenied;
-            Error::new(kind, "namespace_undeclared", text)
+            Error::new(ErrorKind::PermissionDenied, "namespace_undeclared", text)
                 .with("service", self.service_name())
                 .with("namespace", name)
         })

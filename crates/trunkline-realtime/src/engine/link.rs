@@ -153,8 +153,8 @@ impl Link {
                 () = client.realtime.stop.cancelled() => return client.ends("server shutting down"),
                 beat = self.beat() => {
                     if *self.means.lock() == Means::WebSocket {
-                        // Its own task has been looking after it.
-                        return;
+                        // Its own task has been looking after it, and is told what this one was woken for.
+                        return client.expires.notify_one();
                     }
                     match beat {
                         Beat::Ask => client.send(Out::of(Frame::text("2"))),

@@ -1,5 +1,6 @@
 //! Packets over a WebSocket.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -135,14 +136,16 @@ async fn probe(link: &Arc<Link>, stream: &mut Stream) -> bool {
 /// Sends and receives until the connection is over; why it is.
 async fn serve(link: &Arc<Link>, stream: &mut Stream) -> &'static str {
     let client = &link.client;
+    // Made once, and not for each packet: each has a place in a list that all connections look through.
+    let mut over = pin!(over(client));
+    let mut beat = pin!(link.beat());
     loop {
         tokio::select! {
             biased;
-            () = client.closed.cancelled() => return "transport error",
-            () = client.realtime.stop.cancelled() => return "server shutting down",
+            why = &mut over => return why,
             () = client.queue.ready() => {
-                if !flush(stream, client).await {
-                    return "transport error";
+                if let Err(why) = flush(stream, client, over.as_mut()).await {
+                    return why;
                 }
             }
             packet = next(stream) => match packet {
@@ -155,21 +158,38 @@ async fn serve(link: &Arc<Link>, stream: &mut Stream) -> &'static str {
                     }
                 }
             },
-            beat = link.beat() => match beat {
-                Beat::Ask => {
-                    if !say(stream, client, "2").await {
-                        return "transport error";
+            happened = &mut beat => {
+                match happened {
+                    Beat::Ask => {
+                        let asked = stream.send(Message::text("2"));
+                        if let Err(why) = within(client, over.as_mut(), asked).await {
+                            return why;
+                        }
                     }
+                    Beat::Silent => return "ping timeout",
+                    Beat::Other => {}
                 }
-                Beat::Silent => return "ping timeout",
-                Beat::Other => {}
-            },
+                beat.set(link.beat());
+            }
         }
     }
 }
 
+/// Waits until the connection is over for a reason of its own.
+async fn over(client: &Client) -> &'static str {
+    tokio::select! {
+        biased;
+        () = client.closed.cancelled() => "transport error",
+        () = client.realtime.stop.cancelled() => "server shutting down",
+    }
+}
+
 /// Sends what waits, together.
-async fn flush(stream: &mut Stream, client: &Client) -> bool {
+async fn flush(
+    stream: &mut Stream,
+    client: &Client,
+    over: Pin<&mut impl Future<Output = &'static str>>,
+) -> Result<(), &'static str> {
     let frames = client.queue.take(WRITE_BYTES);
     let sending = async {
         for frame in frames {
@@ -180,19 +200,28 @@ async fn flush(stream: &mut Stream, client: &Client) -> bool {
         }
         stream.flush().await
     };
-    within(client, sending).await
+    within(client, over, sending).await
 }
 
 async fn say(stream: &mut Stream, client: &Client, text: &str) -> bool {
-    within(client, stream.send(Message::text(text))).await
+    let over = pin!(over(client));
+    let said = within(client, over, stream.send(Message::text(text)));
+    said.await.is_ok()
 }
 
-/// Whether it was written, in time and before the connection was over.
-async fn within<E>(client: &Client, sending: impl Future<Output = Result<(), E>>) -> bool {
+/// Writes, in time and before the connection is over; or why it is.
+async fn within<E>(
+    client: &Client,
+    over: Pin<&mut impl Future<Output = &'static str>>,
+    sending: impl Future<Output = Result<(), E>>,
+) -> Result<(), &'static str> {
     tokio::select! {
         biased;
-        () = client.closed.cancelled() => false,
-        sent = timeout(client.realtime.limits.write_within, sending) => matches!(sent, Ok(Ok(()))),
+        why = over => Err(why),
+        sent = timeout(client.realtime.limits.write_within, sending) => match sent {
+            Ok(Ok(())) => Ok(()),
+            _ => Err("transport error"),
+        },
     }
 }
 

@@ -3,9 +3,9 @@ const { io } = require("socket.io-client");
 const assert = require("node:assert");
 const fs = require("node:fs");
 
-const [url, transports, what, ready] = process.argv.slice(2);
-const player = async (token) => {
-  const socket = io(url + "/games", { transports: transports.split(","), auth: { token }, forceNew: true });
+const [url, transports, what, ready, short] = process.argv.slice(2);
+const player = async (token, space = "/games") => {
+  const socket = io(url + space, { transports: transports.split(","), auth: { token }, forceNew: true });
   await new Promise((done, failed) => {
     socket.once("connect", done);
     socket.once("connect_error", failed);
@@ -18,6 +18,17 @@ const stays = async () => {
   const gone = new Promise((done) => ada.once("disconnect", done));
   fs.writeFileSync(ready, "");
   assert.strictEqual(await gone, "transport close");
+};
+
+const signedIn = async (token) => {
+  for (const wrong of [undefined, "nonsense", token.slice(0, -2)]) {
+    await assert.rejects(player(wrong, "/signed"), (error) => error.data.code.startsWith("token_"));
+  }
+  const ada = await player(token, "/signed");
+  assert.strictEqual(await ada.emitWithAck("who", null), "ada");
+  const brief = await player(short, "/signed");
+  const [error] = await new Promise((done) => brief.once("error", (...all) => done(all)));
+  assert.strictEqual(error.code, "token_expired");
 };
 
 const play = async () => {
@@ -37,6 +48,7 @@ const play = async () => {
   assert.strictEqual(refused.error.code, "move_illegal");
   assert.strictEqual((await bob.emitWithAck("game-move", "nonsense")).error.code, "payload_invalid");
   assert.deepStrictEqual(await bob.emitWithAck("moves", "1"), ["e4"]);
+  await signedIn(ready);
 };
 
 setTimeout(() => process.exit(2), 40_000).unref();

@@ -1,6 +1,7 @@
 //! A service that browsers talk to through the platform's gateway, by the official client.
 
 use std::path::Path;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use trunkline_core::{Env, Error, ErrorKind, Event, Result};
 use trunkline_gateway::{Config as Gateway, Route, Service as Led};
 use trunkline_realtime::{Handshake, Member, Socket};
+use trunkline_security::{Claims, Secret, Signer, Verifier};
 use trunkline_service::{Config, Cx, Namespace, Platform, Running, Service};
 use trunkline_store::{Migration, sql};
 use trunkline_testkit::{eventually, node};
@@ -67,8 +69,16 @@ fn service() -> Service {
                 .await?;
             Ok(rows.into_iter().map(|(text,)| text).collect::<Vec<_>>())
         });
+    let signed = Namespace::at("/signed")
+        .signed_in()
+        .on("who", |cx: Cx, _, (): ()| async move {
+            cx.require_role("player")?;
+            Ok(cx.user()?.to_string())
+        });
     Service::new("realtime-service")
         .version("1.0.0")
+        .state(Verifier::hs256(&secret(), Env::system()))
+        .namespace(signed)
         .migrations(MOVES)
         .publishes::<MoveMade>()
         .namespace(games)
@@ -78,6 +88,15 @@ fn service() -> Service {
                 .to(room)
                 .emit("game-updated", &event.data)
         })
+}
+
+fn secret() -> Secret {
+    Secret::new(b"a secret of the test, long enough for HS256").unwrap()
+}
+
+fn token(lifetime: Duration) -> String {
+    let claims = Claims::new("ada", lifetime, &Env::system()).with_role("player");
+    Signer::hs256(&secret()).sign(&claims).unwrap()
 }
 
 /// The row and the event commit together, or not at all.
@@ -121,7 +140,11 @@ async fn plays(running: &Running, transports: &str) {
         "/tests/it/browsers.cjs"
     ));
     let mut node = node::script(file);
-    node.args([&running.gateway_url(), transports]);
+    node.args([&running.gateway_url(), transports, "plays"]);
+    node.args([
+        token(Duration::from_secs(60)),
+        token(Duration::from_secs(2)),
+    ]);
     let output = tokio::task::spawn_blocking(move || node.output().unwrap());
     let output = output.await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
