@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use trunkline_core::{Error, Result};
 
-use crate::config::place::GATEWAY;
+use crate::config::place::{GATEWAY, variable};
 use crate::platform::check_shared;
 use crate::{Config, Platform, Service};
 
@@ -372,11 +372,6 @@ fn probe(path: &str, (period, failures): (u32, u32)) -> Value {
         "httpGet": { "path": path, "port": "http" },
         "periodSeconds": period, "failureThreshold": failures, "timeoutSeconds": 2,
     })
-}
-
-fn variable(service: &str, key: &str) -> String {
-    let name = service.to_ascii_uppercase().replace('-', "_");
-    format!("TRUNKLINE__SERVICE__{name}__{key}")
 }
 
 /// The port of a server's URL, or the one that its scheme stands for.

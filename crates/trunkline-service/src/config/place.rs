@@ -29,6 +29,12 @@ pub(crate) enum Whereabouts {
     Found(String),
 }
 
+/// The environment variable that says a value of a service's section.
+pub(crate) fn variable(service: &str, key: &str) -> String {
+    let name = service.to_ascii_uppercase().replace('-', "_");
+    format!("TRUNKLINE__SERVICE__{name}__{key}")
+}
+
 impl Config {
     /// Whether a service, or `gateway`, runs in this process.
     pub fn runs(&self, name: &str) -> bool {

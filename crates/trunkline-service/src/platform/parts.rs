@@ -5,7 +5,7 @@ use std::process::Command;
 
 use trunkline_core::{Error, Result};
 
-use crate::config::place::GATEWAY;
+use crate::config::place::{GATEWAY, variable};
 use crate::{Config, Part};
 
 /// Ports of parts are from here to [`END`]: below those that systems give to whoever asks for any, a connection's own end
@@ -33,9 +33,8 @@ pub(super) fn of<'a>(
     for name in here.iter().copied().chain(gateway) {
         let listener = free(&mut place)?;
         let port = listener.local_addr().map_err(no_port)?.port();
-        let variable = name.to_ascii_uppercase().replace('-', "_");
         places.push((
-            format!("TRUNKLINE__SERVICE__{variable}__URL"),
+            variable(name, "URL"),
             format!("{}://{}:{port}", config.scheme(), Ipv4Addr::LOCALHOST),
         ));
         held.push(listener);

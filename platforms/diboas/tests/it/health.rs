@@ -59,9 +59,7 @@ async fn the_staff_sees_every_service_with_its_checks() {
 async fn a_service_that_is_not_well_is_named_and_the_report_comes() {
     let finance = TestFinance::start().await;
     finance.deposits("ada", "50").await;
-    for provider in ["meridian", "polaris", "quasar"] {
-        finance.provider_is(provider, "down").await;
-    }
+    finance.all_providers_are("down").await;
     finance.sends("ada", "bob", "20").await;
     let staff = finance.caller("boss", &[diboas::STAFF]);
     // While nobody is asked: each is left out for a while when it has failed.

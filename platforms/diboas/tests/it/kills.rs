@@ -133,9 +133,7 @@ async fn send(world: &World, key: &str, amount: u64) -> Sent {
 /// All providers are well again, and everything ends.
 pub(crate) async fn rests(world: &World, sent: &[Sent]) {
     world.well().await;
-    for provider in ["meridian", "polaris", "quasar"] {
-        world.provider_is(provider, "well").await;
-    }
+    world.all_providers_are("well").await;
     let waits = std::sync::Mutex::new(String::new());
     let calm = async || {
         for state in ["running", "waiting", "compensating"] {

@@ -37,7 +37,7 @@ async fn services_move_out_and_back_while_they_are_used() {
     let wallet = start(&world, (&places, &HYBRID), &["run", "wallet-service"]);
     world.is_up("wallet-service", 1).await;
     let rest = take_over(&world, (&places, &HYBRID), HYBRID.processes[1]);
-    ends(&world, running.remove(0)).await;
+    world.has_ended(running.remove(0)).await;
     load.goes_on().await;
 
     // Phase 3: the others do the same, and the gateway is left alone.
@@ -57,14 +57,14 @@ async fn services_move_out_and_back_while_they_are_used() {
         world.is_up(name, times).await;
     }
     let gateway = take_over(&world, (&places, &SERVICES), &["run", "gateway"]);
-    ends(&world, rest).await;
+    world.has_ended(rest).await;
     load.goes_on().await;
 
     // And back to phase 1: one process takes over from all, the gateway's first.
     let all = take_over(&world, (&places, &MONOLITH), &["up"]);
-    ends(&world, gateway).await;
+    world.has_ended(gateway).await;
     for service in services {
-        ends(&world, service).await;
+        world.has_ended(service).await;
     }
     load.goes_on().await;
 
@@ -105,17 +105,6 @@ fn take_over(world: &World, (places, phase): (&Places, &Phase), words: &[&str]) 
     let mut process = places.process(world, phase, words);
     process.arg("--take-over");
     world.spawn(process)
-}
-
-/// Waits until a process has ended by itself, and well.
-async fn ends(world: &World, mut process: Child) {
-    let ended = tokio::task::spawn_blocking(move || process.process().wait().unwrap());
-    let status = ended.await.unwrap();
-    assert!(
-        status.success(),
-        "a process did not end well: {status}\n{}",
-        world.log()
-    );
 }
 
 /// Users who send a request each time their clock says so, whether the one before was answered or not.

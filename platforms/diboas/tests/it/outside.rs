@@ -121,6 +121,13 @@ impl Outside {
         })
     }
 
+    /// How all providers are from now on.
+    pub(crate) async fn all_providers_are(&self, mode: &str) {
+        for provider in diboas::chains::PROVIDERS {
+            self.provider_is(provider, mode).await;
+        }
+    }
+
     /// How a provider is from now on.
     pub(crate) async fn provider_is(&self, provider: &str, mode: &str) {
         let path = format!("/v1/faults/{provider}");

@@ -138,15 +138,9 @@ async fn plays(phase: &Phase) {
     let processes = Places::new().start(&world, phase);
     world.well().await;
     similar(&story::play(&world).await);
-    for mut process in processes.into_iter().rev() {
+    for process in processes.into_iter().rev() {
         process.terminate().unwrap();
-        let ended = tokio::task::spawn_blocking(move || process.process().wait().unwrap());
-        let status = ended.await.unwrap();
-        assert!(
-            status.success(),
-            "a process did not end well: {status}\n{}",
-            world.log()
-        );
+        world.has_ended(process).await;
     }
 }
 

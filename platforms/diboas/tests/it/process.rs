@@ -119,6 +119,18 @@ impl World {
         eventually_or(UP, said, || self.log()).await;
     }
 
+    /// Waits until a process has ended, and well.
+    #[cfg(feature = "redis")]
+    pub(crate) async fn has_ended(&self, mut process: Child) {
+        let ended = tokio::task::spawn_blocking(move || process.process().wait().unwrap());
+        let status = ended.await.unwrap();
+        assert!(
+            status.success(),
+            "a process did not end well: {status}\n{}",
+            self.log()
+        );
+    }
+
     /// What the processes have written.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()

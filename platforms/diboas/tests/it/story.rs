@@ -53,13 +53,9 @@ pub(crate) async fn play(finance: &Outside) -> String {
         "the first provider refuses",
     )
     .await;
-    for provider in ["meridian", "polaris", "quasar"] {
-        finance.provider_is(provider, "refusing").await;
-    }
+    finance.all_providers_are("refusing").await;
     transfer(finance, out, ("ada", "bob", "22"), "no provider takes it").await;
-    for provider in ["meridian", "polaris", "quasar"] {
-        finance.provider_is(provider, "well").await;
-    }
+    finance.all_providers_are("well").await;
     finance.provider_is("meridian", "forgetful").await;
     transfer(finance, out, ("ada", "bob", "21"), FORGETFUL).await;
     finance.provider_is("meridian", "down").await;
@@ -69,9 +65,7 @@ pub(crate) async fn play(finance: &Outside) -> String {
         standing(finance, "ada", "bob", "100.5").await
     )
     .unwrap();
-    for provider in ["meridian", "polaris", "quasar"] {
-        finance.provider_is(provider, "well").await;
-    }
+    finance.all_providers_are("well").await;
     refusals(finance, out).await;
     writeln!(out, "\nthe ledger holds {}", finance.held().await).unwrap();
     told

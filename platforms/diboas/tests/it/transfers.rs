@@ -90,9 +90,7 @@ async fn a_provider_that_forgets_to_answer_is_taken_back_before_the_next_is_aske
 async fn when_no_provider_takes_a_leg_the_earlier_ones_are_taken_back() {
     let finance = TestFinance::start().await;
     finance.deposits("ada", "50").await;
-    for provider in ["meridian", "polaris", "quasar"] {
-        finance.provider_is(provider, "refusing").await;
-    }
+    finance.all_providers_are("refusing").await;
     let id = finance.sends("ada", "bob", "20").await;
     let failed = finance.ended(&id).await;
     assert_eq!(failed["status"], "failed");
