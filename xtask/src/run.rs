@@ -12,7 +12,7 @@ use crate::engines::Found;
 use crate::{engines, fuzz, guide, postgres, tidy};
 
 /// The platforms, which know every engine by a feature of its name.
-const PLATFORMS: &[&str] = &["diboas", "retail-erp", "storefront"];
+const PLATFORMS: &[&str] = &["diboas", "retail-erp", "storefront", "tablium"];
 
 /// How long each target is fuzzed.
 const FUZZ_SECONDS: u32 = 15;
@@ -242,8 +242,8 @@ mod tests {
             scope.arguments(&["test"], &["--", "-q"]).join(" "),
             "test --workspace --exclude trunkline-kafka --features diboas/redis \
              --features retail-erp/redis \
-             --features storefront/redis --features trunkline/dns --features trunkline/grpc \
-             --features trunkline/tls -- -q"
+             --features storefront/redis --features tablium/redis --features trunkline/dns \
+             --features trunkline/grpc --features trunkline/tls -- -q"
         );
     }
 

@@ -1,0 +1,1 @@
+//! The board-game site: players sign up, find each other, play for points or for a stake, and are watched while they do.
