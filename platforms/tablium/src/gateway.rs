@@ -3,7 +3,7 @@
 use serde_json::json;
 use trunkline::gateway::{Config, Route, Service};
 
-use crate::{auth, engine, realtime, state, user, wallet};
+use crate::{PAGE, auth, engine, realtime, state, user, wallet};
 
 /// The routes, and who may use each how often.
 pub fn config() -> Config {
@@ -30,6 +30,11 @@ pub fn config() -> Config {
         .service(
             Service::new(realtime::NAME).route(Route::new("sockets", "/socket.io").keep_path()),
         )
+        .service(open(
+            PAGE,
+            Route::new("page", "/").method("GET").method("HEAD"),
+            6_000,
+        ))
 }
 
 /// Games are for those who are signed in, the leaderboard is for everybody.

@@ -11,6 +11,7 @@
 //! | [`state`] | every game as its events |
 //! | [`engine`] | brings players together, and carries each match to its end, as a saga |
 //! | [`realtime`] | what players do and see while they play, by Socket.IO |
+//! | [`PAGE`] | the page to play on |
 
 pub mod auth;
 pub mod engine;
@@ -18,6 +19,7 @@ pub mod events;
 mod games;
 pub mod gateway;
 pub mod limits;
+pub mod page;
 mod points;
 pub mod program;
 pub mod realtime;
@@ -28,7 +30,7 @@ mod view;
 pub mod wallet;
 mod welcome;
 
-use trunkline::{Platform, Signer, Verifier};
+use trunkline::{Platform, Service, Signer, Verifier};
 
 pub use games::{Kind, Move, Outcome, Position, Promotion, Reason, Seat};
 pub use points::{CURRENCY, Points};
@@ -38,6 +40,9 @@ pub use view::{ClockView, GameView, MoveView, PlayerView, Status};
 
 /// The role of those who run the site.
 pub const STAFF: &str = "staff";
+
+/// The service that has the page to play on.
+pub const PAGE: &str = "page-service";
 
 /// The site's declaration, without a gateway.
 pub fn platform(signer: Signer, verifier: Verifier) -> Platform {
@@ -49,4 +54,5 @@ pub fn platform(signer: Signer, verifier: Verifier) -> Platform {
         .service(state::service())
         .service(engine::service())
         .service(realtime::service(verifier))
+        .service(Service::new(PAGE).version("1.0.0").assets(page::ASSETS))
 }
