@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use trunkline_core::{Error, ErrorKind, Result, report};
 
 use crate::namespace::Shape;
+use crate::packet::unwritable;
 use crate::realtime::Inner;
 use crate::recovery::Away;
 use crate::rooms::Target;
@@ -152,13 +153,6 @@ impl Shared {
         (event, data): (&str, &impl Serialize),
         (bytes, shape): (&[Bytes], Shape),
     ) -> Result<()> {
-        let unwritable = |error: serde_json::Error| {
-            Error::invalid(
-                "payload_unwritable",
-                "an event's data can't be written as JSON",
-            )
-            .with_source(error)
-        };
         let sent = Sent {
             id: (self.new_id)(),
             namespace: namespace.clone(),

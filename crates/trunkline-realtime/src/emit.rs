@@ -11,6 +11,7 @@ use trunkline_core::Result;
 
 use crate::namespace::{Shape, Space};
 use crate::rooms::Target;
+use crate::stage::Stage;
 
 /// To whom something is sent, and how.
 #[derive(Clone)]
@@ -21,21 +22,24 @@ pub struct Emit {
     shape: Shape,
     /// To a socket that is connected here.
     is_here: bool,
+    /// It waits for the work that it is part of.
+    stage: Option<Stage>,
 }
 
 impl Emit {
-    pub(crate) fn of(space: Arc<Space>) -> Self {
+    pub(crate) fn of(space: Arc<Space>, stage: Option<Stage>) -> Self {
         Self {
             space,
             target: Target::default(),
             shape: Shape::default(),
             is_here: false,
+            stage,
         }
     }
 
     /// To one socket, which is connected here.
-    pub(crate) fn here(space: Arc<Space>, id: ByteString) -> Self {
-        let mut emit = Self::of(space).to(id);
+    pub(crate) fn here(space: Arc<Space>, id: ByteString, stage: Option<Stage>) -> Self {
+        let mut emit = Self::of(space, stage).to(id);
         emit.is_here = true;
         emit
     }
@@ -64,10 +68,17 @@ impl Emit {
         self
     }
 
-    /// Sends an event.
+    /// At once, although the work that it is part of is not done yet, and whether that comes to something or not: how far it is, say.
+    pub fn at_once(mut self) -> Self {
+        self.stage = None;
+        self
+    }
+
+    /// Sends an event; within the work of a handler of a service, when that has committed.
     ///
     /// # Errors
-    /// `InvalidInput` when the data can't be written as JSON.
+    /// `InvalidInput` when the data can't be written as JSON; `TooLarge` (`stage_full`) when one piece of work sends more than 4,096
+    /// events or 16 MiB.
     pub fn emit(self, event: &str, data: &impl Serialize) -> Result<()> {
         self.emit_bytes(event, data, Vec::new())
     }
@@ -76,7 +87,15 @@ impl Emit {
     ///
     /// # Errors
     /// Those of [`Emit::emit`], and for more than 64 attachments.
-    pub fn emit_bytes(self, event: &str, data: &impl Serialize, bytes: Vec<Bytes>) -> Result<()> {
+    pub fn emit_bytes(
+        mut self,
+        event: &str,
+        data: &impl Serialize,
+        bytes: Vec<Bytes>,
+    ) -> Result<()> {
+        if let Some(stage) = self.stage.take() {
+            return stage.put(self, (event, data), bytes);
+        }
         let what = (bytes, self.shape);
         match self.is_here {
             true => self.space.send_here(&self.target, (event, data), what),

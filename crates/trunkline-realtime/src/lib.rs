@@ -20,6 +20,7 @@ mod realtime;
 mod recovery;
 mod rooms;
 mod socket;
+mod stage;
 
 pub use backbone::{Backbone, Offset};
 pub use client::Handshake;
@@ -28,3 +29,4 @@ pub use namespace::{Member, Namespace, Rate};
 pub use packet::Args;
 pub use realtime::{Limits, Of, Realtime};
 pub use socket::Socket;
+pub use stage::Stage;

@@ -14,6 +14,7 @@ use trunkline_bus::{Handler, Outcome};
 use trunkline_core::{
     ByteString, Envelope, Error, Event, EventData, EventDecl, Result, SchemaRegistry,
 };
+use trunkline_realtime::Stage;
 use trunkline_telemetry::Scope;
 
 use crate::Cx;
@@ -127,6 +128,7 @@ impl Reactions {
         let tx = shared.tx.lock().await.take();
         if let Some(tx) = tx {
             tx.commit().await?;
+            shared.stage.send();
             if shared.touched.load(Ordering::Acquire) {
                 self.runtime.committed();
             }
@@ -140,6 +142,7 @@ impl Reactions {
             tx: Arc::new(Mutex::new(Some(tx))),
             rehearsal,
             touched: Arc::default(),
+            stage: Stage::default(),
         })
     }
 

@@ -94,7 +94,11 @@ impl Namespace {
                 async move {
                     let data: T = args.get(0)?;
                     let member = socket.member().clone();
-                    work(&runtime, Some(&member), |cx| handler(cx, socket, data)).await
+                    let run = |cx: Cx| {
+                        let socket = socket.staged(cx.stage());
+                        handler(cx, socket, data)
+                    };
+                    work(&runtime, Some(&member), run).await
                 }
             })
         })
@@ -113,7 +117,11 @@ impl Namespace {
                 let (runtime, handler) = (runtime.clone(), handler.clone());
                 async move {
                     let member = socket.member().clone();
-                    work(&runtime, Some(&member), |cx| handler(cx, socket)).await
+                    let run = |cx: Cx| {
+                        let socket = socket.staged(cx.stage());
+                        handler(cx, socket)
+                    };
+                    work(&runtime, Some(&member), run).await
                 }
             })
         })
@@ -132,7 +140,11 @@ impl Namespace {
                 let (runtime, handler) = (runtime.clone(), handler.clone());
                 async move {
                     let member = socket.member().clone();
-                    let done = work(&runtime, Some(&member), |cx| handler(cx, socket, rooms)).await;
+                    let run = |cx: Cx| {
+                        let socket = socket.staged(cx.stage());
+                        handler(cx, socket, rooms)
+                    };
+                    let done = work(&runtime, Some(&member), run).await;
                     if let Err(error) = done {
                         tracing::warn!(service = %runtime.name, %error, why, "what follows a disconnect could not be done");
                     }
@@ -244,14 +256,16 @@ impl Sockets {
 }
 
 impl Cx {
-    /// A namespace of this service, to send to those who are in it. What is sent is sent at once, whether this work commits or not: who
-    /// has to tell of what is done does so from the event that was published with it.
+    /// A namespace of this service, to send to those who are in it. What is sent is sent when this work has committed, and not if it is
+    /// undone; [`Emit::at_once`](trunkline_realtime::Emit::at_once) does not wait. A process that ends between the commit and the sending has
+    /// sent nothing: what nobody may miss is told from the event that was published with it.
     ///
     /// # Errors
     /// `PermissionDenied` for a namespace that the service does not declare.
     pub fn namespace(&self, name: &str) -> Result<Of> {
         let realtime = self.runtime().sockets.0.get();
         let found = realtime.and_then(|realtime| realtime.of(name).ok());
+        let found = found.map(|of| of.staged(self.stage()));
         found.ok_or_else(|| {
             let text = "the service does not declare this namespace: add .namespace(…)";
             Error::new(ErrorKind::PermissionDenied, "namespace_undeclared", text)

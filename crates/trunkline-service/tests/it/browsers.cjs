@@ -38,6 +38,10 @@ const play = async () => {
   const joined = new Promise((done) => ada.once("user-joined", done));
   await bob.emitWithAck("join-game", "1");
   assert.deepStrictEqual(await joined, { user: "bob" });
+  const heard = { said: [], considered: [], counted: [] };
+  Object.keys(heard).forEach((event) => bob.on(event, (text) => heard[event].push(text)));
+  bob.on("glimpsed", (text) => assert.strictEqual(text, "e4"));
+  const counted = new Promise((done) => bob.once("counted", done));
   const seen = Promise.all([ada, bob].map((one) => new Promise((done) => one.once("game-updated", done))));
   assert.deepStrictEqual(await ada.emitWithAck("game-move", { game: "1", text: "e4" }), { taken: "e4" });
   const update = { game_id: "1", by: "ada", text: "e4" };
@@ -48,6 +52,9 @@ const play = async () => {
   assert.strictEqual(refused.error.code, "move_illegal");
   assert.strictEqual((await bob.emitWithAck("game-move", "nonsense")).error.code, "payload_invalid");
   assert.deepStrictEqual(await bob.emitWithAck("moves", "1"), ["e4"]);
+  // What a handler sends is sent when its work has committed, unless it says otherwise.
+  await counted;
+  assert.deepStrictEqual(heard, { said: ["e4"], considered: ["e4", "illegal"], counted: ["e4"] });
   await signedIn(ready);
 };
 

@@ -88,6 +88,11 @@ fn service() -> Service {
                 .to(room)
                 .emit("game-updated", &event.data)
         })
+        .on_batch(8, |cx: Cx, event: Event<MoveMade>| async move {
+            let room = format!("game:{}", event.data.game_id);
+            let games = cx.namespace("/games")?;
+            games.to(room).emit("counted", &event.data.text)
+        })
 }
 
 fn secret() -> Secret {
@@ -100,7 +105,13 @@ fn token(lifetime: Duration) -> String {
 }
 
 /// The row and the event commit together, or not at all.
-async fn make_move(cx: Cx, _socket: Socket, made: Move) -> Result<Value> {
+async fn make_move(cx: Cx, socket: Socket, made: Move) -> Result<Value> {
+    let room = format!("game:{}", made.game);
+    let games = cx.namespace("/games")?;
+    socket.to(&*room).emit("said", &made.text)?;
+    games.to(&*room).volatile().emit("glimpsed", &made.text)?;
+    socket.emit("said", &made.text)?;
+    games.to(&*room).at_once().emit("considered", &made.text)?;
     let mut tx = cx.tx().await?;
     sql("INSERT INTO moves (game_id, text) VALUES ($1, $2)")
         .bind(&made.game)
