@@ -9,9 +9,19 @@ use bytestring::ByteString;
 use serde::Serialize;
 use trunkline_core::Result;
 
+use crate::backbone::Offset;
 use crate::namespace::{Shape, Space};
 use crate::rooms::Target;
 use crate::stage::Stage;
+
+/// Of what is sent again by whoever does not know whether it was sent, such as an event of the bus.
+#[derive(Debug, Clone, Copy)]
+pub struct Once {
+    /// Its own, wherever and whenever it is sent.
+    pub id: Offset,
+    /// It is of the past: kept for those who come back, and sent to nobody.
+    pub is_past: bool,
+}
 
 /// To whom something is sent, and how.
 #[derive(Clone)]
@@ -101,6 +111,22 @@ impl Emit {
             true => self.space.send_here(&self.target, (event, data), what),
             false => self.space.send(&self.target, (event, data), what),
         }
+    }
+
+    /// Sends at once what may be sent again, by this node or another: among nodes that [joined](crate::Realtime::join) everybody gets it once, and
+    /// without them a namespace that [recovers](crate::Namespace::recovers) sends it once as long as it keeps it. Where nodes have
+    /// joined it is in their log when this is done.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the data can't be written as JSON; what the log says.
+    pub async fn emit_once(
+        self,
+        once: Once,
+        event: &str,
+        data: &(impl Serialize + Sync),
+    ) -> Result<()> {
+        let (target, event) = (&self.target, (event, data));
+        self.space.send_once(target, once, event, self.shape).await
     }
 
     /// How many of those who are connected to this node get it if it is sent now.

@@ -24,7 +24,7 @@ mod stage;
 
 pub use backbone::{Backbone, Offset};
 pub use client::Handshake;
-pub use emit::Emit;
+pub use emit::{Emit, Once};
 pub use namespace::{Member, Namespace, Rate};
 pub use packet::Args;
 pub use realtime::{Limits, Of, Realtime};

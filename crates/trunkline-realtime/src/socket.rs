@@ -328,6 +328,19 @@ impl Socket {
         Err(Error::new(ErrorKind::Overloaded, "rooms_full", text))
     }
 
+    /// Puts it into a room and gives it what was sent there after what it saw last: the offset that each event has as its last argument in a
+    /// namespace that [recovers](crate::Namespace::recovers). Whether it has everything now; if not, the offset is none or too old, and
+    /// it has to ask how things stand.
+    ///
+    /// # Errors
+    /// Those of [`Socket::join`].
+    pub fn join_since(&self, room: impl Into<ByteString>, last: Option<&str>) -> Result<bool> {
+        let room = room.into();
+        let seen = last.and_then(|last| last.parse().ok());
+        let space = &self.inner.space;
+        space.join_since(&self.inner, &room, seen, || self.join(room.clone()))
+    }
+
     /// Takes it out of a room.
     pub fn leave(&self, room: &str) {
         self.inner.space.rooms.leave(&self.inner.id, room);
