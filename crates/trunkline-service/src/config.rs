@@ -32,6 +32,9 @@ pub struct Config {
     pub data: PathBuf,
     /// The engine of the bus, by its URL: `log:{data}/bus`. `memory:` keeps nothing.
     pub bus: String,
+    /// Topics that have another engine than the bus, by its URL: none. `chat = "redis+pubsub://…"` is for events that are worth
+    /// hearing now or never.
+    pub topics: BTreeMap<String, String>,
     /// The store of each service, by its URL: `sqlite:{data}/{service}.db`, or
     /// `postgres://user@host/database?schema={service}`.
     pub store: String,
@@ -236,6 +239,7 @@ impl Default for Config {
         Self {
             data: PathBuf::from("data"),
             bus: "log:{data}/bus".to_owned(),
+            topics: BTreeMap::new(),
             store: "sqlite:{data}/{service}.db".to_owned(),
             run: Vec::new(),
             take_over: false,

@@ -62,17 +62,10 @@ pub fn service(verifier: Verifier) -> Service {
         .calls_operation(state::NAME, "POST /internal/games/{game_id}/draw/answer")
         .publishes::<ChatSaid>()
         .namespace(games())
-        .on(sync::joined)
-        .on(sync::started)
-        .on(sync::moved)
-        .on(sync::changed)
-        .on(sync::completed)
-        .on(sync::earned)
-        .on(sync::said)
 }
 
 fn games() -> Namespace {
-    Namespace::at(GAMES)
+    sync::tells(Namespace::at(GAMES))
         .signed_in()
         .rate(RATE)
         // A player is in two rooms of a table, and everybody in one of their own.

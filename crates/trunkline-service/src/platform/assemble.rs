@@ -45,8 +45,8 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let (front, listening) = listen(gateway, &platform.services, &config).await?;
     let announcements = announcements(&config, &listening.services)?;
     let (telemetry, otlp) = telemetry_of(&platform.sinks, &platform.env, &config)?;
-    let transport = engine::open(&config, &platform.env).await?;
     let events = events_of(&platform.services);
+    let transport = engine::open(&config, &topics::names(&events), &platform.env).await?;
     let topics = topics::all(&platform.services, &events, &config);
     transport.declare(&topics).await?;
     let topology = topology::describe(&platform.name, &platform.services, &platform.flows);

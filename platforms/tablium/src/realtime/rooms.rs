@@ -10,7 +10,7 @@ use trunkline::{ByteString, Cx, Result, sql};
 
 use super::GAMES;
 use super::chat::{self, Said};
-use super::sync::Updated;
+use super::sync::{UPDATED, Updated};
 use crate::limits;
 use crate::state::{self, Attended, Role};
 use crate::view::GameView;
@@ -78,7 +78,7 @@ pub(super) async fn join(cx: Cx, socket: Socket, game_id: String) -> Result<Tabl
         socket.to(table(&game_id)).emit("user-joined", &joined)?;
         tell_presence(&cx, &game_id)?;
     }
-    socket.emit("game-updated", &Updated::of(came.state.clone(), None, now))?;
+    socket.emit(UPDATED, &Updated::of(came.state.clone(), None, now))?;
     let chat = chat::lately(&cx, &game_id).await?;
     for said in &chat {
         socket.emit("chat-message", said)?;

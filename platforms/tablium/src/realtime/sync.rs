@@ -2,9 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline::{Cx, Event, Result, Timestamp};
+use trunkline::realtime::Tell;
+use trunkline::{Event, Namespace, Result, Timestamp};
 
-use super::GAMES;
 use super::chat::Said;
 use super::rooms::{own, table};
 use crate::events::{
@@ -12,6 +12,9 @@ use crate::events::{
 };
 use crate::games::Move;
 use crate::view::GameView;
+
+/// What a change of a game is called.
+pub(super) const UPDATED: &str = "game-updated";
 
 /// A game has changed: `game-updated`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,52 +52,41 @@ impl Updated {
     }
 }
 
-pub(super) async fn joined(cx: Cx, event: Event<GameJoined>) -> Result<()> {
-    update(&cx, event.data.state, None)
+/// Whatever happens to a game is told to its table, in the order in which it happened.
+pub(super) fn tells(namespace: Namespace) -> Namespace {
+    namespace
+        .tells_by(UPDATED, |event: &Event<GameJoined>| {
+            update(event, &event.data.state)
+        })
+        .tells_by(UPDATED, |event: &Event<GameStarted>| {
+            update(event, &event.data.state)
+        })
+        .tells_by(UPDATED, moved)
+        .tells_by(UPDATED, |event: &Event<GameChanged>| {
+            update(event, &event.data.state)
+        })
+        .tells_by(UPDATED, |event: &Event<GameCompleted>| {
+            update(event, &event.data.state)
+        })
+        .tells_by("achievement", |event: &Event<AchievementEarned>| {
+            Ok(Tell::to(own(&event.data.user_id)))
+        })
+        .tells_by("chat-message", |event: &Event<ChatSaid>| {
+            Tell::to(table(&event.data.game_id)).with(&Said::of(event.data.clone()))
+        })
 }
 
-pub(super) async fn started(cx: Cx, event: Event<GameStarted>) -> Result<()> {
-    update(&cx, event.data.state, None)
+fn update<T>(event: &Event<T>, state: &GameView) -> Result<Tell> {
+    let updated = Updated::of(state.clone(), None, event.envelope.time);
+    Tell::to(table(&state.game_id)).with(&updated)
 }
 
-pub(super) async fn moved(cx: Cx, event: Event<GameMoveMade>) -> Result<()> {
-    let GameMoveMade {
-        player_id,
-        move_data,
-        state,
-        ..
-    } = event.data;
+fn moved(event: &Event<GameMoveMade>) -> Result<Tell> {
+    let made = &event.data;
     let last = LastMove {
-        player_id,
-        move_data,
+        player_id: made.player_id.clone(),
+        move_data: made.move_data.clone(),
     };
-    update(&cx, state, Some(last))
-}
-
-pub(super) async fn changed(cx: Cx, event: Event<GameChanged>) -> Result<()> {
-    update(&cx, event.data.state, None)
-}
-
-pub(super) async fn completed(cx: Cx, event: Event<GameCompleted>) -> Result<()> {
-    update(&cx, event.data.state, None)
-}
-
-fn update(cx: &Cx, state: GameView, last_move: Option<LastMove>) -> Result<()> {
-    let room = table(&state.game_id);
-    let updated = Updated::of(state, last_move, cx.now());
-    cx.namespace(GAMES)?.to(room).emit("game-updated", &updated)
-}
-
-/// Somebody has achieved something: they hear of it wherever they are.
-pub(super) async fn earned(cx: Cx, event: Event<AchievementEarned>) -> Result<()> {
-    let room = own(&event.data.user_id);
-    cx.namespace(GAMES)?
-        .to(room)
-        .emit("achievement", &event.data)
-}
-
-pub(super) async fn said(cx: Cx, event: Event<ChatSaid>) -> Result<()> {
-    let said = Said::of(event.data);
-    let room = table(&said.game_id);
-    cx.namespace(GAMES)?.to(room).emit("chat-message", &said)
+    let updated = Updated::of(made.state.clone(), Some(last), event.envelope.time);
+    Tell::to(table(&made.game_id)).with(&updated)
 }

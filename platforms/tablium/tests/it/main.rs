@@ -12,6 +12,8 @@
 mod accounts;
 mod bad_input;
 mod kit;
+#[cfg(all(feature = "redis", feature = "rabbitmq"))]
+mod nodes;
 mod play;
 mod sockets;
 mod topology;

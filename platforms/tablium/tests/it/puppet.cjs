@@ -19,7 +19,16 @@ const connect = ({ name, url, token, transports }) => {
 
 const actions = {
   connect,
-  ask: async ({ name, event, data, within }) => sockets.get(name).timeout(within ?? 10_000).emitWithAck(event, data),
+  ask: async ({ name, event, data, within }) => {
+    const socket = sockets.get(name);
+    let gone;
+    const cutOff = new Promise((_, failed) => {
+      gone = () => failed(new Error("cut off"));
+      socket.once("disconnect", gone);
+    });
+    const answered = socket.timeout(within ?? 10_000).emitWithAck(event, data);
+    return Promise.race([answered, cutOff]).finally(() => socket.off("disconnect", gone));
+  },
   send: ({ name, event, data, times }) => {
     for (let n = 0; n < (times ?? 1); n += 1) sockets.get(name).emit(event, data);
   },
