@@ -52,6 +52,8 @@ struct Unit {
     notes: Lock<Vec<AuditEntry>>,
     /// It touched commands to devices, or sagas. Those who share a transaction share this.
     touched: Arc<AtomicBool>,
+    /// It has read what is committed: what it says is told when that is on disk.
+    has_read: AtomicBool,
 }
 
 /// An attempt of a saga's step.
@@ -113,6 +115,7 @@ impl Cx {
             outgoing: Lock::default(),
             notes: Lock::default(),
             touched: Arc::default(),
+            has_read: AtomicBool::default(),
         }))
     }
 
@@ -163,6 +166,7 @@ impl Cx {
                 .as_ref()
                 .map(|shared| shared.touched.clone())
                 .unwrap_or_default(),
+            has_read: AtomicBool::default(),
             tx: shared.map(|shared| shared.tx).unwrap_or_default(),
             inbox: Some(Inbox {
                 group: group.clone(),
@@ -205,11 +209,13 @@ impl Cx {
         Ok(())
     }
 
-    /// A connection to read with, outside the transaction: it sees what is committed.
+    /// A connection to read with, outside the transaction: it sees what is committed. The answer of this work is given when that
+    /// is on disk; for calls made before that, [`Store::settled`](trunkline_store::Store::settled) waits for it.
     ///
     /// # Errors
     /// What the store says when none is free.
     pub async fn read(&self) -> Result<Reader> {
+        self.0.has_read.store(true, Ordering::Release);
         self.0.runtime.store.read().await
     }
 
