@@ -12,7 +12,6 @@ use futures::future::BoxFuture;
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use trunkline_call::headers::TRACEPARENT;
@@ -21,7 +20,7 @@ use trunkline_core::{ByteString, Env, Error, Result, report};
 use trunkline_telemetry::{Check, Telemetry};
 
 use crate::arrival::{Arrival, Speaks};
-use crate::body::Answered;
+use crate::body::{Answered, Inbound};
 use crate::client::Client;
 use crate::compile::{Compiled, Ports, compile};
 use crate::entry::{self, Entry, Way};
@@ -182,7 +181,7 @@ impl Gateway {
 
     pub(crate) async fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
         client: &Client,
     ) -> Response<Answered<Arrival>> {
         let is_h2 = request.version() == Version::HTTP_2;
@@ -214,7 +213,7 @@ impl Gateway {
 
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
         client: &Client,
         arrival: &mut Arrival,
     ) -> Response<Body> {
@@ -288,7 +287,7 @@ impl Gateway {
         &self,
         target: &Target,
         mut exchange: Exchange,
-        body: Incoming,
+        body: Inbound,
         arrival: &mut Arrival,
     ) -> Response<Body> {
         exchange.body = Held::Coming(body, self.limits.body_idle_max);

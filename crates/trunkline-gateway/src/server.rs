@@ -3,6 +3,7 @@
 mod closing;
 mod door;
 mod frames;
+mod h1;
 mod h2;
 mod opening;
 mod wire;
@@ -22,6 +23,8 @@ use trunkline_call::server::{Accepted, accept};
 use trunkline_core::{Error, Result};
 
 use self::door::{Door, Way};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::h1::{Read, read};
 use crate::Gateway;
 
 /// What a client may take up.

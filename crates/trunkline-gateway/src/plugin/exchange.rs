@@ -7,14 +7,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as HttpBody;
-use hyper::body::Incoming;
 use tokio::time::timeout;
 use trunkline_call::Body;
 use trunkline_core::{ByteString, Error, Timestamp, TraceContext};
 use trunkline_security::Claims;
 
 use super::cors::preflight;
-use crate::body::{ClientBody, Progress};
+use crate::body::{ClientBody, Inbound, Progress};
 use crate::consumers::Member;
 use crate::problem;
 
@@ -74,7 +73,7 @@ pub(crate) struct Trace {
 #[derive(Debug)]
 pub(crate) enum Held {
     /// As it comes, with the longest pause that it may make.
-    Coming(Incoming, Duration),
+    Coming(Inbound, Duration),
     /// A plugin has read all of it.
     Read(Bytes, Arc<Progress>),
     /// A plugin could not read all of it, or it went on.

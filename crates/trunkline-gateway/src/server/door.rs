@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::BytesMut;
 use futures::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -23,10 +24,11 @@ use trunkline_call::server::{Accepted, KeptTimer};
 use trunkline_core::{ByteString, report};
 
 use super::Stopping;
-use super::opening::Opening;
+use super::h1::Rest;
+use super::opening::{Resumed, begin, is_h2};
 use super::wire::Wire;
 use crate::arrival::Arrival;
-use crate::body::Answered;
+use crate::body::{Answered, Inbound};
 use crate::client::{Client, Session};
 use crate::{Gateway, tls};
 
@@ -76,11 +78,11 @@ impl Door {
         };
         let opening = tokio::select! {
             biased;
-            opening = timeout(limits.head_within, Opening::of(&mut stream)) => opening??,
+            opening = timeout(limits.head_within, begin(&mut stream)) => opening??,
             () = silent => return Ok(()),
         };
         let line = self.line(remote, None);
-        let is_h2 = opening.is_h2();
+        let is_h2 = is_h2(&opening);
         self.answer(line, stream, opening, is_h2).await
     }
 
@@ -99,33 +101,50 @@ impl Door {
             sni: sni.map(ByteString::from),
         };
         let line = self.line(remote, Some(session));
-        self.answer(line, stream, Opening::default(), is_h2).await
+        self.answer(line, stream, BytesMut::new(), is_h2).await
     }
 
-    fn line(&self, remote: SocketAddr, session: Option<Session>) -> Arc<Line> {
+    pub(super) fn line(&self, remote: SocketAddr, session: Option<Session>) -> Arc<Line> {
         Arc::new(Line {
             client: Arc::new(Client::new(remote, self.port, session)),
             gateway: self.gateway.clone(),
         })
     }
 
-    async fn answer<S>(&self, line: Arc<Line>, stream: S, opening: Opening, is_h2: bool) -> Ended
+    /// Answers requests. `opening` was read beforehand.
+    pub(super) async fn answer<S>(
+        &self,
+        line: Arc<Line>,
+        stream: S,
+        opening: BytesMut,
+        is_h2: bool,
+    ) -> Ended
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let limits = &self.gateway.limits;
-        let stream = Stall::new(stream, limits.write_stall_max);
+        let mut stream = Stall::new(stream, self.gateway.limits.write_stall_max);
         if is_h2 {
-            let stream = opening.before(stream);
+            let stream = Resumed::new(stream, opening);
             Box::pin(line.answer_h2(stream, self.stopping.clone())).await?;
             return Ok(());
         }
-        let (client, idle_max) = (line.client.clone(), limits.tunnel_idle_max);
-        let (wire, gone) = Wire::new(
-            opening.before(stream),
-            client.clone(),
-            (idle_max, self.cut.clone()),
-        );
+        let plain = line.answer_plain(&mut stream, opening, self.stopping.clone());
+        match plain.await? {
+            Rest::Ended => Ok(()),
+            // In a box: few need it.
+            Rest::Other(held) => {
+                Box::pin(self.answer_other(line, Resumed::new(stream, held))).await
+            }
+        }
+    }
+
+    /// Answers requests of HTTP/1.1 of any kind, and carries a tunnel.
+    async fn answer_other<S>(&self, line: Arc<Line>, stream: S) -> Ended
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (client, idle_max) = (line.client.clone(), self.gateway.limits.tunnel_idle_max);
+        let (wire, gone) = Wire::new(stream, client.clone(), (idle_max, self.cut.clone()));
         line.answer_h1(wire, self.stopping.clone()).await?;
         if client.is_tunnel() {
             match client.take_ends() {
@@ -143,7 +162,7 @@ type Ended = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
 /// A connection that requests come on.
 pub(super) struct Line {
     pub(super) gateway: Gateway,
-    client: Arc<Client>,
+    pub(super) client: Arc<Client>,
 }
 
 impl Line {
@@ -158,6 +177,7 @@ impl Line {
         let line = self.clone();
         service_fn(move |request: Request<Incoming>| {
             let line = line.clone();
+            let request = request.map(Inbound::Coming);
             async move { Ok::<_, Infallible>(line.gateway.handle(request, &line.client).await) }
         })
     }
