@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use parking_lot::{Condvar, Mutex};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use trunkline_bus::memory::Memory;
 use trunkline_bus::{Start, Subscribe, Transport};
@@ -222,16 +223,19 @@ async fn housekeeping_waits_for_nothing_but_what_reads_it_does() {
     settled.await.unwrap().unwrap();
 }
 
-/// Two steps; during the first the disk stops syncing.
-fn saga(disk: &Arc<Disk>, second: &Arc<AtomicBool>) -> Definition<Plain> {
-    let (disk, second) = (disk.clone(), second.clone());
+/// Two steps; the first may end when the disk has stopped syncing.
+fn saga(held: &Arc<Notify>, second: &Arc<AtomicBool>) -> Definition<Plain> {
+    let (held, second) = (held.clone(), second.clone());
     Definition::named("order").version(1, move |saga: Saga<Plain>, (): ()| {
-        let (disk, second) = (disk.clone(), second.clone());
+        let (held, second) = (held.clone(), second.clone());
         async move {
             saga.step::<()>("first")
                 .run(move |_| {
-                    disk.hold();
-                    async { Ok(()) }
+                    let held = held.clone();
+                    async move {
+                        held.notified().await;
+                        Ok(())
+                    }
                 })
                 .await?;
             saga.step::<()>("second")
@@ -249,14 +253,18 @@ async fn a_saga_takes_its_next_step_when_the_last_is_on_disk() {
     let held = Held::new().await;
     let second = Arc::new(AtomicBool::default());
     let journal = Arc::new(held.store.sagas());
-    let sagas = vec![saga(&held.disk, &second)];
+    let disk_held = Arc::new(Notify::new());
+    let sagas = vec![saga(&disk_held, &second)];
     let settings = Settings::default();
     let engine = Engine::new(Plain, journal, Env::system(), sagas, settings).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let runs = engine.clone();
     let running = spawn(async move { runs.run(stopped.map(drop)).await });
     let begin = Begin::flow("1");
+    // It runs as soon as its row is on disk, which may be before this is told.
     let id = engine.start("order", "1", &(), begin).await.unwrap().id;
+    held.disk.hold();
+    disk_held.notify_one();
     held.until_waiting(1).await;
     assert!(
         !second.load(Ordering::SeqCst),
