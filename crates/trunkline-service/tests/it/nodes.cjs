@@ -1,4 +1,4 @@
-// Players at two nodes, one of which is killed: node nodes.cjs URL OTHER READY
+// Players at two nodes, one of which is killed: node nodes.cjs URL OTHER READY, or through one gateway: URL through READY
 const { io } = require("socket.io-client");
 const assert = require("node:assert");
 const fs = require("node:fs");
@@ -10,8 +10,8 @@ const once = (socket, event) => new Promise((done) => socket.once(event, (...arg
 const until = async (holds) => {
   while (!holds()) await new Promise((done) => setTimeout(done, 5));
 };
-const player = async (token, at) => {
-  const means = { transports: ["websocket"], reconnectionDelay: 50, reconnectionDelayMax: 100 };
+const player = async (token, at, transports = "websocket") => {
+  const means = { transports: transports.split(","), reconnectionDelay: 50, reconnectionDelayMax: 100 };
   const socket = io(`${at}/games`, { ...means, auth: { token }, forceNew: true });
   await new Promise((done, failed) => {
     socket.once("connect", done);
@@ -79,11 +79,54 @@ const play = async () => {
   assert.deepStrictEqual(seen, { ada: all, bob: all });
 };
 
+// Players by every means, behind a gateway that chooses their nodes.
+const through = async () => {
+  const players = [];
+  const all = ["websocket", "polling", "polling,websocket"];
+  const places = new Set();
+  // Until there is somebody at each node.
+  for (let n = 0; n < 6 || places.size < 2; n++) {
+    const means = all[n % 3];
+    const socket = await player(`player-${n}`, url, means);
+    const one = { socket, seen: [], last: undefined };
+    socket.on("game-updated", (update, offset) => {
+      one.seen.push(update.text);
+      one.last = offset;
+    });
+    await socket.emitWithAck("join-game", { game: "1" });
+    socket.on("connect", async () => {
+      if (!socket.recovered) {
+        assert.strictEqual(await socket.emitWithAck("join-game", { game: "1", last: one.last }), true);
+      }
+    });
+    places.add(await socket.emitWithAck("where", null));
+    players.push(one);
+  }
+  const moves = [];
+  const move = async (text, from) => {
+    moves.push(text);
+    await from.socket.emitWithAck("game-move", { game_id: "1", text });
+    await until(() => players.every((one) => one.seen.length >= moves.length));
+    for (const one of players) assert.deepStrictEqual(one.seen, moves);
+  };
+  for (const one of players) await move(`from ${one.socket.id}`, one);
+  fs.writeFileSync(ready, "");
+  // Of the node that is killed nobody can move; the others go on, and those who come back have missed nothing.
+  const gone = players.map((one) => once(one.socket, "disconnect").then(() => one));
+  const first = await Promise.race(gone.map((one) => one));
+  await once(first.socket, "connect");
+  await move("after", first);
+  for (const one of players) {
+    await until(() => one.socket.connected);
+    await move(`again from ${one.socket.id}`, one);
+  }
+};
+
 setTimeout(() => {
   console.error("it did not end");
   process.exit(2);
 }, 60_000).unref();
-play().then(
+(other === "through" ? through() : play()).then(
   () => process.exit(0),
   (error) => {
     console.error(error);
