@@ -36,6 +36,29 @@ const play = async () => {
   const bob = await player("bob", other);
   for (const one of [ada, bob]) await one.emitWithAck("join-game", { game: "1" });
 
+  // Each node knows who is at the other.
+  const eve = await player("eve", url);
+  eve.io.reconnection(false);
+  await eve.emitWithAck("join-game", { game: "1" });
+  const second_bob = await player("bob", url);
+  await second_bob.emitWithAck("join-game", { game: "1" });
+  const present = async (expected) => {
+    for (const one of [ada, bob]) {
+      for (;;) {
+        const found = await one.emitWithAck("present", "1");
+        try {
+          assert.deepStrictEqual(found, expected);
+          break;
+        } catch {
+          await new Promise((done) => setTimeout(done, 200));
+        }
+      }
+    }
+  };
+  await present({ ada: 1, bob: 2, eve: 1 });
+  second_bob.disconnect();
+  await present({ ada: 1, bob: 1, eve: 1 });
+
   // From node to node, and to nobody twice.
   const heard = once(bob, "said");
   await ada.emitWithAck("say", { game: "1" });
@@ -67,16 +90,16 @@ const play = async () => {
   const second = ["Bb5", "a6"];
   for (const text of second) await bob.emitWithAck("game-move", { game_id: "1", text });
   await back;
-  if (!ada.recovered) {
-    assert.strictEqual(await ada.emitWithAck("join-game", { game: "1", last }), true);
-  } else {
-    assert.strictEqual(ada.id, id);
-  }
+  assert.ok(ada.recovered, "she is who she was, although her node could not say goodbye");
+  assert.strictEqual(ada.id, id);
+  assert.strictEqual(await ada.emitWithAck("join-game", { game: "1", last }), true);
   await until(() => seen.ada.length >= 6 && seen.bob.length >= 6);
   await bob.emitWithAck("game-move", { game_id: "1", text: "Ba4" });
   await until(() => seen.ada.length >= 7 && seen.bob.length >= 7);
   const all = [...first, ...second, "Ba4"];
   assert.deepStrictEqual(seen, { ada: all, bob: all });
+  // Eve was there too.
+  await present({ ada: 1, bob: 1 });
 };
 
 // Players by every means, behind a gateway that chooses their nodes.

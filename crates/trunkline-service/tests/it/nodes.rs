@@ -50,6 +50,12 @@ fn service() -> Service {
             },
         )
         .on("where", |_cx, _, (): ()| async { Ok(std::process::id()) })
+        .on("present", |cx: Cx, _, game: String| async move {
+            Ok(cx
+                .namespace("/games")?
+                .presence(format!("game:{game}"))
+                .users)
+        })
         .on("say", |_cx, socket: Socket, place: Place| async move {
             let room = format!("game:{}", place.game);
             socket
