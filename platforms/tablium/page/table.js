@@ -131,6 +131,8 @@ class Table {
     }
     for (const seat of ["first", "second"]) this.#cards[seat].show(state, seat, this.#seat);
     this.#status.textContent = headline(state, this.#seat);
+    const isTurn = this.#seat && state.turn === this.#seat && state.status === "active";
+    document.title = `${isTurn ? "● Your turn" : TITLES[state.kind]} · Tablium`;
     this.#drawActions();
     this.#drawBoard();
   }
