@@ -280,10 +280,7 @@ impl Client {
             .as_ref()
             .map(|back| back.rooms.clone())
             .unwrap_or_default();
-        let missed = space.enter(&socket, &rooms, back);
-        for out in missed {
-            self.send(out);
-        }
+        space.enter(&socket, &rooms, back);
         crate::socket::connected(&socket).await;
         Ok(())
     }

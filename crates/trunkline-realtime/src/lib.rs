@@ -20,11 +20,13 @@ mod realtime;
 mod recovery;
 mod rooms;
 mod socket;
+mod stage;
 
 pub use backbone::{Backbone, Offset};
 pub use client::Handshake;
-pub use emit::Emit;
+pub use emit::{Emit, Once};
 pub use namespace::{Member, Namespace, Rate};
 pub use packet::Args;
 pub use realtime::{Limits, Of, Realtime};
 pub use socket::Socket;
+pub use stage::Stage;

@@ -15,6 +15,7 @@ use trunkline_core::{Env, Error, Result};
 
 use crate::backbone::{Offset, Sent, Shared};
 use crate::client::Handshake;
+use crate::emit::Once;
 use crate::packet::{Args, Frame};
 use crate::queue::Out;
 use crate::recovery::{Away, Back, Recovery};
@@ -267,26 +268,24 @@ impl Space {
         drop(self.shared.set(shared));
     }
 
-    /// Puts a socket into its rooms; what it missed since it was there.
+    /// Puts a socket into its rooms, and gives it what it missed since it was there.
     pub(crate) fn enter(
         &self,
         socket: &Arc<Inner>,
         rooms: &BTreeSet<ByteString>,
         back: Option<Back>,
-    ) -> Vec<Out> {
+    ) {
         let add = || self.rooms.add(socket.clone(), rooms);
-        let missed = match (&self.recovery, back) {
-            (Some(recovery), Some(back)) => recovery.catch_up(&back, &socket.id, add),
-            _ => {
-                add();
-                Vec::new()
+        match (&self.recovery, back) {
+            (Some(recovery), Some(back)) => {
+                recovery.catch_up(&back, &socket.id, add, |out| socket.send(out));
             }
-        };
+            _ => add(),
+        }
         // Who left meanwhile was not there to be taken out.
         if socket.is_gone() {
             self.rooms.remove(&socket.id);
         }
-        missed
     }
 
     pub(crate) async fn handle(
@@ -331,6 +330,45 @@ impl Space {
             return shared.send(here, (name, data), (&attachments, shape));
         }
         self.spread((target, None), (name, data), (attachments, shape), true)
+    }
+
+    /// Sends what may come again, and reaches everybody once.
+    pub(crate) async fn send_once(
+        &self,
+        target: &Target,
+        once: Once,
+        event: (&str, &(impl Serialize + Sync)),
+        shape: Shape,
+    ) -> Result<()> {
+        match self.shared.get() {
+            // What is of the past stands in the log.
+            Some(_) if once.is_past => Ok(()),
+            Some(shared) => {
+                let to = (&self.name, target);
+                shared.send_once(once.id.1, to, event, shape).await
+            }
+            None => {
+                let what = (Vec::new(), shape);
+                self.spread((target, Some(once.id)), event, what, !once.is_past)
+            }
+        }
+    }
+
+    /// Puts a socket into a room and sends it what was sent there since it saw an offset; whether that is still known.
+    pub(crate) fn join_since(
+        &self,
+        socket: &Arc<Inner>,
+        room: &ByteString,
+        seen: Option<Offset>,
+        join: impl FnOnce() -> Result<()>,
+    ) -> Result<bool> {
+        if self.rooms.is_in(&socket.id, room) {
+            return Ok(true);
+        }
+        let Some(recovery) = &self.recovery else {
+            return join().map(|()| false);
+        };
+        recovery.since(seen, (room, &socket.id), join, |out| socket.send(out))
     }
 
     /// Sends to one socket that is connected here. It is not kept for it where other nodes are: nobody else could give it.

@@ -199,7 +199,7 @@ impl Frame {
         (name, data): (&str, &impl Serialize),
         (attachments, offset): (Vec<Bytes>, Option<&str>),
     ) -> Result<Self> {
-        count(&attachments)?;
+        check_attachments(&attachments)?;
         let mut text = begin(Kind::Event, namespace, attachments.len());
         if let Some(ack) = ack {
             text.push_str(&ack.to_string());
@@ -240,7 +240,8 @@ impl Frame {
     }
 }
 
-fn count(attachments: &[Bytes]) -> Result<()> {
+/// Whether a packet may have so many.
+pub(crate) fn check_attachments(attachments: &[Bytes]) -> Result<()> {
     if attachments.len() > ATTACHMENTS_MAX {
         return Err(bad("expected at most 64 attachments").with("found", attachments.len()));
     }
@@ -271,13 +272,13 @@ fn begin(kind: Kind, namespace: &str, attachments: usize) -> String {
 }
 
 fn json(data: &impl Serialize) -> Result<String> {
-    serde_json::to_string(data).map_err(|error| {
-        Error::invalid(
-            "payload_unwritable",
-            "an event's data can't be written as JSON",
-        )
-        .with_source(error)
-    })
+    serde_json::to_string(data).map_err(unwritable)
+}
+
+/// The error of data that can't be written.
+pub(crate) fn unwritable(error: serde_json::Error) -> Error {
+    let text = "an event's data can't be written as JSON";
+    Error::invalid("payload_unwritable", text).with_source(error)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::engine;
 use crate::engine::link::Link;
 use crate::namespace::{Namespace, Space};
 use crate::queue::Bounds;
+use crate::stage::Stage;
 
 /// The bounds and times of connections.
 #[derive(Debug, Clone)]
@@ -136,7 +137,8 @@ impl Realtime {
     /// `NotFound` (`namespace_unknown`) when there is none of this name.
     pub fn of(&self, name: &str) -> Result<Of> {
         let space = self.0.spaces.get(name).cloned();
-        space.map(Of).ok_or_else(|| {
+        let of = space.map(|space| Of { space, stage: None });
+        of.ok_or_else(|| {
             Error::not_found("namespace_unknown", "there is no such namespace").with("name", name)
         })
     }
@@ -207,12 +209,22 @@ impl Inner {
 
 /// A namespace of a server that runs. Cheap to clone.
 #[derive(Clone)]
-pub struct Of(Arc<Space>);
+pub struct Of {
+    space: Arc<Space>,
+    stage: Option<Stage>,
+}
 
 impl Of {
+    /// The same one, but what is sent by way of it waits for the work that this stage belongs to.
+    #[must_use]
+    pub fn staged(mut self, stage: &Stage) -> Self {
+        self.stage = Some(stage.clone());
+        self
+    }
+
     /// To everybody in it.
     pub fn all(&self) -> Emit {
-        Emit::of(self.0.clone())
+        Emit::of(self.space.clone(), self.stage.clone())
     }
 
     /// To those in a room.
@@ -223,7 +235,7 @@ impl Of {
 
 impl fmt::Debug for Of {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Of").field(&self.0.name).finish()
+        f.debug_tuple("Of").field(&self.space.name).finish()
     }
 }
 

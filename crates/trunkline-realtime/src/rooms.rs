@@ -23,6 +23,11 @@ impl Target {
         let is_in = |room: &ByteString| room == id || rooms.contains(room);
         self.except.as_ref() != Some(id) && (self.rooms.is_empty() || self.rooms.iter().any(is_in))
     }
+
+    /// Whether it is for a room, and not meant to leave this one of it out.
+    pub(crate) fn names(&self, id: &ByteString, room: &ByteString) -> bool {
+        self.except.as_ref() != Some(id) && self.rooms.contains(room)
+    }
 }
 
 #[derive(Default)]
@@ -80,6 +85,11 @@ impl Rooms {
             of.remove(room);
         }
         leave(&mut tables.rooms, room, id);
+    }
+
+    pub(crate) fn is_in(&self, id: &str, room: &str) -> bool {
+        let tables = self.0.read();
+        tables.of.get(id).is_some_and(|rooms| rooms.contains(room))
     }
 
     pub(crate) fn of(&self, id: &str) -> BTreeSet<ByteString> {

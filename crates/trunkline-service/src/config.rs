@@ -3,6 +3,7 @@
 mod discovery;
 mod load;
 pub(crate) mod place;
+mod realtime;
 mod section;
 mod secure;
 
@@ -19,6 +20,7 @@ use trunkline_telemetry::Format;
 pub use discovery::Finding;
 pub(crate) use discovery::scheme;
 use load::Source;
+pub use realtime::RealtimeSection;
 pub use secure::{Tls, Tokens};
 
 /// How a platform runs. A value that is not given has the default named with it.
@@ -58,6 +60,8 @@ pub struct Config {
     pub telemetry: Traces,
     /// Where the devices' broker is, and what devices may do.
     pub devices: DeviceSection,
+    /// How browsers are reached.
+    pub realtime: RealtimeSection,
     /// Who is told of dead letters.
     pub alerts: Alerts,
     /// How long each step of a shutdown may take, in seconds: 10.
@@ -244,6 +248,7 @@ impl Default for Config {
             log: Log::default(),
             telemetry: Traces::default(),
             devices: DeviceSection::default(),
+            realtime: RealtimeSection::default(),
             alerts: Alerts::default(),
             shutdown_seconds: 10,
             trail_days: 30,

@@ -23,6 +23,7 @@ mod platform;
 mod processes;
 mod recovery;
 mod reload;
+mod rooms;
 mod runtime;
 mod saga;
 mod sealing;
@@ -34,7 +35,7 @@ mod trail;
 
 pub use config::{
     Admin, Alerts, Config, DeviceSection, Events, ExternalAddress, Finding,
-    Gateway as GatewaySection, Log, Tls, Tokens, Traces,
+    Gateway as GatewaySection, Log, RealtimeSection, Tls, Tokens, Traces,
 };
 pub use cx::{Cx, TxGuard};
 #[cfg(feature = "device")]
@@ -50,6 +51,7 @@ pub use ping::{Ping, PingStatus};
 pub use platform::{Platform, Running};
 pub use processes::{Notice, Part, Processes, parent_gone};
 pub use recovery::Recovery;
+pub use rooms::Tell;
 pub use saga::{Saga, SagaDefinition, SagaHost};
 pub use service::{Service, every};
 pub use signal::stop_requested;

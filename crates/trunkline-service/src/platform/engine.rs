@@ -6,6 +6,7 @@ use trunkline_bus::Transport;
 use trunkline_bus::memory::Memory;
 use trunkline_core::{Env, Error, ErrorKind, Result};
 use trunkline_log::{Log, LogConfig};
+use trunkline_realtime::Backbone;
 
 use super::PLATFORM;
 use crate::Config;
@@ -91,6 +92,27 @@ pub(super) async fn open(config: &Config, env: &Env) -> Result<Arc<dyn Transport
         }
         _ => Err(unknown(scheme)),
     }
+}
+
+/// What the processes of one service share for their rooms.
+///
+/// # Errors
+/// `InvalidInput` for a URL or a name that it can't have; `Unsupported` in a program that was built without it.
+#[cfg(feature = "redis")]
+pub(super) fn backbone(url: &str, name: &str) -> Result<Arc<dyn Backbone>> {
+    Ok(Arc::new(trunkline_redis::RedisBackbone::from_url(
+        url, name,
+    )?))
+}
+
+#[cfg(not(feature = "redis"))]
+pub(super) fn backbone(_: &str, _: &str) -> Result<Arc<dyn Backbone>> {
+    let text = "this program was built without Redis; build it with the feature `redis`";
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "backbone_not_built",
+        text,
+    ))
 }
 
 /// The engines beyond this process, and whether this program has each.

@@ -10,7 +10,7 @@ use trunkline_core::{Env, Error, ErrorKind, Event, Result};
 use trunkline_gateway::{Config as Gateway, Route, Service as Led};
 use trunkline_realtime::{Handshake, Member, Socket};
 use trunkline_security::{Claims, Secret, Signer, Verifier};
-use trunkline_service::{Config, Cx, Namespace, Platform, Running, Service};
+use trunkline_service::{Config, Cx, Namespace, Platform, Running, Service, Tell};
 use trunkline_store::{Migration, sql};
 use trunkline_testkit::{eventually, node};
 
@@ -35,6 +35,12 @@ struct Move {
     text: String,
 }
 
+#[derive(Debug, Deserialize)]
+struct Resume {
+    game: String,
+    last: Option<String>,
+}
+
 fn service() -> Service {
     let games = Namespace::at("/games")
         .admits(|_cx: Cx, handshake: Handshake| async move {
@@ -50,6 +56,9 @@ fn service() -> Service {
                 ..Member::default()
             })
         })
+        .on_connect(
+            |_cx, socket: Socket| async move { socket.join(format!("of:{}", socket.user()?)) },
+        )
         .on(
             "join-game",
             |_cx, socket: Socket, game: String| async move {
@@ -59,7 +68,28 @@ fn service() -> Service {
                     .emit("user-joined", &json!({ "user": socket.user()? }))
             },
         )
+        .on(
+            "resume-game",
+            |_cx, socket: Socket, back: Resume| async move {
+                socket.join_since(format!("game:{}", back.game), back.last.as_deref())
+            },
+        )
+        .on(
+            "leave-game",
+            |_cx, socket: Socket, game: String| async move {
+                socket.leave(&format!("game:{game}"));
+                Ok(())
+            },
+        )
         .on("game-move", make_move)
+        .tells::<MoveMade>("game-updated", "game:{game_id}")
+        .tells_by("moves", |event: &Event<MoveMade>| match &*event.data.by {
+            "nobody" => Ok(Tell::nobody()),
+            by => Tell::to("moves")
+                .and(format!("of:{by}"))
+                .with(&event.data.text),
+        })
+        .recovers(Duration::from_secs(60), 1_000)
         .on("moves", |cx: Cx, _, game: String| async move {
             let mut reader = cx.read().await?;
             let text = "SELECT text FROM moves WHERE game_id = $1";
@@ -82,11 +112,10 @@ fn service() -> Service {
         .migrations(MOVES)
         .publishes::<MoveMade>()
         .namespace(games)
-        .on(|cx: Cx, event: Event<MoveMade>| async move {
+        .on_batch(8, |cx: Cx, event: Event<MoveMade>| async move {
             let room = format!("game:{}", event.data.game_id);
-            cx.namespace("/games")?
-                .to(room)
-                .emit("game-updated", &event.data)
+            let games = cx.namespace("/games")?;
+            games.to(room).emit("counted", &event.data.text)
         })
 }
 
@@ -100,7 +129,13 @@ fn token(lifetime: Duration) -> String {
 }
 
 /// The row and the event commit together, or not at all.
-async fn make_move(cx: Cx, _socket: Socket, made: Move) -> Result<Value> {
+async fn make_move(cx: Cx, socket: Socket, made: Move) -> Result<Value> {
+    let room = format!("game:{}", made.game);
+    let games = cx.namespace("/games")?;
+    socket.to(&*room).emit("said", &made.text)?;
+    games.to(&*room).volatile().emit("glimpsed", &made.text)?;
+    socket.emit("said", &made.text)?;
+    games.to(&*room).at_once().emit("considered", &made.text)?;
     let mut tx = cx.tx().await?;
     sql("INSERT INTO moves (game_id, text) VALUES ($1, $2)")
         .bind(&made.game)
@@ -159,6 +194,57 @@ async fn players_see_what_is_committed_over_every_means() {
         plays(&running, transports).await;
         running.shutdown().await;
     }
+}
+
+async fn play(running: &Running, args: &[&str]) -> String {
+    let file = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/it/browsers.cjs"
+    ));
+    let mut node = node::script(file);
+    node.args([&*running.gateway_url(), "websocket"]).args(args);
+    let output = tokio::task::spawn_blocking(move || node.output().unwrap());
+    let output = output.await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {said}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_after_a_restart_gets_what_was_told_since() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(folder.path()).await;
+    let last = play(&running, &["leaves"]).await;
+    running.shutdown().await;
+    let running = start(folder.path()).await;
+    play(&running, &["resumes", &last]).await;
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_room_of_a_field_that_the_event_has_not_is_refused_at_the_start() {
+    let refused = async |namespace: Namespace| {
+        let service = Service::new("a")
+            .publishes::<MoveMade>()
+            .namespace(namespace);
+        let mut config = Config::default();
+        config.data = tempfile::tempdir().unwrap().path().to_owned();
+        let started = Platform::new("p").service(service).start(config).await;
+        started.unwrap_err().to_string()
+    };
+    let games = || Namespace::at("/games");
+    let error = refused(games().tells::<MoveMade>("updated", "game:{gameId}")).await;
+    assert!(
+        error.contains("gameId") && error.contains("game_id"),
+        "{error}"
+    );
+    let error = refused(games().tells::<MoveMade>("updated", "game:{")).await;
+    assert!(error.contains("game:{game_id}"), "{error}");
+    let twice = |namespace: Namespace| {
+        namespace.tells_by("moves", |_: &Event<MoveMade>| Ok(Tell::everybody()))
+    };
+    let error = refused(twice(twice(games()))).await;
+    assert!(error.contains("two ways"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
