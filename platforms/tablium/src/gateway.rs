@@ -30,11 +30,8 @@ pub fn config() -> Config {
         .service(
             Service::new(realtime::NAME).route(Route::new("sockets", "/socket.io").keep_path()),
         )
-        .service(open(
-            PAGE,
-            Route::new("page", "/").method("GET").method("HEAD"),
-            6_000,
-        ))
+        // A route of some methods goes before a longer one of all, so this one names none.
+        .service(open(PAGE, Route::new("page", "/"), 6_000))
 }
 
 /// Games are for those who are signed in, the leaderboard is for everybody.

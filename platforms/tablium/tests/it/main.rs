@@ -12,6 +12,7 @@
 mod accounts;
 mod bad_input;
 mod kit;
+mod page;
 mod play;
 mod sockets;
 mod topology;
