@@ -89,6 +89,7 @@ async function cutOff(ada, grace, line) {
 async function rematchGivenUp(ada, grace, before) {
   await ada.acts("result-rematch");
   await ada.page.waitForFunction((before) => !location.hash.endsWith(before), before);
+  await grace.reads(".wish", "ada wants to play again.");
   await grace.acts("result-rematch");
   await ada.reads(".status", "grace is thinking.");
   await grace.reads(".status", "Your turn.");
