@@ -30,6 +30,7 @@ mod proxy;
 mod route;
 mod server;
 mod tls;
+mod took;
 mod upgrade;
 mod upstream;
 mod workers;
