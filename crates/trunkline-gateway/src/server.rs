@@ -112,13 +112,13 @@ impl Gateway {
         let places = Arc::new(Semaphore::new(self.limits.connections_max));
         let (stop, stopping) = watch::channel(false);
         let (cut, is_cut) = watch::channel(false);
-        let door = Door {
+        let door = Arc::new(Door {
             gateway: self.clone(),
             way,
             port: listener.local_addr().map_or(0, |address| address.port()),
             stopping: Stopping(stopping),
             cut: is_cut,
-        };
+        });
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         self.inner.is_serving.store(true, Ordering::Release);

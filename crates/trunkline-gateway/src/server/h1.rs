@@ -6,7 +6,6 @@ mod write;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -23,9 +22,9 @@ pub(crate) use self::read::{Read, read};
 #[cfg(not(any(test, feature = "fuzzing")))]
 use self::read::{Read, read};
 use self::write::Framing;
-use super::Stopping;
 use super::door::Line;
 use super::opening::poll_more;
+use crate::Limits;
 use crate::body::Inbound;
 
 /// Data of a body up to this length is copied behind what goes before it, more is sent from where it is.
@@ -52,38 +51,35 @@ impl Line {
     ///
     /// # Errors
     /// What breaks the connection.
-    pub(super) async fn answer_plain<S>(
-        self: &Arc<Self>,
-        stream: &mut S,
-        held: BytesMut,
-        mut stopping: Stopping,
-    ) -> io::Result<Rest>
+    pub(super) async fn answer_plain<S>(&self, stream: &mut S, held: BytesMut) -> io::Result<Rest>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let limits = &self.gateway.limits;
+        let limits = &self.gateway().limits;
         let mut wire = Wire { stream, held };
-        let silent = async {
-            stopping.begun().await;
-            sleep(limits.linger).await;
-        };
-        let mut silent = pin!(silent.fuse());
+        let mut stopping = self.door.stopping.clone();
+        let mut stops = pin!(stopping.begun().fuse());
         let mut timer = pin!(sleep(limits.head_within));
         loop {
-            let head = wire.head(limits.head_bytes_max, timer.as_mut(), silent.as_mut());
-            let (request, keeps) = match head.await? {
-                Some(Read::Plain(request, keeps)) => (request, keeps),
+            let exchange = match wire.head(limits, timer.as_mut(), stops.as_mut()).await? {
+                // In a box: a connection that waits for its next request has no room for one.
+                Some(Read::Plain(request, keeps)) => {
+                    Box::pin(self.exchange(&mut wire, request, keeps))
+                }
                 Some(Read::Other) => return Ok(Rest::Other(wire.held)),
                 Some(Read::Part) | None => return Ok(Rest::Ended),
             };
-            // In a box: a connection that waits for its next request has no room for one.
-            if !Box::pin(self.exchange(&mut wire, request, keeps)).await? {
+            if !exchange.await? {
                 break;
             }
-            timer.as_mut().reset(Instant::now() + limits.head_within);
+            let within = match stops.is_terminated() {
+                true => limits.linger,
+                false => limits.head_within,
+            };
+            timer.as_mut().reset(Instant::now() + within);
         }
         // A reset, because of what is not read any more, would take the answer with it.
-        drop(timeout(limits.linger, wire.take_leave()).await);
+        drop(Box::pin(timeout(limits.linger, wire.take_leave())).await);
         Ok(Rest::Ended)
     }
 
@@ -96,9 +92,9 @@ impl Line {
     ) -> io::Result<bool> {
         let method = request.method().clone();
         let request = request.map(|()| Inbound::None);
-        let work = pin!(self.gateway.handle(request, &self.client));
+        let work = pin!(self.gateway().handle(request, &self.client));
         let answer = wire.unless_gone(work).await?;
-        let now = self.gateway.inner.env.now();
+        let now = self.gateway().inner.env.now();
         wire.send(answer, (&method, keeps), now).await
     }
 }
@@ -107,13 +103,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<'_, S> {
     /// What the client sends next; nothing when it sends no more, or has been silent for too long after a stop.
     async fn head<F: Future<Output = ()>>(
         &mut self,
-        bytes_max: usize,
+        limits: &Limits,
         mut timer: Pin<&mut Sleep>,
-        mut silent: Pin<&mut Fuse<F>>,
+        mut stops: Pin<&mut Fuse<F>>,
     ) -> io::Result<Option<Read>> {
         let mut known = 0;
         loop {
-            match read(&mut self.held, known, bytes_max) {
+            match read(&mut self.held, known, limits.head_bytes_max) {
                 Read::Part => known = self.held.len(),
                 whole => return Ok(Some(whole)),
             }
@@ -121,14 +117,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<'_, S> {
                 if let Poll::Ready(more) = poll_more(self.stream, &mut self.held, cx) {
                     return Poll::Ready(more);
                 }
-                if timer.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                let stopped = stops.is_terminated();
+                if !stopped && stops.as_mut().poll(cx).is_ready() && known == 0 {
+                    timer.as_mut().reset(Instant::now() + limits.linger);
                 }
-                let is_late = silent.is_terminated() || silent.as_mut().poll(cx).is_ready();
-                match is_late && known == 0 {
-                    true => Poll::Ready(Ok(0)),
-                    false => Poll::Pending,
-                }
+                ready!(timer.as_mut().poll(cx));
+                Poll::Ready(match known {
+                    // Nobody is kept waiting.
+                    0 => Ok(0),
+                    _ => Err(io::ErrorKind::TimedOut.into()),
+                })
             });
             match more.await? {
                 0 if known == 0 => return Ok(None),

@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::HeaderValue;
@@ -10,6 +11,7 @@ use trunkline_call::Body;
 use trunkline_core::Env;
 use trunkline_telemetry::Telemetry;
 
+use super::super::Stopping;
 use super::super::door::{Door, Way};
 use super::*;
 use crate::{Config, Gateway};
@@ -32,17 +34,17 @@ async fn answers(sent: &[u8], at_once: usize) -> String {
     gateway.inner.is_serving.store(true, Ordering::Release);
     let (_stop, stopping) = watch::channel(false);
     let (_cut, cut) = watch::channel(false);
-    let door = Door {
+    let door = Arc::new(Door {
         gateway,
         way: Way::Plain,
         port: 80,
         stopping: Stopping(stopping),
         cut,
-    };
+    });
     let line = door.line(([127, 0, 0, 1], 1).into(), None);
     let (mut read, mut write) = tokio::io::split(far);
     let mut all = String::new();
-    let serve = door.answer(line, near, BytesMut::new(), false);
+    let serve = line.answer(near, BytesMut::new(), false);
     let send = async { write.write_all(sent).await.unwrap() };
     // hyper tells of what it refuses.
     let (_, (), read) = tokio::join!(serve, send, read.read_to_string(&mut all));
