@@ -31,6 +31,7 @@ class Table {
   #watchers = h("span", { class: "watchers" });
   #actions = h("div", { class: "actions" });
   #said = new Set();
+  #presence = null;
   #ends = [];
   #hasLeft = false;
 
@@ -148,6 +149,7 @@ class Table {
     document.title = `${isTurn ? "● Your turn" : TITLES[state.kind]} · Tablium`;
     this.#drawActions();
     this.#drawBoard();
+    if (this.#presence) this.#present(this.#presence);
   }
 
   #drawBoard() {
@@ -241,7 +243,9 @@ class Table {
     ];
   }
 
-  #present({ players, spectators }) {
+  #present(presence) {
+    this.#presence = presence;
+    const { players, spectators } = presence;
     this.#watchers.textContent = spectators ? `${spectators} watching` : "";
     this.#watchers.dataset.count = spectators;
     for (const player of this.#state?.players ?? []) {

@@ -76,8 +76,9 @@ pub(super) async fn join(cx: Cx, socket: Socket, game_id: String) -> Result<Tabl
             "timestamp": now,
         });
         socket.to(table(&game_id)).emit("user-joined", &joined)?;
-        tell_presence(&cx, &game_id)?;
     }
+    // Also of who was cut off and has come back: they are in the room still, and were told to be gone.
+    tell_presence(&cx, &game_id)?;
     socket.emit("game-updated", &Updated::of(came.state.clone(), None, now))?;
     let chat = chat::lately(&cx, &game_id).await?;
     for said in &chat {

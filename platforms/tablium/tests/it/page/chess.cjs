@@ -77,11 +77,13 @@ async function cutOff(ada, grace, line) {
   await ada.sees(6);
   line.cut();
   await grace.page.waitForSelector("#banner:not([hidden])");
+  await ada.page.waitForSelector('.player.away[data-seat="second"]');
   assert.match(await grace.text("#banner"), /connecting|Trying again/);
   await ada.says("Are you there?");
   await ada.reads(".lines p", "Are you there?");
   line.heal();
   await grace.page.waitForSelector("#banner", { state: "hidden" });
+  await ada.page.waitForSelector('.player:not(.away)[data-seat="second"]');
   await grace.reads(".lines p", "Are you there?");
 }
 
