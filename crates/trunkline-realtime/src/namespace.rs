@@ -16,7 +16,9 @@ use trunkline_core::{Env, Error, Result};
 use crate::backbone::{Offset, Sent, Shared};
 use crate::client::Handshake;
 use crate::emit::Once;
+use crate::others::Member as Present;
 use crate::packet::{Args, Frame};
+use crate::presence::Presence;
 use crate::queue::Out;
 use crate::recovery::{Away, Back, Recovery};
 use crate::rooms::{Rooms, Target};
@@ -227,10 +229,65 @@ impl Space {
         let recovery = self.recovery.as_ref()?;
         let shown = recovery.shown(auth)?;
         let away = match self.shared.get() {
-            Some(shared) => shared.recall(&self.known_as(&shown.0)).await,
+            Some(shared) => match shared.recall(&self.known_as(&shown.0)).await {
+                // Its node has died, or has not noticed yet that it was cut off.
+                None => self.elsewhere(&shown.0),
+                away => away,
+            },
             None => recovery.recall(&shown.0),
         };
         recovery.back(shown, away?, member)
+    }
+
+    /// Who is still known as a member of another node.
+    fn elsewhere(&self, pid: &str) -> Option<Away> {
+        let watch = self.rooms.told.watch()?;
+        let member = watch.others.lock().known(pid)?.clone();
+        (member.namespace == self.name)
+            .then(|| self.away(&member))
+            .flatten()
+    }
+
+    /// Somebody of another node, as one who was cut off now.
+    pub(crate) fn away(&self, member: &Present) -> Option<Away> {
+        let recovery = self.recovery.as_ref()?;
+        let who = (&member.id, member.user.as_ref());
+        Some(recovery.away(who, member.rooms.clone()))
+    }
+
+    /// Somebody who is connected here, as other nodes are told of them.
+    pub(crate) fn member(&self, id: &str) -> Option<Present> {
+        let (socket, rooms) = self.rooms.get(id)?;
+        Some(Present {
+            namespace: self.name.clone(),
+            id: socket.id.clone(),
+            pid: socket.pid.clone(),
+            user: socket.member.user.clone(),
+            rooms,
+        })
+    }
+
+    /// Everybody who is connected here.
+    pub(crate) fn members(&self) -> Vec<Present> {
+        let ids = self.rooms.ids();
+        ids.iter().filter_map(|id| self.member(id)).collect()
+    }
+
+    /// Who is in a room, here and at other nodes; in the namespace if none is named.
+    pub(crate) fn presence(&self, room: Option<&ByteString>) -> Presence {
+        let mut sockets = BTreeMap::new();
+        if let Some(watch) = self.rooms.told.watch() {
+            watch.others.lock().collect(&self.name, room, &mut sockets);
+        }
+        let target = Target {
+            rooms: room.into_iter().cloned().collect(),
+            except: None,
+        };
+        // Who has just come back is still known where they were: they are one by their id.
+        self.rooms.each(&target, |socket| {
+            sockets.insert(socket.id.clone(), socket.member.user.clone());
+        });
+        Presence::of(sockets)
     }
 
     /// Remembers who was cut off: at once, or where all nodes can find them.

@@ -20,6 +20,7 @@ use crate::emit::Emit;
 use crate::engine;
 use crate::engine::link::Link;
 use crate::namespace::{Namespace, Space};
+use crate::presence::{self, Presence};
 use crate::queue::Bounds;
 use crate::stage::Stage;
 
@@ -155,6 +156,18 @@ impl Realtime {
         backbone::join(&self.0, backbone).await
     }
 
+    /// Tells other nodes who is connected here, and learns who is there, by a log of its own: not the one of [`Realtime::join`].
+    ///
+    /// # Guarantees
+    /// [`Of::presence`] is that of all nodes, as they were a moment ago. A node that dies is known to be dead after 15 to 20 s, and its members are
+    /// gone then; who comes back from it to one that [joined](Realtime::join) is who they were.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub async fn watch(&self, log: Arc<dyn Backbone>) -> Result<()> {
+        presence::join(&self.0, log).await
+    }
+
     /// How many clients are connected.
     pub fn clients(&self) -> usize {
         self.0.links.lock().len()
@@ -225,6 +238,16 @@ impl Of {
     /// To everybody in it.
     pub fn all(&self) -> Emit {
         Emit::of(self.space.clone(), self.stage.clone())
+    }
+
+    /// Who is in a room, at all nodes that [watch](Realtime::watch).
+    pub fn presence(&self, room: impl Into<ByteString>) -> Presence {
+        self.space.presence(Some(&room.into()))
+    }
+
+    /// Who is in the namespace, at all nodes that [watch](Realtime::watch).
+    pub fn present(&self) -> Presence {
+        self.space.presence(None)
     }
 
     /// To those in a room.

@@ -11,11 +11,12 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use trunkline_core::{ByteString, Context, Error, ErrorKind, Event, EventData, Result, Timestamp};
-use trunkline_realtime::{Args, Backbone, Handshake, Limits, Member, Of, Rate, Realtime, Socket};
+use trunkline_realtime::{Args, Handshake, Limits, Member, Of, Rate, Realtime, Socket};
 use trunkline_security::Verifier;
 
 use crate::Cx;
 use crate::events::Reaction;
+use crate::platform::Backbones;
 use crate::rooms::{Binding, Tell, Template, binding};
 use crate::runtime::Runtime;
 
@@ -292,19 +293,20 @@ impl Sockets {
     /// Opens what the service declares; what answers their clients.
     ///
     /// # Errors
-    /// Those of [`Realtime::new`] and [`Realtime::join`].
+    /// Those of [`Realtime::new`], [`Realtime::join`] and [`Realtime::watch`].
     pub(crate) async fn open(
         &self,
         namespaces: Vec<Namespace>,
-        backbone: Option<Arc<dyn Backbone>>,
+        shared: Option<Backbones>,
         runtime: &Arc<Runtime>,
     ) -> Result<Router> {
         let namespaces = namespaces
             .into_iter()
             .map(|namespace| namespace.open(runtime));
         let realtime = Realtime::new(namespaces, Limits::default(), runtime.env.clone())?;
-        if let Some(backbone) = backbone {
-            realtime.join(backbone).await?;
+        if let Some(shared) = shared {
+            realtime.join(shared.sent).await?;
+            realtime.watch(shared.members).await?;
         }
         let router = realtime.router();
         drop(self.0.set(realtime));

@@ -37,7 +37,7 @@ pub use trunkline_telemetry as telemetry;
 
 /// Socket.IO: what handlers need beside [`Namespace`].
 pub mod realtime {
-    pub use trunkline_realtime::{Emit, Handshake, Member, Of, Rate, Socket};
+    pub use trunkline_realtime::{Emit, Handshake, Member, Of, Presence, Rate, Socket};
     pub use trunkline_service::Tell;
 }
 

@@ -2,6 +2,7 @@
 
 import { get, list, me, post, signIn } from "/assets/api.js";
 import { avatar, drawing, fill, h, points } from "/assets/dom.js";
+import { refreshing } from "/assets/refresh.js";
 
 /** The first screen: an account is made here, or entered. */
 export function signInScreen(view, done) {
@@ -62,56 +63,56 @@ const numbers = (statistics) => [
 /** What a player has done; what they own only they see. */
 export function profile(view, userId) {
   const isMine = userId === me().userId;
-  let isShown = true;
   fill(view, h("p", { class: "loading" }, "Loading…"));
-  const draw = async () => {
-    const [found, wallets] = await Promise.all([
-      get(isMine ? "/users/me" : `/users/${userId}`),
-      isMine ? list(`/users/${userId}/wallets`) : [],
-    ]);
-    if (!isShown) return;
-    fill(view, h("section", { class: "profile" },
-      h("div", { class: "card person" },
-        avatar(found.username),
-        h("div", {}, h("h1", {}, found.displayName || found.username), h("p", { class: "hint" }, found.email ?? "Player")),
-        wallets.map((wallet) => h("div", { class: "wallet", "data-wallet": true },
-          h("span", { class: "hint" }, "Balance"), h("strong", {}, points(wallet.balance))))),
-      h("dl", { class: "card numbers" }, numbers(found.statistics).map(([name, value]) =>
-        h("div", {}, h("dt", {}, name), h("dd", {}, value ?? 0)))),
-      h("section", { class: "card" },
-        h("h2", {}, "Achievements"),
-        found.achievements.length === 0
-          ? h("p", { class: "empty" }, "None yet. The first one comes with the first game.")
-          : h("ul", { class: "medals" }, found.achievements.map((earned) => h("li", {},
-            h("span", { class: "medal", "aria-hidden": "true" }, "★"),
-            h("span", {}, h("strong", {}, earned.title || earned.achievement),
-              h("span", { class: "hint" }, new Date(earned.earnedAt).toLocaleDateString([], { dateStyle: "medium" })))))))));
-  };
-  draw().catch((error) => isShown && fill(view, h("p", { class: "problem" }, error.message)));
-  return () => { isShown = false; };
+  const load = () => Promise.all([
+    get(isMine ? "/users/me" : `/users/${userId}`),
+    isMine ? list(`/users/${userId}/wallets`) : [],
+  ]);
+  return refreshing(load, ([found, wallets]) => fill(view, person(found, wallets)), (error) => {
+    const text = isMine && error.status === 404 ? "Your profile is being made…" : error.message;
+    fill(view, h("p", { class: "loading" }, text));
+  });
+}
+
+function person(found, wallets) {
+  const date = (at) => new Date(at).toLocaleDateString([], { dateStyle: "medium" });
+  return h("section", { class: "profile" },
+    h("div", { class: "card person" },
+      avatar(found.username),
+      h("div", {}, h("h1", {}, found.displayName || found.username), h("p", { class: "hint" }, found.email ?? "Player")),
+      wallets.map((wallet) => h("div", { class: "wallet" },
+        h("span", { class: "hint" }, "Balance"), h("strong", {}, points(wallet.balance))))),
+    h("dl", { class: "card numbers" }, numbers(found.statistics).map(([name, value]) =>
+      h("div", {}, h("dt", {}, name), h("dd", {}, value ?? 0)))),
+    h("section", { class: "card" },
+      h("h2", {}, "Achievements"),
+      found.achievements.length === 0
+        ? h("p", { class: "empty" }, "None yet. The first one comes with the first game.")
+        : h("ul", { class: "medals" }, found.achievements.map((earned) => h("li", {},
+          h("span", { class: "medal", "aria-hidden": "true" }, "★"),
+          h("span", {}, h("strong", {}, earned.title || earned.achievement),
+            h("span", { class: "hint" }, date(earned.earnedAt))))))));
 }
 
 export function leaderboard(view) {
-  let isShown = true;
   fill(view, h("p", { class: "loading" }, "Loading…"));
-  const draw = async () => {
-    const leaders = await list("/leaderboard");
-    if (!isShown) return;
-    const row = (leader, index) => h("tr", { class: leader.userId === me()?.userId ? "mine" : "" },
-      h("td", { class: "place" }, index + 1),
-      h("td", {}, h("a", { class: "person-link", href: `#/player/${leader.userId}` }, avatar(leader.username), leader.username)),
-      h("td", { class: "strong" }, leader.score),
-      [leader.played, leader.won, leader.drawn, leader.lost].map((count) => h("td", { class: "wide" }, count)));
-    fill(view, h("section", { class: "leaders" },
-      h("h1", {}, "Leaderboard"),
-      h("p", { class: "lead" }, "Three points for a win, one for a draw."),
-      leaders.length === 0
-        ? h("p", { class: "card empty" }, "Nobody has finished a game yet.")
-        : h("div", { class: "card flush" }, h("table", {},
-          h("thead", {}, h("tr", {}, ["#", "Player", "Score"].map((name) => h("th", { scope: "col" }, name)),
-            ["Played", "Won", "Drawn", "Lost"].map((name) => h("th", { scope: "col", class: "wide" }, name)))),
-          h("tbody", {}, leaders.map(row))))));
-  };
-  draw().catch((error) => isShown && fill(view, h("p", { class: "problem" }, error.message)));
-  return () => { isShown = false; };
+  return refreshing(() => list("/leaderboard"), (leaders) => fill(view, leadersTable(leaders)),
+    (error) => fill(view, h("p", { class: "problem" }, error.message)));
+}
+
+function leadersTable(leaders) {
+  const row = (leader, index) => h("tr", { class: leader.userId === me()?.userId ? "mine" : "" },
+    h("td", { class: "place" }, index + 1),
+    h("td", {}, h("a", { class: "person-link", href: `#/player/${leader.userId}` }, avatar(leader.username), leader.username)),
+    h("td", { class: "strong" }, leader.score),
+    [leader.played, leader.won, leader.drawn, leader.lost].map((count) => h("td", { class: "wide" }, count)));
+  return h("section", { class: "leaders" },
+    h("h1", {}, "Leaderboard"),
+    h("p", { class: "lead" }, "Three points for a win, one for a draw."),
+    leaders.length === 0
+      ? h("p", { class: "card empty" }, "Nobody has finished a game yet.")
+      : h("div", { class: "card flush" }, h("table", {},
+        h("thead", {}, h("tr", {}, ["#", "Player", "Score"].map((name) => h("th", { scope: "col" }, name)),
+          ["Played", "Won", "Drawn", "Lost"].map((name) => h("th", { scope: "col", class: "wide" }, name)))),
+        h("tbody", {}, leaders.map(row)))));
 }

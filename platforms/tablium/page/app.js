@@ -67,10 +67,6 @@ function signedOut() {
 on("up", () => { banner.hidden = true; });
 on("down", (text) => { banner.textContent = text; banner.hidden = false; });
 on("achievement", (earned) => toast(earned.title || earned.achievement, { title: "Achievement", kind: "good" }));
-on("challenge", ({ state }) => {
-  const by = state.players[0]?.username ?? "Somebody";
-  toast(h("a", { href: `#/game/${state.gameId}` }, `${by} wants to play again`), { title: "Challenge", kind: "good" });
-});
 addEventListener("hashchange", show);
 addEventListener("signed-out", () => {
   if (nav.hidden) return;

@@ -18,7 +18,7 @@ export function h(name, attributes = {}, ...children) {
 /** A drawing of the page's own set, such as `piece-king`. */
 export function drawing(name, className) {
   const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", name === "mark" ? "0 0 32 32" : "0 0 64 64");
+  svg.setAttribute("viewBox", name === "mark" ? "0 0 32 32" : "0 0 54 54");
   svg.setAttribute("class", className);
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");

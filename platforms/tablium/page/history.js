@@ -102,7 +102,7 @@ export class History {
   /** Within the list only: the page stays where it is. */
   #scrollTo(button) {
     const list = this.#list;
-    const top = button.offsetTop - list.offsetTop;
+    const top = button.offsetTop;
     if (top < list.scrollTop || top + button.offsetHeight > list.scrollTop + list.clientHeight) {
       list.scrollTop = top - list.clientHeight / 2;
     }

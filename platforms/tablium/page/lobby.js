@@ -2,10 +2,8 @@
 
 import { list, me, post } from "/assets/api.js";
 import { drawing, fill, h, points, toast } from "/assets/dom.js";
-import { on } from "/assets/live.js";
+import { refreshing } from "/assets/refresh.js";
 
-/** How often the lists are asked for while somebody looks at them. */
-const REFRESH_MS = 2500;
 const CLOCKS = [[3, 2], [5, 0], [10, 0], [15, 10]];
 export const TITLES = { "connect-four": "Connect four", chess: "Chess" };
 
@@ -27,28 +25,15 @@ export function lobby(view) {
       h("section", { class: "card flush" }, h("h2", {}, "Open games"), open),
       h("section", { class: "card flush" }, h("h2", {}, "Being played"), played)),
     newGame()));
-  let isShown = true;
-  const refresh = async () => {
-    try {
-      const [waiting, active] = await Promise.all([list("/games?status=waiting"), list("/games?status=active")]);
-      if (!isShown) return;
-      redraw(open, waiting, "No open games. Create one, and somebody will join.");
-      redraw(played, active, "Nobody plays at the moment.");
-    } catch (error) {
-      if (isShown && error.status !== 401) fill(open, h("li", { class: "empty" }, error.message));
-    }
+  const load = () => Promise.all([list("/games?status=waiting"), list("/games?status=active")]);
+  const show = ([waiting, active]) => {
+    redraw(open, waiting, "No open games. Create one, and somebody will join.");
+    redraw(played, active, "Nobody plays at the moment.");
   };
-  refresh();
-  const timer = setInterval(() => document.hidden || refresh(), REFRESH_MS);
-  const ended = on("up", refresh);
-  return () => { isShown = false; clearInterval(timer); ended(); };
+  return refreshing(load, show, (error) => fill(open, h("li", { class: "empty" }, error.message)));
 }
 
-/** Nothing is drawn anew that has not changed: whoever is about to click keeps their button. */
 function redraw(element, games, otherwise) {
-  const text = JSON.stringify(games);
-  if (element.dataset.shown === text) return;
-  element.dataset.shown = text;
   fill(element, games.length === 0 ? h("li", { class: "empty" }, otherwise) : games.map(row));
 }
 
@@ -86,6 +71,10 @@ export async function joinGame(gameId) {
 
 function newGame() {
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
+  const balance = h("span", { class: "hint" });
+  const showBalance = () => list(`/users/${me().userId}/wallets`).then(([wallet]) => {
+    if (wallet) balance.textContent = `You have ${points(wallet.balance)}.`;
+  }, () => {});
   const choice = (name, value, isChosen, ...label) => h("label", { class: "choice" },
     h("input", { type: "radio", name, value, checked: isChosen }), h("span", {}, ...label));
   const send = async (event) => {
@@ -119,9 +108,9 @@ function newGame() {
         h("b", {}, minutes), increment ? ` + ${increment}` : " min"))),
     h("label", { class: "field" }, h("span", {}, "Stake"),
       h("span", { class: "with-unit" },
-        h("input", { name: "stake", inputmode: "decimal", pattern: "\\d*([.]\\d{1,2})?", placeholder: "none", autocomplete: "off",
+        h("input", { name: "stake", onfocus: showBalance, inputmode: "decimal", pattern: "\\d*([.]\\d{1,2})?", placeholder: "none", autocomplete: "off",
           title: "Points, with at most two decimals" }),
-        h("span", { class: "unit" }, "PTS"))),
+        h("span", { class: "unit" }, "PTS")), balance),
     h("label", { class: "switch" }, h("input", { type: "checkbox", name: "private" }),
       h("span", {}, h("strong", {}, "Private"), h("span", { class: "hint" }, "Only whoever has the link can join."))),
     problem,

@@ -32,6 +32,7 @@ export function headline(state, seat) {
 
 export class Result {
   #answer;
+  #wish = h("p", { class: "wish", role: "status", hidden: true });
   element = h("div", { class: "result", hidden: true });
 
   constructor(answer) {
@@ -48,10 +49,17 @@ export class Result {
       h("h2", {}, title),
       h("p", {}, seat && winner ? `by ${REASONS[reason] ?? reason}` : headline(state, seat)),
       seat && state.stake && h("p", { class: "stake", "data-stake": true }, brought(state.stake, winner, seat)),
+      this.#wish,
       h("div", { class: "row centre" },
         seat && h("button", { class: "button main", type: "button", "data-action": "result-rematch", onclick: answer("rematch") }, "Rematch"),
         h("button", { class: "button quiet", type: "button", "data-action": "result-lobby", onclick: answer("lobby") }, "Back to lobby"))));
     this.element.hidden = false;
+  }
+
+  /** The other would like to play again. */
+  asked(text) {
+    this.#wish.textContent = text;
+    this.#wish.hidden = false;
   }
 }
 

@@ -1,6 +1,6 @@
 // A table: the board, its players and their clocks, what was played and said, and how it ended.
 
-import { me, post } from "/assets/api.js";
+import { list, me, post } from "/assets/api.js";
 import { Chat } from "/assets/chat.js";
 import { ChessBoard, START as CHESS_START } from "/assets/chess.js";
 import { confirmed, fill, h, points, toast } from "/assets/dom.js";
@@ -8,6 +8,7 @@ import { FourBoard, START as FOUR_START } from "/assets/four.js";
 import { History } from "/assets/history.js";
 import { ask, isUp, on } from "/assets/live.js";
 import { clockText, joinGame, kindMark, TITLES } from "/assets/lobby.js";
+import { refreshing } from "/assets/refresh.js";
 import { PlayerCard } from "/assets/player.js";
 import { headline, Result } from "/assets/result.js";
 
@@ -30,6 +31,7 @@ class Table {
   #watchers = h("span", { class: "watchers" });
   #actions = h("div", { class: "actions" });
   #said = new Set();
+  #presence = null;
   #ends = [];
   #hasLeft = false;
 
@@ -98,7 +100,19 @@ class Table {
     this.#history.take(state);
     this.#draw();
     const hasEnded = state.outcome && state.status !== "cancelled";
-    if (hasEnded && !before?.outcome) this.#result.show(state, this.#seat);
+    if (hasEnded && !before?.outcome) this.#end(state);
+  }
+
+  /** Over the board, and until the table is left whether the other asks for a rematch. */
+  #end(state) {
+    this.#result.show(state, this.#seat);
+    const opponent = state.players.find((player) => player.seat !== this.#seat);
+    if (!this.#seat || !opponent) return;
+    const [first] = this.#gameId.split(".r");
+    const isAsked = (game) => game.gameId.startsWith(`${first}.r`) && game.gameId !== this.#gameId
+      && game.players.length === 1 && game.players[0].userId === opponent.userId;
+    const ask = (games) => games.some(isAsked) && this.#result.asked(`${opponent.username} wants to play again.`);
+    this.#ends.push(refreshing(() => list("/games?status=waiting"), ask, () => {}));
   }
 
   #lay() {
@@ -131,8 +145,11 @@ class Table {
     }
     for (const seat of ["first", "second"]) this.#cards[seat].show(state, seat, this.#seat);
     this.#status.textContent = headline(state, this.#seat);
+    const isTurn = this.#seat && state.turn === this.#seat && state.status === "active";
+    document.title = `${isTurn ? "● Your turn" : TITLES[state.kind]} · Tablium`;
     this.#drawActions();
     this.#drawBoard();
+    if (this.#presence) this.#present(this.#presence);
   }
 
   #drawBoard() {
@@ -226,7 +243,9 @@ class Table {
     ];
   }
 
-  #present({ players, spectators }) {
+  #present(presence) {
+    this.#presence = presence;
+    const { players, spectators } = presence;
     this.#watchers.textContent = spectators ? `${spectators} watching` : "";
     this.#watchers.dataset.count = spectators;
     for (const player of this.#state?.players ?? []) {

@@ -41,6 +41,7 @@ pub const ASSETS: &[Asset] = &[
     script!("live.js"),
     script!("lobby.js"),
     script!("player.js"),
+    script!("refresh.js"),
     script!("result.js"),
     script!("table.js"),
     Asset::new(

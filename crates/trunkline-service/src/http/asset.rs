@@ -29,7 +29,7 @@ const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=31536000, im
 /// it came from alone, and run no inline script.
 #[derive(Debug, Clone, Copy)]
 pub struct Asset {
-    pub(crate) path: &'static str,
+    path: &'static str,
     content_type: &'static str,
     bytes: &'static [u8],
     immutable: bool,
@@ -44,6 +44,11 @@ impl Asset {
             bytes,
             immutable: false,
         }
+    }
+
+    /// Where it is.
+    pub const fn path(&self) -> &'static str {
+        self.path
     }
 
     /// Says that the path's bytes never change, as when a version is part of it: browsers do not ask again.

@@ -59,7 +59,7 @@ impl Route {
     pub(crate) fn asset(asset: Asset) -> Self {
         Self {
             method: Method::GET,
-            path: asset.path,
+            path: asset.path(),
             idempotent: false,
             describe: |_| {},
             end: RouteEnd::Asset(asset),

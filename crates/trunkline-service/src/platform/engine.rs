@@ -126,19 +126,32 @@ async fn open_one(url: &str, env: &Env) -> Result<Arc<dyn Transport>> {
     }
 }
 
+/// What the processes of one service share: what they send, and who is where.
+pub(crate) struct Backbones {
+    pub(crate) sent: Arc<dyn Backbone>,
+    pub(crate) members: Arc<dyn Backbone>,
+}
+
+/// So much of who came and went is kept: whoever is further behind asks for all.
+#[cfg(feature = "redis")]
+const MEMBERS_KEPT: usize = 1_000;
+
 /// What the processes of one service share for their rooms.
 ///
 /// # Errors
 /// `InvalidInput` for a URL or a name that it can't have; `Unsupported` in a program that was built without it.
 #[cfg(feature = "redis")]
-pub(super) fn backbone(url: &str, name: &str) -> Result<Arc<dyn Backbone>> {
-    Ok(Arc::new(trunkline_redis::RedisBackbone::from_url(
-        url, name,
-    )?))
+pub(super) fn backbones(url: &str, name: &str) -> Result<Backbones> {
+    use trunkline_redis::RedisBackbone;
+    let members = RedisBackbone::from_url(url, &format!("{name}.members"))?;
+    Ok(Backbones {
+        sent: Arc::new(RedisBackbone::from_url(url, name)?),
+        members: Arc::new(members.keeping(MEMBERS_KEPT)),
+    })
 }
 
 #[cfg(not(feature = "redis"))]
-pub(super) fn backbone(_: &str, _: &str) -> Result<Arc<dyn Backbone>> {
+pub(super) fn backbones(_: &str, _: &str) -> Result<Backbones> {
     let text = "this program was built without Redis; build it with the feature `redis`";
     Err(Error::new(
         ErrorKind::Unsupported,

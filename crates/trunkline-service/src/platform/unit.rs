@@ -13,7 +13,6 @@ use trunkline_call::Network;
 use trunkline_call::server::{self, Limits};
 use trunkline_console::SagaDesk;
 use trunkline_core::{ByteString, Context, Env, Result};
-use trunkline_realtime::Backbone;
 use trunkline_saga::{Engine, Probe};
 use trunkline_security::{Audit, EventSealer};
 use trunkline_store::{AuditLog, Projections, Relay, Store};
@@ -21,7 +20,7 @@ use trunkline_telemetry::{Health, Scope, SpanKind, Telemetry};
 
 use super::auditing::Auditing;
 use super::secure::{self, Gate, Secure};
-use super::{engine, health, topics};
+use super::{Backbones, engine, health, topics};
 use crate::alerts::Alerts;
 use crate::events::{Reaction, Reactions};
 use crate::http::router;
@@ -49,12 +48,12 @@ pub(super) struct Shared {
 
 impl Shared {
     /// What the processes of a service share for those who are connected to them, if the configuration says so.
-    fn backbone(&self, service: &str) -> Result<Option<Arc<dyn Backbone>>> {
+    fn backbones(&self, service: &str) -> Result<Option<Backbones>> {
         let Some(url) = &self.config.realtime.backbone else {
             return Ok(None);
         };
         let url = self.config.url(url, service);
-        engine::backbone(&url, &format!("{}.{service}", self.platform)).map(Some)
+        engine::backbones(&url, &format!("{}.{service}", self.platform)).map(Some)
     }
 }
 
@@ -371,8 +370,8 @@ async fn with_sockets(
     if namespaces.is_empty() {
         return Ok(router);
     }
-    let backbone = shared.backbone(&runtime.name)?;
-    let opened = runtime.sockets.open(namespaces, backbone, runtime).await;
+    let shared = shared.backbones(&runtime.name)?;
+    let opened = runtime.sockets.open(namespaces, shared, runtime).await;
     opened
         .map(|sockets| router.merge(sockets))
         .map_err(|error| error.with("service", &runtime.name))

@@ -49,6 +49,13 @@ fn service() -> Service {
                 socket.join_since(format!("game:{}", place.game), place.last.as_deref())
             },
         )
+        .on("where", |_cx, _, (): ()| async { Ok(std::process::id()) })
+        .on("present", |cx: Cx, _, game: String| async move {
+            Ok(cx
+                .namespace("/games")?
+                .presence(format!("game:{game}"))
+                .users)
+        })
         .on("say", |_cx, socket: Socket, place: Place| async move {
             let room = format!("game:{}", place.game);
             socket
@@ -75,7 +82,11 @@ async fn be_a_node(folder: &Path) -> Result<()> {
         .gateway(Gateway::default().service(led), None);
     let running = platform.env(Env::system()).start(config).await?;
     let new = folder.join("url.new");
-    std::fs::write(&new, running.gateway_url()).unwrap();
+    let url = match running.service_address("realtime-service") {
+        Some(address) => format!("http://{address}"),
+        None => running.gateway_url(),
+    };
+    std::fs::write(&new, url).unwrap();
     std::fs::rename(new, folder.join("url")).unwrap();
     std::future::pending().await
 }
@@ -89,11 +100,17 @@ struct Node {
 impl Node {
     /// A process with a folder of its own, on this server.
     async fn start(test: &str, folder: PathBuf, server: &Server) -> Self {
+        Self::with(test, folder, server, "").await
+    }
+
+    /// The same, whose configuration begins and ends with this.
+    async fn with(test: &str, folder: PathBuf, server: &Server, part: &str) -> Self {
         std::fs::create_dir_all(&folder).unwrap();
         let url = server.url();
+        let (run, section) = part.split_once('\n').unwrap_or_default();
         let text = format!(
-            "bus = \"{url}?takeover_ms=1000\"\n[realtime]\nbackbone = \"{url}\"\n\
-             [gateway]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n"
+            "{run}\nbus = \"{url}?takeover_ms=1000\"\n[realtime]\nbackbone = \"{url}\"\n\
+             [gateway]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n{section}\n"
         );
         std::fs::write(folder.join("trunkline.toml"), text).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -141,4 +158,50 @@ async fn rooms_span_two_processes_and_who_is_cut_off_by_a_kill_goes_on_at_the_ot
     let output = plays.await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
+}
+
+/// A gateway before a service in two other processes, one of which is killed.
+async fn leads_to_the_other(test: &str, secured: bool) {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (mut run, mut tls) = (["realtime-service", "gateway"], String::new());
+    if secured {
+        // Each has a gateway, with the same keys.
+        run = [""; 2];
+        let shared = folder.path().display();
+        tls = format!(
+            "[service.gateway]\nlisten = \"127.0.0.1:0\"\n[tls]\ndevelopment = true\n\
+             folder = \"{shared}/certs/{{service}}\"\n[identity]\nkeys = \"{shared}/keys/{{service}}\"\n"
+        );
+    }
+    let part = |run: &str, place: &str| {
+        format!("run = \"{run}\"\n{tls}[service.realtime-service]\n{place}")
+    };
+    let service = part(run[0], "listen = \"127.0.0.1:0\"");
+    let mut one = Node::with(test, at("one"), &server, &service).await;
+    let other = Node::with(test, at("other"), &server, &service).await;
+    let urls = format!("urls = [\"{}\", \"{}\"]", one.url, other.url);
+    let gateway = Node::with(test, at("gateway"), &server, &part(run[1], &urls)).await;
+    let ready = gateway.folder.join("ready");
+    let mut players = script(&[&gateway.url, "through", ready.to_str().unwrap()]);
+    let plays = tokio::task::spawn_blocking(move || players.output().unwrap());
+    eventually(SOON, async || ready.exists() || plays.is_finished()).await;
+    one.child.kill().unwrap();
+    let output = plays.await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_leads_to_other_processes_and_on_when_one_dies() {
+    is_child().await;
+    let test = "a_gateway_leads_to_other_processes_and_on_when_one_dies";
+    leads_to_the_other(test, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_leads_there_with_certificates_too() {
+    is_child().await;
+    leads_to_the_other("a_gateway_leads_there_with_certificates_too", true).await;
 }

@@ -76,8 +76,9 @@ pub(super) async fn join(cx: Cx, socket: Socket, game_id: String) -> Result<Tabl
             "timestamp": now,
         });
         socket.to(table(&game_id)).emit("user-joined", &joined)?;
-        tell_presence(&cx, &game_id)?;
     }
+    // Also of who was cut off and has come back: they are in the room still, and were told to be gone.
+    tell_presence(&cx, &game_id)?;
     socket.emit(UPDATED, &Updated::of(came.state.clone(), None, now))?;
     let chat = chat::lately(&cx, &game_id).await?;
     for said in &chat {
@@ -117,14 +118,14 @@ pub(super) async fn gone(cx: Cx, socket: Socket, rooms: BTreeSet<ByteString>) ->
 }
 
 async fn tell_left(cx: &Cx, user_id: &str, game_id: &str) -> Result<()> {
-    let all = cx.namespace(GAMES)?.to(table(game_id));
+    let games = cx.namespace(GAMES)?;
     // Another window of theirs may still be there.
-    if !all.users().contains(user_id) {
+    if !games.presence(table(game_id)).users.contains_key(user_id) {
         let username = name_of(cx, user_id).await?;
         let left = json!({
             "userId": user_id, "username": username, "gameId": game_id, "timestamp": cx.now(),
         });
-        all.emit("user-left", &left)?;
+        games.to(table(game_id)).emit("user-left", &left)?;
     }
     tell_presence(cx, game_id)
 }
@@ -132,12 +133,12 @@ async fn tell_left(cx: &Cx, user_id: &str, game_id: &str) -> Result<()> {
 /// Tells a table who is there.
 fn tell_presence(cx: &Cx, game_id: &str) -> Result<()> {
     let games = cx.namespace(GAMES)?;
-    let all = games.to(table(game_id)).users();
-    let playing = games.to(players(game_id)).users();
+    let all = games.presence(table(game_id)).users;
+    let playing = games.presence(players(game_id)).users;
     let presence = Presence {
         game_id: game_id.to_owned(),
-        spectators: all.difference(&playing).count(),
-        players: playing.into_iter().map(|user| user.to_string()).collect(),
+        spectators: all.keys().filter(|user| !playing.contains_key(*user)).count(),
+        players: playing.into_keys().map(|user| user.to_string()).collect(),
     };
     games.to(table(game_id)).emit("presence", &presence)
 }

@@ -14,6 +14,7 @@ mod bad_input;
 mod kit;
 #[cfg(all(feature = "redis", feature = "rabbitmq"))]
 mod nodes;
+mod page;
 mod play;
 mod sockets;
 mod topology;
