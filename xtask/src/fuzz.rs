@@ -8,7 +8,7 @@ use crate::debian;
 use crate::run::command;
 
 /// The targets, each a program of `fuzz/`.
-const TARGETS: [&str; 2] = ["config", "router"];
+const TARGETS: [&str; 3] = ["config", "front", "router"];
 /// Inputs above this teach nothing that smaller ones don't.
 const INPUT_BYTES_MAX: u32 = 4_096;
 

@@ -14,10 +14,15 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 
 use crate::args::{Args, Command};
 use crate::client::Client;
 use crate::commands::Failure;
+
+/// A request through the gateway takes some thirty pieces of memory, some of them of kilobytes.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();

@@ -17,6 +17,7 @@ use crate::meters::RouteMeters;
 use crate::plugin::{Ended, Listeners, Trace};
 use crate::proxy::{Inner, log_failure, service_name};
 use crate::route::Target;
+use crate::took::Took;
 use crate::{Gateway, grpc, problem};
 
 /// A longer correlation id from outside is not taken over.
@@ -228,7 +229,7 @@ impl Ending for Arrival {
             method = self.method.as_str(),
             path = self.uri.path(),
             status = self.status.as_u16(),
-            ?took,
+            took = Took::new(took).as_str(),
             bytes_in = self.body.as_ref().map_or(0, |body| body.bytes()),
             bytes_out = bytes,
             cut_off = cut_off.as_deref(),

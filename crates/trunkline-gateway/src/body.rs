@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use tokio::time::Sleep;
 use trunkline_core::Error;
 
@@ -61,6 +62,44 @@ impl Progress {
 
     fn set(&self, state: u8) {
         self.state.store(state, Ordering::Release);
+    }
+}
+
+/// The body of a request, as it comes.
+#[derive(Debug)]
+pub(crate) enum Inbound {
+    /// There is none.
+    None,
+    /// hyper reads it.
+    Coming(Incoming),
+}
+
+impl Body for Inbound {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::None => Poll::Ready(None),
+            Self::Coming(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Coming(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::None => SizeHint::with_exact(0),
+            Self::Coming(body) => body.size_hint(),
+        }
     }
 }
 

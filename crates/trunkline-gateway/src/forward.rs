@@ -1,5 +1,6 @@
 //! The request's way from the gateway to its service and back.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,8 +95,7 @@ impl Gateway {
             Onward::Upstream(backend) => {
                 let body = body.zip(progress.as_deref());
                 let bytes_max = exchange.body_bytes_max;
-                // In a box too: what has a request moved about moves all that it waits for.
-                let sent = Box::pin(self.send(backend, exchange, (head, body, bytes_max)));
+                let sent = pin!(self.send(backend, exchange, (head, body, bytes_max)));
                 match left {
                     None => sent.await,
                     Some(left) => grpc::within(left, sent).await,

@@ -1,10 +1,13 @@
 //! What has to hold whatever bytes come in: for fuzzing, and for tests.
 
+mod front;
+
 use std::cmp::Reverse;
 
 use http::{HeaderMap, Method};
 use trunkline_core::Env;
 
+pub use self::front::front;
 use crate::Config;
 use crate::admin::Document;
 use crate::compile::host_rule;

@@ -188,34 +188,6 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Sets headers, each in place of those of its name, and leaves room for some more.
-pub(crate) fn set_all(headers: &mut HeaderMap, mut set: HeaderMap, more: usize) {
-    // The fewer are moved. Of a name that is given again the last one is set.
-    if headers.len() < set.len() && set.keys_len() == set.len() {
-        set.reserve(headers.len() + more);
-        std::mem::swap(headers, &mut set);
-        let mut kept = None;
-        for (name, value) in set {
-            if let Some(name) = name {
-                kept = (!headers.contains_key(&name)).then_some(name);
-            }
-            if let Some(name) = &kept {
-                headers.append(name.clone(), value);
-            }
-        }
-        return;
-    }
-    headers.reserve(set.len() + more);
-    let mut last = None;
-    for (name, value) in set {
-        // A name that is given again is `None`.
-        last = name.or(last);
-        if let Some(name) = &last {
-            headers.insert(name.clone(), value);
-        }
-    }
-}
-
 /// A header with a text that it shares, unless its value can't be one.
 pub(crate) fn shared(name: HeaderName, value: &ByteString) -> Option<(HeaderName, HeaderValue)> {
     let value = HeaderValue::from_maybe_shared(value.as_bytes().clone()).ok()?;
@@ -256,34 +228,6 @@ mod tests {
         strip_hop_by_hop(&mut headers);
         let expected = map(&[("host", "h"), ("te", "trailers"), ("accept", "*/*")]);
         assert_eq!(headers, expected);
-    }
-
-    #[test]
-    fn headers_that_are_set_stand_in_place_of_those_of_their_name() {
-        let few = map(&[("a", "1"), ("b", "2")]);
-        let mut many = map(&[("b", "3"), ("c", "4"), ("d", "5")]);
-        let twice = |headers: &mut HeaderMap, value| {
-            headers.append("a", HeaderValue::from_static(value));
-        };
-        let mut said = few.clone();
-        twice(&mut said, "6");
-        set_all(&mut said, many.clone(), 2);
-        let mut expected = map(&[("a", "1"), ("b", "3"), ("c", "4"), ("d", "5")]);
-        twice(&mut expected, "6");
-        assert_eq!(said, expected);
-        said = few.clone();
-        set_all(&mut said, many.clone(), 2);
-        assert_eq!(said.len(), 4);
-        assert_eq!(said["b"], "3");
-        // More are there than are set.
-        said = many.clone();
-        set_all(&mut said, few, 2);
-        assert_eq!(said["b"], "2");
-        // One that is set twice has its last value, as where it is set in turn.
-        many.append("b", HeaderValue::from_static("7"));
-        said = map(&[("x", "8")]);
-        set_all(&mut said, many, 2);
-        assert_eq!(said.get_all("b").iter().collect::<Vec<_>>(), ["7"]);
     }
 
     #[test]

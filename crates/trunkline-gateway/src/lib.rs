@@ -30,6 +30,7 @@ mod proxy;
 mod route;
 mod server;
 mod tls;
+mod took;
 mod upgrade;
 mod upstream;
 mod workers;
@@ -44,7 +45,7 @@ pub use config::{
 pub use consumers::Member;
 pub use means::Means;
 pub use path::normalise;
-pub use plugin::{Ended, Exchange, Plugin, Verdict};
+pub use plugin::{AnswerHeaders, Ended, Exchange, Plugin, Verdict};
 pub use proxy::Gateway;
 pub use server::Limits;
 pub use upstream::{TargetState, UpstreamState};

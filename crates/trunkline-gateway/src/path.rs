@@ -63,8 +63,13 @@ fn invalid(message: &'static str) -> Error {
 
 /// Whether there is nothing to do: the way of nearly all requests.
 fn is_plain(path: &str) -> bool {
-    let plain = |byte: u8| is_unreserved(byte) || b"/:@!$&'()*+,=".contains(&byte);
-    path.bytes().all(plain) && !path.contains("//") && !path.contains("/.")
+    let mut before = 0;
+    path.bytes().all(|byte| {
+        // Neither an empty segment nor one that may be dots.
+        let is_odd = before == b'/' && matches!(byte, b'/' | b'.');
+        before = byte;
+        !is_odd && (is_unreserved(byte) || b"/:@!$&'()*+,=".contains(&byte))
+    })
 }
 
 fn is_unreserved(byte: u8) -> bool {

@@ -45,7 +45,7 @@ use crate::workers::Workers;
 pub(crate) use cors::preflight;
 pub use ended::Ended;
 pub(crate) use ended::Listeners;
-pub use exchange::Exchange;
+pub use exchange::{AnswerHeaders, Exchange};
 pub(crate) use exchange::{Held, Trace};
 pub(crate) use grpc_web::called;
 

@@ -10,9 +10,8 @@ use arc_swap::ArcSwap;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use trunkline_call::headers::TRACEPARENT;
@@ -21,12 +20,12 @@ use trunkline_core::{ByteString, Env, Error, Result, report};
 use trunkline_telemetry::{Check, Telemetry};
 
 use crate::arrival::{Arrival, Speaks};
-use crate::body::Answered;
+use crate::body::{Answered, Inbound};
 use crate::client::Client;
 use crate::compile::{Compiled, Ports, compile};
 use crate::entry::{self, Entry, Way};
 use crate::meters::RouteMeters;
-use crate::plugin::{Exchange, Held, Listeners, Plugin, Verdict};
+use crate::plugin::{AnswerHeaders, Exchange, Held, Listeners, Plugin, Verdict};
 use crate::route::{Slot, Target};
 use crate::tls::Tls;
 use crate::upstream::Watch;
@@ -182,7 +181,7 @@ impl Gateway {
 
     pub(crate) async fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
         client: &Client,
     ) -> Response<Answered<Arrival>> {
         let is_h2 = request.version() == Version::HTTP_2;
@@ -214,7 +213,7 @@ impl Gateway {
 
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
         client: &Client,
         arrival: &mut Arrival,
     ) -> Response<Body> {
@@ -248,7 +247,7 @@ impl Gateway {
         (body_bytes, prefix): (Option<u64>, Option<&str>),
         client: &Client,
         arrival: &Arrival,
-    ) -> Exchange {
+    ) -> Box<Exchange> {
         let all = &mut request.headers;
         headers::strip_hop_by_hop(all);
         headers::strip_claims_of_clients(all);
@@ -263,7 +262,8 @@ impl Gateway {
         }
         arrival.tell_ids(all);
         headers::put(all, TRACEPARENT, &arrival.trace().to_string());
-        Exchange {
+        // It is passed on often.
+        Box::new(Exchange {
             request,
             body_bytes,
             remote: client.remote,
@@ -278,17 +278,17 @@ impl Gateway {
             request_id: arrival.request_id.clone(),
             body_bytes_max: None,
             extensions: http::Extensions::new(),
-            answer_headers: HeaderMap::new(),
+            answer_headers: AnswerHeaders::default(),
             body: Held::Gone,
             trace: arrival.span(),
-        }
+        })
     }
 
     async fn run(
         &self,
         target: &Target,
-        mut exchange: Exchange,
-        body: Incoming,
+        mut exchange: Box<Exchange>,
+        body: Inbound,
         arrival: &mut Arrival,
     ) -> Response<Body> {
         exchange.body = Held::Coming(body, self.limits.body_idle_max);
@@ -366,7 +366,7 @@ const IDS: usize = 2;
 /// What the plugins say of the answer, whoever gave it.
 fn finish(plugins: &[Slot], exchange: &mut Exchange, response: &mut Response<Body>) {
     let said = std::mem::take(&mut exchange.answer_headers);
-    headers::set_all(response.headers_mut(), said, IDS);
+    said.set(response.headers_mut(), IDS);
     let consumer = exchange.consumer_name();
     for plugin in plugins.iter().filter_map(|slot| slot.plugin(consumer)) {
         plugin.answer(exchange, response);

@@ -3,6 +3,7 @@
 mod closing;
 mod door;
 mod frames;
+mod h1;
 mod h2;
 mod opening;
 mod wire;
@@ -22,6 +23,8 @@ use trunkline_call::server::{Accepted, accept};
 use trunkline_core::{Error, Result};
 
 use self::door::{Door, Way};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::h1::{Read, read};
 use crate::Gateway;
 
 /// What a client may take up.
@@ -109,13 +112,13 @@ impl Gateway {
         let places = Arc::new(Semaphore::new(self.limits.connections_max));
         let (stop, stopping) = watch::channel(false);
         let (cut, is_cut) = watch::channel(false);
-        let door = Door {
+        let door = Arc::new(Door {
             gateway: self.clone(),
             way,
             port: listener.local_addr().map_or(0, |address| address.port()),
             stopping: Stopping(stopping),
             cut: is_cut,
-        };
+        });
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         self.inner.is_serving.store(true, Ordering::Release);

@@ -57,6 +57,8 @@ struct Unit {
     stage: Stage,
     /// It touched commands to devices, or sagas. Those who share a transaction share this.
     touched: Arc<AtomicBool>,
+    /// It has read what is committed: what it says is told when that is on disk.
+    has_read: AtomicBool,
 }
 
 impl Drop for Unit {
@@ -129,6 +131,7 @@ impl Cx {
             notes: Lock::default(),
             stage: Stage::default(),
             touched: Arc::default(),
+            has_read: AtomicBool::default(),
         }))
     }
 
@@ -180,6 +183,7 @@ impl Cx {
                 .map(|shared| shared.touched.clone())
                 .unwrap_or_default(),
             batch: shared.as_ref().map(|shared| shared.stage.clone()),
+            has_read: AtomicBool::default(),
             tx: shared.map(|shared| shared.tx).unwrap_or_default(),
             inbox: Some(Inbox {
                 group: group.clone(),
@@ -223,11 +227,13 @@ impl Cx {
         Ok(())
     }
 
-    /// A connection to read with, outside the transaction: it sees what is committed.
+    /// A connection to read with, outside the transaction: it sees what is committed. The answer of this work is given when that
+    /// is on disk; for calls made before that, [`Store::settled`](trunkline_store::Store::settled) waits for it.
     ///
     /// # Errors
     /// What the store says when none is free.
     pub async fn read(&self) -> Result<Reader> {
+        self.0.has_read.store(true, Ordering::Release);
         self.0.runtime.store.read().await
     }
 

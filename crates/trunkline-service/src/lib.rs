@@ -41,7 +41,7 @@ pub use config::{
 pub use cx::{Cx, TxGuard};
 #[cfg(feature = "device")]
 pub use device::{CommandState, Devices};
-pub use http::{Accepted, Created, NoContent};
+pub use http::{Accepted, Asset, Created, NoContent};
 pub use jobs::Schedule;
 pub use kubernetes::Kubernetes;
 #[cfg(feature = "launch")]

@@ -19,7 +19,7 @@ use trunkline_store::Migration;
 use trunkline_telemetry::Check;
 
 use crate::events::{Reaction, reaction};
-use crate::http::{HttpHandler, Route};
+use crate::http::{Asset, HttpHandler, Route};
 use crate::jobs::{JobDecl, Schedule};
 use crate::namespace::Namespace;
 use crate::recovery::{LetterHandler, Recovery};
@@ -212,6 +212,13 @@ impl Service {
     pub fn idempotent_post<A>(mut self, path: &'static str, handler: impl HttpHandler<A>) -> Self {
         self.routes
             .push(Route::new(Method::POST, path, handler).idempotent());
+        self
+    }
+
+    /// Answers `GET` of each with its bytes: a page, beside what it calls. Its document of operations does not list them.
+    #[must_use]
+    pub fn assets(mut self, assets: &[Asset]) -> Self {
+        self.routes.extend(assets.iter().copied().map(Route::asset));
         self
     }
 

@@ -37,6 +37,10 @@ const END: &[u8] = b"-the end-";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const WAYS: &str = "ours,ours_limit,nginx,nginx_log,haproxy,haproxy_plain";
 
+/// As what is shipped has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
     let serve = args.text("serve", "");

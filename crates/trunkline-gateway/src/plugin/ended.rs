@@ -40,7 +40,7 @@ pub struct Ended<'a> {
 /// Those who want to hear how a request ends, and what they are told.
 pub(crate) struct Listeners {
     pub(crate) plugins: Vec<Arc<dyn Plugin>>,
-    pub(crate) exchange: Exchange,
+    pub(crate) exchange: Box<Exchange>,
     pub(crate) headers: HeaderMap,
     pub(crate) service_status: Option<StatusCode>,
     pub(crate) service_took: Option<Duration>,

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as HttpBody;
-use hyper::body::Incoming;
 use tokio::time::timeout;
 use trunkline_call::Body;
 use trunkline_core::{ByteString, Error, Timestamp, TraceContext};
 use trunkline_security::Claims;
 
 use super::cors::preflight;
-use crate::body::{ClientBody, Progress};
+use crate::body::{ClientBody, Inbound, Progress};
 use crate::consumers::Member;
 use crate::problem;
 
@@ -54,9 +53,33 @@ pub struct Exchange {
     /// What plugins remember of it from one phase to the other.
     pub extensions: http::Extensions,
     /// Headers that the answer gets, whatever it is.
-    pub answer_headers: HeaderMap,
+    pub answer_headers: AnswerHeaders,
     pub(crate) body: Held,
     pub(crate) trace: Trace,
+}
+
+/// Headers that an answer gets in place of those of their names, whoever gives it.
+#[derive(Debug, Default)]
+pub struct AnswerHeaders(Vec<(HeaderName, HeaderValue)>);
+
+impl AnswerHeaders {
+    /// Sets a header; of those of one name the last one counts.
+    pub fn insert(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.push((name, value));
+    }
+
+    /// Leaves room for so many headers.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.0.reserve_exact(more);
+    }
+
+    /// Gives them to an answer, and leaves room there for some more.
+    pub(crate) fn set(self, headers: &mut HeaderMap, more: usize) {
+        headers.reserve(self.0.len() + more);
+        for (name, value) in self.0 {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// The span of a request.
@@ -74,7 +97,7 @@ pub(crate) struct Trace {
 #[derive(Debug)]
 pub(crate) enum Held {
     /// As it comes, with the longest pause that it may make.
-    Coming(Incoming, Duration),
+    Coming(Inbound, Duration),
     /// A plugin has read all of it.
     Read(Bytes, Arc<Progress>),
     /// A plugin could not read all of it, or it went on.
@@ -179,5 +202,30 @@ impl Held {
             Self::Read(_, progress) => Some(progress.clone()),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_are_set_stand_in_place_of_those_of_their_name() {
+        let mut said = AnswerHeaders::default();
+        for (name, value) in [("b", "3"), ("c", "4"), ("b", "5")] {
+            let name = HeaderName::from_static(name);
+            said.insert(name, HeaderValue::from_static(value));
+        }
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("a", "1"), ("b", "2"), ("b", "6")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        said.set(&mut headers, 1);
+        let mut told: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        told.sort_unstable();
+        assert_eq!(told, [("a", "1"), ("b", "5"), ("c", "4")]);
     }
 }

@@ -319,13 +319,11 @@ fn append(text: &mut String, number: u64) -> Range<usize> {
 
 /// Headers besides two for each window.
 const TOLD_MAX: usize = 5;
-/// Room for what the service says beside them, so that the map need not grow then.
-const OTHERS: usize = 8;
 
 impl RateLimiting {
     fn tell(&self, left: &[Left], exchange: &mut Exchange) {
         let headers = &mut exchange.answer_headers;
-        headers.reserve(2 * left.len() + TOLD_MAX + OTHERS);
+        headers.reserve(2 * left.len() + TOLD_MAX);
         // The IETF's headers tell of the window that will be met first.
         let both = self.limits.iter().zip(left).enumerate();
         let first = both.min_by_key(|(_, (_, left))| left.requests);

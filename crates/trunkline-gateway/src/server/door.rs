@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::BytesMut;
 use futures::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -23,11 +24,13 @@ use trunkline_call::server::{Accepted, KeptTimer};
 use trunkline_core::{ByteString, report};
 
 use super::Stopping;
-use super::opening::Opening;
+use super::h1::Rest;
+use super::opening::{Resumed, begin, is_h2};
 use super::wire::Wire;
 use crate::arrival::Arrival;
-use crate::body::Answered;
+use crate::body::{Answered, Inbound};
 use crate::client::{Client, Session};
+use crate::proxy::Inner;
 use crate::{Gateway, tls};
 
 /// How bytes become requests.
@@ -39,7 +42,6 @@ pub(super) enum Way {
 }
 
 /// What connections come in by.
-#[derive(Clone)]
 pub(super) struct Door {
     pub(super) gateway: Gateway,
     pub(super) way: Way,
@@ -50,7 +52,7 @@ pub(super) struct Door {
 
 impl Door {
     /// Serves a connection until it ends.
-    pub(super) async fn open(self, accepted: Accepted) {
+    pub(super) async fn open(self: Arc<Self>, accepted: Accepted) {
         let Accepted {
             stream,
             remote,
@@ -67,7 +69,7 @@ impl Door {
         drop((open, place));
     }
 
-    async fn plain(&self, mut stream: TcpStream, remote: SocketAddr) -> Ended {
+    async fn plain(self: &Arc<Self>, mut stream: TcpStream, remote: SocketAddr) -> Ended {
         let mut stopping = self.stopping.clone();
         let limits = &self.gateway.limits;
         let silent = async {
@@ -76,15 +78,20 @@ impl Door {
         };
         let opening = tokio::select! {
             biased;
-            opening = timeout(limits.head_within, Opening::of(&mut stream)) => opening??,
+            opening = timeout(limits.head_within, begin(&mut stream)) => opening??,
             () = silent => return Ok(()),
         };
         let line = self.line(remote, None);
-        let is_h2 = opening.is_h2();
-        self.answer(line, stream, opening, is_h2).await
+        let is_h2 = is_h2(&opening);
+        line.answer(stream, opening, is_h2).await
     }
 
-    async fn secure(&self, stream: TcpStream, remote: SocketAddr, handshakes: &Semaphore) -> Ended {
+    async fn secure(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        remote: SocketAddr,
+        handshakes: &Semaphore,
+    ) -> Ended {
         let tls = self.gateway.tls().ok_or("there is no certificate")?;
         let shaken = async {
             let _place = handshakes.acquire().await.map_err(io::Error::other)?;
@@ -99,34 +106,54 @@ impl Door {
             sni: sni.map(ByteString::from),
         };
         let line = self.line(remote, Some(session));
-        self.answer(line, stream, Opening::default(), is_h2).await
+        line.answer(stream, BytesMut::new(), is_h2).await
     }
 
-    fn line(&self, remote: SocketAddr, session: Option<Session>) -> Arc<Line> {
-        Arc::new(Line {
+    pub(super) fn line(self: &Arc<Self>, remote: SocketAddr, session: Option<Session>) -> Line {
+        Line {
             client: Arc::new(Client::new(remote, self.port, session)),
-            gateway: self.gateway.clone(),
-        })
+            door: self.clone(),
+        }
     }
+}
 
-    async fn answer<S>(&self, line: Arc<Line>, stream: S, opening: Opening, is_h2: bool) -> Ended
+type Ended = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// A connection that requests come on.
+#[derive(Clone)]
+pub(super) struct Line {
+    pub(super) door: Arc<Door>,
+    pub(super) client: Arc<Client>,
+}
+
+impl Line {
+    /// Answers requests until the connection ends. `opening` was read beforehand.
+    pub(super) async fn answer<S>(self, stream: S, opening: BytesMut, is_h2: bool) -> Ended
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let limits = &self.gateway.limits;
-        let stream = Stall::new(stream, limits.write_stall_max);
+        let mut stream = Stall::new(stream, self.gateway().limits.write_stall_max);
         if is_h2 {
-            let stream = opening.before(stream);
-            Box::pin(line.answer_h2(stream, self.stopping.clone())).await?;
+            let stream = Resumed::new(stream, opening);
+            Box::pin(self.answer_h2(stream)).await?;
             return Ok(());
         }
-        let (client, idle_max) = (line.client.clone(), limits.tunnel_idle_max);
-        let (wire, gone) = Wire::new(
-            opening.before(stream),
-            client.clone(),
-            (idle_max, self.cut.clone()),
-        );
-        line.answer_h1(wire, self.stopping.clone()).await?;
+        match self.answer_plain(&mut stream, opening).await? {
+            Rest::Ended => Ok(()),
+            // In a box: few need it.
+            Rest::Other(held) => Box::pin(self.answer_other(Resumed::new(stream, held))).await,
+        }
+    }
+
+    /// Answers requests of HTTP/1.1 of any kind, and carries a tunnel.
+    async fn answer_other<S>(self, stream: S) -> Ended
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (client, idle_max) = (self.client.clone(), self.gateway().limits.tunnel_idle_max);
+        let cut = self.door.cut.clone();
+        let (wire, gone) = Wire::new(stream, client.clone(), (idle_max, cut));
+        self.answer_h1(wire).await?;
         if client.is_tunnel() {
             match client.take_ends() {
                 Some(ends) => Box::pin(ends.carry()).await?,
@@ -136,19 +163,13 @@ impl Door {
         }
         Ok(())
     }
-}
 
-type Ended = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
+    pub(super) fn gateway(&self) -> &Gateway {
+        &self.door.gateway
+    }
 
-/// A connection that requests come on.
-pub(super) struct Line {
-    pub(super) gateway: Gateway,
-    client: Arc<Client>,
-}
-
-impl Line {
     pub(super) fn service(
-        self: &Arc<Self>,
+        &self,
     ) -> impl Service<
         Request<Incoming>,
         Response = Response<Answered<Arrival>>,
@@ -158,16 +179,18 @@ impl Line {
         let line = self.clone();
         service_fn(move |request: Request<Incoming>| {
             let line = line.clone();
-            async move { Ok::<_, Infallible>(line.gateway.handle(request, &line.client).await) }
+            let request = request.map(Inbound::Coming);
+            async move { Ok::<_, Infallible>(line.gateway().handle(request, &line.client).await) }
         })
     }
 
     /// Answers the requests of a connection of HTTP/1.1 until it ends or becomes a tunnel.
-    async fn answer_h1<S>(self: Arc<Self>, stream: S, mut stopping: Stopping) -> hyper::Result<()>
+    async fn answer_h1<S>(self, stream: S) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let limits = &self.gateway.limits;
+        let limits = &self.gateway().limits;
+        let mut stopping = self.door.stopping.clone();
         let service = self.service();
         // In a box: a connection that waits for its next request has no room for one.
         let service = service_fn(move |request: Request<Incoming>| service.call(request).boxed());
@@ -194,19 +217,19 @@ impl Line {
 }
 
 /// Counts an open connection for as long as it lives.
-struct Open(Gateway);
+struct Open(Arc<Inner>);
 
 impl Open {
     fn new(gateway: &Gateway) -> Self {
         gateway.inner.connections.fetch_add(1, Ordering::Relaxed);
         gauge!("trunkline_gateway_connections").increment(1);
-        Self(gateway.clone())
+        Self(gateway.inner.clone())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.inner.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
         gauge!("trunkline_gateway_connections").decrement(1);
     }
 }

@@ -20,7 +20,6 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use trunkline_call::headers::spare_table;
 
-use super::Stopping;
 use super::door::Line;
 use super::frames::Frames;
 use crate::arrival::Arrival;
@@ -39,15 +38,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 impl Line {
     /// Answers the requests of a connection of HTTP/2 until it ends. `stream` begins with the preface.
-    pub(super) async fn answer_h2<S>(
-        self: Arc<Self>,
-        stream: S,
-        mut stopping: Stopping,
-    ) -> hyper::Result<()>
+    pub(super) async fn answer_h2<S>(&self, stream: S) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let limits = self.gateway.limits;
+        let limits = self.gateway().limits;
+        let mut stopping = self.door.stopping.clone();
         let streams = Streams::default();
         let head_bytes_max = u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX);
         let connection = Builder::new(streams.clone())
@@ -97,7 +93,7 @@ impl Line {
     /// [`Line::service`] whose work is in a box: hyper and the runtime move what they are given many times, and it is
     /// some kilobytes.
     fn boxed(
-        self: &Arc<Self>,
+        &self,
     ) -> impl Service<Request<Incoming>, Response = Answer, Error = Infallible, Future = Work> + use<>
     {
         let service = self.service();

@@ -1,60 +1,63 @@
 //! How a client begins.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::frames::PREFACE;
 use super::writes::writes_by_inner;
 
-const BYTES: usize = PREFACE.len();
+/// So much is read at once.
+const READ_BYTES: usize = 16 * 1024;
 
-/// The first bytes of a connection, as many as tell which version of HTTP it is.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Opening {
-    bytes: [u8; BYTES],
-    end: usize,
+/// Reads what has come behind what is held, and says how much that is: nothing at the end. Who waits holds no buffer for it.
+pub(super) fn poll_more<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    held: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut space = [MaybeUninit::uninit(); READ_BYTES];
+    let mut into = ReadBuf::uninit(&mut space);
+    ready!(Pin::new(stream).poll_read(cx, &mut into))?;
+    held.extend_from_slice(into.filled());
+    Poll::Ready(Ok(into.filled().len()))
 }
 
-impl Opening {
-    /// Reads on until it is clear.
-    pub(super) async fn of<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Self> {
-        let mut opening = Self::default();
-        while PREFACE.starts_with(opening.read()) && !opening.is_h2() {
-            let place = opening.bytes.get_mut(opening.end..).unwrap_or_default();
-            match stream.read(place).await? {
-                0 => break,
-                read => opening.end += read,
-            }
-        }
-        Ok(opening)
-    }
-
-    pub(super) fn is_h2(&self) -> bool {
-        self.read() == PREFACE
-    }
-
-    fn read(&self) -> &[u8] {
-        self.bytes.get(..self.end).unwrap_or_default()
-    }
-
-    /// The connection as it was before anything was read of it.
-    pub(super) fn before<S>(self, stream: S) -> Resumed<S> {
-        Resumed {
-            inner: stream,
-            opening: self,
-            at: 0,
+/// The first bytes of a connection, at least as many as tell which version of HTTP it is.
+pub(super) async fn begin<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<BytesMut> {
+    let mut held = BytesMut::new();
+    while PREFACE.starts_with(&held) && held.len() < PREFACE.len() {
+        if poll_fn(|cx| poll_more(stream, &mut held, cx)).await? == 0 {
+            break;
         }
     }
+    Ok(held)
+}
+
+/// Whether these first bytes are those of HTTP/2.
+pub(super) fn is_h2(held: &[u8]) -> bool {
+    held.starts_with(PREFACE)
 }
 
 /// A connection of which something was read beforehand.
 pub(super) struct Resumed<S> {
     inner: S,
-    opening: Opening,
-    at: usize,
+    before: Bytes,
+}
+
+impl<S> Resumed<S> {
+    /// The connection as it was before this was read of it.
+    pub(super) fn new(inner: S, before: BytesMut) -> Self {
+        Self {
+            inner,
+            before: before.freeze(),
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Resumed<S> {
@@ -64,13 +67,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Resumed<S> {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.at == this.opening.end {
+        if this.before.is_empty() {
             return Pin::new(&mut this.inner).poll_read(cx, into);
         }
-        let rest = this.opening.read().get(this.at..).unwrap_or_default();
-        let taken = rest.len().min(into.remaining());
-        into.put_slice(rest.get(..taken).unwrap_or_default());
-        this.at += taken;
+        let taken = this.before.len().min(into.remaining());
+        into.put_slice(this.before.get(..taken).unwrap_or_default());
+        this.before.advance(taken);
+        if this.before.is_empty() {
+            this.before = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -80,7 +85,7 @@ writes_by_inner!(Resumed);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     /// What is told of a client that sends this piece by piece, and what is read of it afterwards.
     async fn told(pieces: &[&[u8]]) -> (bool, Vec<u8>) {
@@ -93,11 +98,12 @@ mod tests {
             drop(far);
         };
         let read = async {
-            let opening = Opening::of(&mut near).await.unwrap();
+            let opening = begin(&mut near).await.unwrap();
+            let is_h2 = is_h2(&opening);
             let mut all = Vec::new();
-            let mut stream = opening.before(near);
+            let mut stream = Resumed::new(near, opening);
             stream.read_to_end(&mut all).await.unwrap();
-            (opening.is_h2(), all)
+            (is_h2, all)
         };
         tokio::join!(read, send).0
     }

@@ -40,6 +40,7 @@ impl Cx {
             *guard = Some(tx);
         }
         let Some(tx) = guard.as_mut() else {
+            self.settled().await?;
             self.0.stage.send();
             return Ok(());
         };
@@ -98,6 +99,17 @@ impl Cx {
             && let Err(error) = tx.rollback().await
         {
             tracing::debug!(%error, "a rollback failed; the store undoes it when it finds out");
+        }
+        if let Err(error) = self.settled().await {
+            tracing::debug!(%error, "what a failure was drawn from may not be on disk");
+        }
+    }
+
+    /// Waits until what was read is on disk; a commit has waited for it by itself.
+    async fn settled(&self) -> Result<()> {
+        match self.0.has_read.load(Ordering::Acquire) {
+            true => self.0.runtime.store.settled().await,
+            false => Ok(()),
         }
     }
 

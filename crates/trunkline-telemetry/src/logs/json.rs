@@ -259,15 +259,23 @@ fn has_odd(eight: u64) -> bool {
     below(eight, 0x20) | is(b'"') | is(b'\\') != 0
 }
 
+/// Whether nothing is odd. Eight bytes are looked at at once, the last ones perhaps twice.
+fn is_plain(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk() else {
+        return !bytes.iter().any(|byte| is_odd(*byte));
+    };
+    let (eights, _) = bytes.as_chunks();
+    let mut all = eights.iter().chain([last]);
+    !all.any(|eight| has_odd(u64::from_ne_bytes(*eight)))
+}
+
+fn is_odd(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
 fn escape(line: &mut String, text: &str) {
-    // Nearly all are plain, and eight bytes are looked at at once; what is left over is made eight by what is plain.
-    let (eights, rest) = text.as_bytes().as_chunks();
-    let mut last = [b' '; 8];
-    for (place, byte) in last.iter_mut().zip(rest) {
-        *place = *byte;
-    }
-    let mut all = eights.iter().chain([&last]);
-    if !all.any(|eight| has_odd(u64::from_ne_bytes(*eight))) {
+    // Nearly all are plain.
+    if is_plain(text.as_bytes()) {
         return line.push_str(text);
     }
     for c in text.chars() {
@@ -287,10 +295,6 @@ fn escape(line: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn is_odd(byte: u8) -> bool {
-        byte < 0x20 || byte == b'"' || byte == b'\\'
-    }
 
     #[test]
     fn each_character_alone_comes_back_as_it_was() {
@@ -312,6 +316,12 @@ mod tests {
                     let expected = eight.iter().any(|byte| is_odd(*byte));
                     let found = has_odd(u64::from_ne_bytes(eight));
                     assert_eq!(found, expected, "{eight:?}");
+                    let longer = [&[b'a'; 11][..], &eight, b"abc"].concat();
+                    for length in 0..longer.len() {
+                        let (part, _) = longer.split_at(length);
+                        let expected = part.iter().any(|byte| is_odd(*byte));
+                        assert_eq!(!is_plain(part), expected, "{part:?}");
+                    }
                 }
             }
         }

@@ -14,6 +14,8 @@ use super::invalid;
 
 /// More headers are refused.
 const HEADERS_MAX: usize = 100;
+/// Who passes an answer on says so much more.
+const MORE: usize = 9;
 /// What most headers have room in.
 const HEADER_BYTES: usize = 48;
 
@@ -168,7 +170,7 @@ fn parse(bytes: &Bytes) -> io::Result<Option<(Response<()>, usize, bool)>> {
         response.extensions_mut().insert(reason);
     }
     let headers = response.headers_mut();
-    headers.reserve(parsed.headers.len());
+    headers.reserve(parsed.headers.len() + MORE);
     for header in parsed.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(header.value));

@@ -1,0 +1,247 @@
+//! Connections of HTTP/1.1: what most clients ask is read and answered here, anything else by hyper.
+
+mod read;
+mod write;
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use futures::future::{Fuse, FusedFuture};
+use http::{Method, Request, Response};
+use http_body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use trunkline_core::Timestamp;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::read::{Read, read};
+#[cfg(not(any(test, feature = "fuzzing")))]
+use self::read::{Read, read};
+use self::write::Framing;
+use super::door::Line;
+use super::opening::poll_more;
+use crate::Limits;
+use crate::body::Inbound;
+
+/// Data of a body up to this length is copied behind what goes before it, more is sent from where it is.
+const COPY_BYTES_MAX: usize = 4 * 1024;
+/// What a client may still send that is not read any more, before the connection is closed.
+const DISCARD_BYTES_MAX: usize = 256 * 1024;
+
+/// How the connection goes on.
+pub(super) enum Rest {
+    /// It has ended.
+    Ended,
+    /// Somebody else has to read what is held, and whatever comes.
+    Other(BytesMut),
+}
+
+/// A connection, and what was read of it and not used.
+struct Wire<'a, S> {
+    stream: &'a mut S,
+    held: BytesMut,
+}
+
+impl Line {
+    /// Answers requests until the connection ends, or something comes that is not a plain request.
+    ///
+    /// # Errors
+    /// What breaks the connection.
+    pub(super) async fn answer_plain<S>(&self, stream: &mut S, held: BytesMut) -> io::Result<Rest>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = &self.gateway().limits;
+        let mut wire = Wire { stream, held };
+        let mut stopping = self.door.stopping.clone();
+        let mut stops = pin!(stopping.begun().fuse());
+        let mut timer = pin!(sleep(limits.head_within));
+        loop {
+            let exchange = match wire.head(limits, timer.as_mut(), stops.as_mut()).await? {
+                // In a box: a connection that waits for its next request has no room for one.
+                Some(Read::Plain(request, keeps)) => {
+                    Box::pin(self.exchange(&mut wire, request, keeps))
+                }
+                Some(Read::Other) => return Ok(Rest::Other(wire.held)),
+                Some(Read::Part) | None => return Ok(Rest::Ended),
+            };
+            if !exchange.await? {
+                break;
+            }
+            let within = match stops.is_terminated() {
+                true => limits.linger,
+                false => limits.head_within,
+            };
+            timer.as_mut().reset(Instant::now() + within);
+        }
+        // A reset, because of what is not read any more, would take the answer with it.
+        drop(Box::pin(timeout(limits.linger, wire.take_leave())).await);
+        Ok(Rest::Ended)
+    }
+
+    /// Answers a request, and says whether the connection is kept.
+    async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        wire: &mut Wire<'_, S>,
+        request: Request<()>,
+        keeps: bool,
+    ) -> io::Result<bool> {
+        let method = request.method().clone();
+        let request = request.map(|()| Inbound::None);
+        let work = pin!(self.gateway().handle(request, &self.client));
+        let answer = wire.unless_gone(work).await?;
+        let now = self.gateway().inner.env.now();
+        wire.send(answer, (&method, keeps), now).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<'_, S> {
+    /// What the client sends next; nothing when it sends no more, or has been silent for too long after a stop.
+    async fn head<F: Future<Output = ()>>(
+        &mut self,
+        limits: &Limits,
+        mut timer: Pin<&mut Sleep>,
+        mut stops: Pin<&mut Fuse<F>>,
+    ) -> io::Result<Option<Read>> {
+        let mut known = 0;
+        loop {
+            match read(&mut self.held, known, limits.head_bytes_max) {
+                Read::Part => known = self.held.len(),
+                whole => return Ok(Some(whole)),
+            }
+            let more = poll_fn(|cx| {
+                if let Poll::Ready(more) = poll_more(self.stream, &mut self.held, cx) {
+                    return Poll::Ready(more);
+                }
+                let stopped = stops.is_terminated();
+                if !stopped && stops.as_mut().poll(cx).is_ready() && known == 0 {
+                    timer.as_mut().reset(Instant::now() + limits.linger);
+                }
+                ready!(timer.as_mut().poll(cx));
+                Poll::Ready(match known {
+                    // Nobody is kept waiting.
+                    0 => Ok(0),
+                    _ => Err(io::ErrorKind::TimedOut.into()),
+                })
+            });
+            match more.await? {
+                0 if known == 0 => return Ok(None),
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for what is done for the client, unless it goes away. What it sends meanwhile is read once, and no more.
+    async fn unless_gone<T>(
+        &mut self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> io::Result<T> {
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            if self.held.is_empty() && ready!(poll_more(self.stream, &mut self.held, cx))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Sends an answer, and says whether the connection is kept. What is there of its body goes with its head.
+    async fn send<B>(
+        &mut self,
+        answer: Response<B>,
+        (method, keeps): (&Method, bool),
+        now: Timestamp,
+    ) -> io::Result<bool>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+    {
+        let (head, mut body) = answer.into_parts();
+        let mut out = Vec::new();
+        let length = body.size_hint().exact();
+        let written = write::head(&mut out, &head, (method, length, keeps), now);
+        let (mut framing, keeps) = written.map_err(|write::Unfit| unfit())?;
+        while !framing.is_over() {
+            let next = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await;
+            let next = match next {
+                Poll::Ready(next) => next,
+                Poll::Pending => {
+                    self.write([&out, &[], &[]]).await?;
+                    out.clear();
+                    let next = pin!(poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)));
+                    self.unless_gone(next).await?
+                }
+            };
+            let (mut data, is_last) = match next {
+                // Trailers concern one connection, and are none of this one's.
+                Some(Ok(frame)) => (frame.into_data().unwrap_or_default(), body.is_end_stream()),
+                Some(Err(error)) => {
+                    self.write([&out, &[], &[]]).await?;
+                    return Err(io::Error::other(error));
+                }
+                None => (Bytes::new(), true),
+            };
+            let tail = framing.data(&mut out, &mut data, is_last);
+            if data.len() <= COPY_BYTES_MAX {
+                out.extend_from_slice(&data);
+                out.extend_from_slice(tail);
+            } else {
+                self.write([&out, &data, tail]).await?;
+                out.clear();
+            }
+        }
+        self.write([&out, &[], &[]]).await?;
+        match framing {
+            Framing::Broken => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(keeps),
+        }
+    }
+
+    async fn write(&mut self, pieces: [&[u8]; 3]) -> io::Result<()> {
+        let mut slices = pieces.map(IoSlice::new);
+        let mut left = &mut slices[..];
+        IoSlice::advance_slices(&mut left, 0);
+        poll_fn(|cx| {
+            while let [first, rest @ ..] = &*left {
+                let written = match rest.iter().all(|piece| piece.is_empty()) {
+                    true => Pin::new(&mut *self.stream).poll_write(cx, first),
+                    false => Pin::new(&mut *self.stream).poll_write_vectored(cx, left),
+                };
+                match ready!(written)? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    written => IoSlice::advance_slices(&mut left, written),
+                }
+            }
+            Pin::new(&mut *self.stream).poll_flush(cx)
+        })
+        .await
+    }
+
+    /// Says that no more is sent, and passes over what still comes, until the client has closed too.
+    async fn take_leave(&mut self) -> io::Result<()> {
+        poll_fn(|cx| Pin::new(&mut *self.stream).poll_shutdown(cx)).await?;
+        let mut discarded = 0;
+        while discarded < DISCARD_BYTES_MAX {
+            self.held.clear();
+            match poll_fn(|cx| poll_more(self.stream, &mut self.held, cx)).await? {
+                0 => break,
+                read => discarded += read,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unfit() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the answer can't be sent")
+}
+
+#[cfg(test)]
+mod tests;
