@@ -71,6 +71,7 @@ pub struct Namespace {
     rate: Rate,
     rooms_max: usize,
     recovery: Option<(Duration, usize)>,
+    plain_at: Option<&'static str>,
 }
 
 impl Namespace {
@@ -88,7 +89,16 @@ impl Namespace {
             },
             rooms_max: ROOMS_MAX,
             recovery: None,
+            plain_at: None,
         }
+    }
+
+    /// Serves it on a plain WebSocket too, at this path such as `/ws/games`, for those who want no Socket.IO. Each text is a frame of JSON: `{"type":
+    /// "game-move", "data": …, "id": 7}`, which is answered with `{"type": "ack", "id": 7, "data": …}`. The token is in the query (`?token=`) or in
+    /// the header `Authorization`, and so are `pid` and `offset` of who comes back. All else is the same.
+    pub fn plain_at(mut self, path: &'static str) -> Self {
+        self.plain_at = Some(path);
+        self
     }
 
     /// Asks who somebody is before they are connected; who is refused gets `connect_error` with the message, and the code as `data.code`.
@@ -174,6 +184,15 @@ impl Namespace {
             let text = "expected a namespace's name to begin with `/` and to have no `,` or `?`";
             return Err(Error::invalid("namespace_invalid", text).with("found", &self.name));
         }
+        // What a router takes, and what no other namespace has by itself.
+        let is_path =
+            |path: &str| path.starts_with('/') && !path.contains(['{', '}', '*', '?', '#']);
+        if let Some(path) = self.plain_at
+            && (!is_path(path) || path.starts_with("/socket.io"))
+        {
+            let text = "expected a path such as `/ws/games`, without parameters";
+            return Err(Error::invalid("namespace_invalid", text).with("found", path));
+        }
         let recovery = self
             .recovery
             .map(|(within, packets)| Recovery::new(within, packets, env));
@@ -186,6 +205,7 @@ impl Namespace {
             rate: self.rate,
             rooms_max: self.rooms_max,
             rooms: Rooms::default(),
+            plain_at: self.plain_at,
             recovery,
             shared: OnceLock::new(),
         }))
@@ -211,6 +231,8 @@ pub(crate) struct Space {
     pub(crate) rate: Rate,
     pub(crate) rooms_max: usize,
     pub(crate) rooms: Rooms,
+    /// Where it is served as frames of JSON.
+    pub(crate) plain_at: Option<&'static str>,
     pub(crate) recovery: Option<Recovery>,
     /// The way to other nodes, where there are any.
     shared: OnceLock<Arc<Shared>>,

@@ -1,6 +1,6 @@
 //! All namespaces behind one path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,10 +110,15 @@ impl Realtime {
         env: Env,
     ) -> Result<Self> {
         let mut spaces = BTreeMap::new();
+        let mut paths = BTreeSet::new();
         for namespace in namespaces {
             let space = namespace.open(env.clone())?;
             if spaces.insert(space.name.clone(), space.clone()).is_some() {
                 let text = "two namespaces have the same name";
+                return Err(Error::invalid("namespace_invalid", text).with("found", &space.name));
+            }
+            if space.plain_at.is_some_and(|path| !paths.insert(path)) {
+                let text = "two namespaces are at the same path";
                 return Err(Error::invalid("namespace_invalid", text).with("found", &space.name));
             }
         }

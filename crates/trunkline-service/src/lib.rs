@@ -4,6 +4,7 @@
 //! functions that take a [`Cx`] and get at everything else through it.
 
 mod alerts;
+mod asyncapi;
 mod config;
 mod cx;
 #[cfg(feature = "device")]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use trunkline_core::{ByteString, Context, Error, ErrorKind, Event, EventData, Result, Timestamp};
@@ -15,6 +16,7 @@ use trunkline_realtime::{Args, Handshake, Limits, Member, Of, Rate, Realtime, So
 use trunkline_security::Verifier;
 
 use crate::Cx;
+use crate::asyncapi::Handled;
 use crate::events::Reaction;
 use crate::platform::Backbones;
 use crate::rooms::{Binding, Tell, Template, binding};
@@ -41,6 +43,10 @@ pub struct Namespace {
     make: Vec<Make>,
     /// Events of the bus that it tells of.
     pub(crate) tells: Vec<Reaction>,
+    /// Where it is served as frames of JSON.
+    pub(crate) plain_at: Option<&'static str>,
+    /// What it handles.
+    pub(crate) handled: Vec<Handled>,
     /// How long those who were cut off may take to come back.
     pub(crate) recovers: Duration,
 }
@@ -52,6 +58,8 @@ impl Namespace {
             name: name.into(),
             make: Vec::new(),
             tells: Vec::new(),
+            plain_at: None,
+            handled: Vec::new(),
             recovers: Duration::ZERO,
         }
     }
@@ -88,8 +96,32 @@ impl Namespace {
         })
     }
 
-    /// Handles an event, whose first argument is read as `T`; what the handler gives is the acknowledgement.
-    pub fn on<T, R, F, W>(self, event: &'static str, handler: F) -> Self
+    /// Handles an event, whose first argument is read as `T`; what the handler gives is the acknowledgement. One that can't be read so is
+    /// answered with `payload_invalid`, and where it is wrong.
+    pub fn on<T, R, F, W>(mut self, event: &'static str, handler: F) -> Self
+    where
+        T: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + 'static,
+        F: Fn(Cx, Socket, T) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<R>> + Send + 'static,
+    {
+        self.handled.push(Handled::plain(event));
+        self.handler(event, handler)
+    }
+
+    /// The same as [`Namespace::on`], and the forms of the data and of the acknowledgement are told in the service's `/asyncapi.json`.
+    pub fn handles<T, R, F, W>(mut self, event: &'static str, handler: F) -> Self
+    where
+        T: DeserializeOwned + JsonSchema + Send + 'static,
+        R: Serialize + JsonSchema + Send + 'static,
+        F: Fn(Cx, Socket, T) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<R>> + Send + 'static,
+    {
+        self.handled.push(Handled::of::<T, R>(event));
+        self.handler(event, handler)
+    }
+
+    fn handler<T, R, F, W>(self, event: &'static str, handler: F) -> Self
     where
         T: DeserializeOwned + Send + 'static,
         R: Serialize + Send + 'static,
@@ -212,6 +244,12 @@ impl Namespace {
                 }
             })
         })
+    }
+
+    /// Serves it on a plain WebSocket too, as frames of JSON; see [`trunkline_realtime::Namespace::plain_at`]. A route of the gateway has to lead there.
+    pub fn plain_at(mut self, path: &'static str) -> Self {
+        self.plain_at = Some(path);
+        self.with(move |namespace, _| namespace.plain_at(path))
     }
 
     /// How many events a socket may send; see [`trunkline_realtime::Namespace::rate`].

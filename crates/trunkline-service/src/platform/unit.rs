@@ -29,7 +29,7 @@ use crate::recovery::{LetterHandler, Recoverer};
 use crate::rooms::{self, Follower, Rooms};
 use crate::runtime::Runtime;
 use crate::saga::{self, SagaHost, Sagas};
-use crate::{Config, Cx, Service, jobs, openapi, sourcing};
+use crate::{Config, Cx, Service, asyncapi, jobs, openapi, sourcing};
 
 /// What every service of a process shares.
 #[derive(Clone)]
@@ -465,6 +465,14 @@ fn routes(
         router(runtime, &service.routes)?,
         shared.secure.keys(&service.name),
     );
+    let router = match asyncapi::document(service) {
+        None => router,
+        Some(document) => {
+            let document = Arc::new(document);
+            let answer = move || async move { Json((*document).clone()) };
+            router.route("/asyncapi.json", get(answer))
+        }
+    };
     let router = router
         .route(
             "/openapi.json",

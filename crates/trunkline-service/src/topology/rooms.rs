@@ -6,11 +6,23 @@ use serde_json::{Value, json};
 use trunkline_core::Result;
 
 use super::bad;
+use super::routes::RESERVED;
 use crate::Service;
 use crate::rooms::Template;
 
-/// Checks that each room that is told of events has a name that can be made of them, and that none is told twice.
+/// Checks that no other route is where a namespace is served, and that each room that is told of events has a name that can be made of them, and that none is told twice.
 pub(super) fn check(service: &Service) -> Result<()> {
+    for namespace in &service.namespaces {
+        let taken = namespace.plain_at.filter(|path| {
+            let is_there = |route: &crate::http::Route| route.path == *path;
+            RESERVED.contains(path) || service.routes.iter().any(is_there)
+        });
+        if let Some(path) = taken {
+            return Err(bad("a namespace is served where something else is")
+                .with("service", &service.name)
+                .with("path", path));
+        }
+    }
     let mut seen = BTreeSet::new();
     for reaction in &service.reactions {
         let Some(binding) = &reaction.rooms else {
@@ -45,7 +57,12 @@ pub(super) fn describe(service: &Service) -> Vec<Value> {
                 json!({ "event": binding.event, "of": reaction.decl.event_type, "room": binding.template })
             })
         });
-        json!({ "name": &*namespace.name, "tells": told.collect::<Vec<_>>() })
+        let handled = namespace.handled.iter().map(|handled| handled.event);
+        json!({
+            "name": &*namespace.name,
+            "handles": handled.collect::<Vec<_>>(),
+            "tells": told.collect::<Vec<_>>(),
+        })
     });
     namespaces.collect()
 }

@@ -48,6 +48,24 @@ const leaves = async () => {
   console.log(offset);
 };
 
+// The same namespace without Socket.IO.
+const plain = async () => {
+  const WebSocket = require("ws");
+  const ws = new WebSocket(`${url.replace("http", "ws")}/ws/games?token=eve`);
+  const frames = [];
+  ws.on("message", (data) => frames.push(JSON.parse(data)));
+  await new Promise((done, failed) => ws.once("open", done).once("error", failed));
+  ws.send(JSON.stringify({ type: "join-game", data: "7", id: 1 }));
+  ws.send(JSON.stringify({ type: "game-move", data: { game: "7", text: "d4" }, id: 2 }));
+  const types = () => frames.map((frame) => frame.type);
+  while (!types().includes("game-updated")) await new Promise((done) => ws.once("message", done));
+  assert.deepStrictEqual(types().slice(0, 2), ["connected", "ack"]);
+  const updated = frames.find((frame) => frame.type === "game-updated");
+  assert.deepStrictEqual(updated.data, { game_id: "7", by: "eve", text: "d4" });
+  assert.ok(frames.some((frame) => frame.id === 2 && frame.data.taken === "d4"));
+  ws.close();
+};
+
 // And comes back to a server that knows her no more.
 const resumes = async (last) => {
   const ada = await player("ada");
@@ -89,12 +107,17 @@ const play = async () => {
   const refused = await bob.emitWithAck("game-move", { game: "1", text: "illegal" });
   assert.strictEqual(refused.error.code, "move_illegal");
   assert.strictEqual((await bob.emitWithAck("game-move", "nonsense")).error.code, "payload_invalid");
+  const unfit = (await bob.emitWithAck("game-move", { game: 5, text: "x" })).error;
+  assert.strictEqual(unfit.message, "argument 0 at `game`: invalid type: integer `5`, expected a string");
+  const long = (await bob.emitWithAck("game-move", "x".repeat(10_000))).error;
+  assert.ok(long.message.length < 300, long.message);
   assert.deepStrictEqual(await bob.emitWithAck("moves", "1"), ["e4"]);
   // What a handler sends is sent when its work has committed, unless it says otherwise.
   await counted;
   assert.strictEqual(await own, "e4");
   assert.deepStrictEqual(heard, { said: ["e4"], considered: ["e4", "illegal"], counted: ["e4"] });
   await signedIn(ready);
+  await plain();
 };
 
 setTimeout(() => process.exit(2), 40_000).unref();

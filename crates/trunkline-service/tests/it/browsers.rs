@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use trunkline_core::{Env, Error, ErrorKind, Event, Result};
 use trunkline_gateway::{Config as Gateway, Route, Service as Led};
 use trunkline_realtime::{Handshake, Member, Socket};
@@ -14,6 +14,7 @@ use trunkline_service::{Config, Cx, Namespace, Platform, Running, Service, Tell}
 use trunkline_store::{Migration, sql};
 use trunkline_testkit::{eventually, node};
 
+use crate::ask::Ask;
 use crate::sample::SOON;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
@@ -29,10 +30,15 @@ const MOVES: &[Migration] = &[Migration {
     sql: "CREATE TABLE moves (game_id TEXT NOT NULL, text TEXT NOT NULL)",
 }];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Move {
     game: String,
     text: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Taken {
+    taken: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,6 +62,7 @@ fn service() -> Service {
                 ..Member::default()
             })
         })
+        .plain_at("/ws/games")
         .on_connect(
             |_cx, socket: Socket| async move { socket.join(format!("of:{}", socket.user()?)) },
         )
@@ -81,7 +88,7 @@ fn service() -> Service {
                 Ok(())
             },
         )
-        .on("game-move", make_move)
+        .handles("game-move", make_move)
         .tells::<MoveMade>("game-updated", "game:{game_id}")
         .tells_by("moves", |event: &Event<MoveMade>| match &*event.data.by {
             "nobody" => Ok(Tell::nobody()),
@@ -129,7 +136,7 @@ fn token(lifetime: Duration) -> String {
 }
 
 /// The row and the event commit together, or not at all.
-async fn make_move(cx: Cx, socket: Socket, made: Move) -> Result<Value> {
+async fn make_move(cx: Cx, socket: Socket, made: Move) -> Result<Taken> {
     let room = format!("game:{}", made.game);
     let games = cx.namespace("/games")?;
     socket.to(&*room).emit("said", &made.text)?;
@@ -153,7 +160,7 @@ async fn make_move(cx: Cx, socket: Socket, made: Move) -> Result<Value> {
     if made.text == "illegal" {
         return Err(Error::conflict("move_illegal", "that is no move"));
     }
-    Ok(json!({ "taken": made.text }))
+    Ok(Taken { taken: made.text })
 }
 
 async fn start(folder: &Path) -> Running {
@@ -161,7 +168,9 @@ async fn start(folder: &Path) -> Running {
     config.data = folder.to_owned();
     config.gateway.address = ([127, 0, 0, 1], 0).into();
     config.admin.address = ([127, 0, 0, 1], 0).into();
-    let led = Led::new("realtime-service").route(Route::new("sockets", "/socket.io").keep_path());
+    let led = Led::new("realtime-service")
+        .route(Route::new("sockets", "/socket.io").keep_path())
+        .route(Route::new("plain", "/ws").keep_path());
     let gateway = Gateway::default().service(led);
     let platform = Platform::new("games")
         .service(service())
@@ -222,6 +231,38 @@ async fn who_comes_back_after_a_restart_gets_what_was_told_since() {
 }
 
 #[tokio::test]
+async fn what_a_namespace_takes_and_tells_is_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(folder.path()).await;
+    let ask = Ask::new(running.network().clone(), "realtime-service");
+    let told = ask.get("/asyncapi.json").await.body;
+    let games = &told["channels"]["games"];
+    assert_eq!(
+        (&told["asyncapi"], &games["address"]),
+        (&json!("3.0.0"), &json!("/games"))
+    );
+    let message = &games["messages"]["game-move"];
+    let reference = json!({ "$ref": "#/components/schemas/Move" });
+    assert_eq!(message["payload"], reference);
+    let fields = &told["components"]["schemas"]["Move"]["required"];
+    assert_eq!(fields, &json!(["game", "text"]));
+    let takes = &told["operations"]["games.game-move"];
+    assert_eq!(takes["action"], "receive");
+    assert_eq!(
+        takes["reply"]["messages"][0]["$ref"],
+        "#/channels/games/messages/game-move.ack"
+    );
+    let tells = &told["operations"]["games.game-updated.game.move.made"];
+    assert_eq!(tells["action"], "send");
+    let told_of = &games["messages"]["game-updated.game.move.made"];
+    assert_eq!(
+        told_of["payload"]["properties"]["game_id"]["type"],
+        "string"
+    );
+    running.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_room_of_a_field_that_the_event_has_not_is_refused_at_the_start() {
     let refused = async |namespace: Namespace| {
         let service = Service::new("a")
@@ -243,6 +284,8 @@ async fn a_room_of_a_field_that_the_event_has_not_is_refused_at_the_start() {
     let twice = |namespace: Namespace| {
         namespace.tells_by("moves", |_: &Event<MoveMade>| Ok(Tell::everybody()))
     };
+    let error = refused(games().plain_at("/health")).await;
+    assert!(error.contains("something else"), "{error}");
     let error = refused(twice(twice(games()))).await;
     assert!(error.contains("two ways"), "{error}");
 }
