@@ -424,6 +424,16 @@ pub(crate) enum Sagas {
         #[arg(long)]
         by: Option<String>,
     },
+    /// Moves one that waits or is parked to another version of its code, if that fits all that it has done.
+    Migrate {
+        #[command(flatten)]
+        which: Instance,
+        /// The version.
+        version: u32,
+        /// Who does it, for the audit log.
+        #[arg(long)]
+        by: Option<String>,
+    },
     /// Sends a signal that the instance waits for.
     Signal {
         #[command(flatten)]

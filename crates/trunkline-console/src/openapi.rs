@@ -99,6 +99,11 @@ const SAGA_HAND: &[Field] = &[
     ("by", "string", "Who does it, for the audit log."),
     ("name", "string", "Which signal."),
     ("data", "object", "What the signal says."),
+    (
+        "version",
+        "integer",
+        "To which version of the code: of migrate.",
+    ),
 ];
 
 const AUDIT_FILTER: &[Field] = &[
@@ -251,7 +256,7 @@ const OPERATIONS: &[Operation] = &[
         ..op(
             "post",
             "/api/v1/sagas/{service}/{id}/{action}",
-            "A hand on an instance: retry, cancel, skip, retry-from, revoke or signal. It is noted in the audit log.",
+            "A hand on an instance: retry, cancel, skip, retry-from, migrate, revoke or signal. It is noted in the audit log.",
         )
     },
     op(

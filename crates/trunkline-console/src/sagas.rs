@@ -50,6 +50,8 @@ pub enum Hand {
     Revoke(String),
     /// Lets it go on from this step.
     RetryFrom(String),
+    /// Moves it to this version of its code.
+    Migrate(u32),
     /// Says what this step gave, and who says so.
     Skip(String, Data, String),
     /// Sends a signal of this id and name.
@@ -73,6 +75,7 @@ impl<H: Host> SagaDesk for Engine<H> {
                 Hand::Cancel(why) => self.cancel(&which, why).await,
                 Hand::Revoke(why) => self.revoke(&which, why).await,
                 Hand::RetryFrom(step) => self.retry_from(&which, step).await,
+                Hand::Migrate(version) => self.migrate(&which, *version).await,
                 Hand::Skip(step, output, by) => self.skip(&which, step, (output.clone(), by)).await,
                 Hand::Signal(id, name, data) => {
                     self.signal(which, id.to_string(), (name.as_str(), data))
@@ -185,6 +188,7 @@ pub(crate) struct Wanted {
     by: Option<String>,
     name: Option<String>,
     data: Option<Box<RawValue>>,
+    version: Option<u32>,
 }
 
 impl Wanted {
@@ -204,13 +208,14 @@ impl Wanted {
             "cancel" => Hand::Cancel(why()),
             "revoke" => Hand::Revoke(why()),
             "retry-from" => Hand::RetryFrom(step()?),
+            "migrate" => Hand::Migrate(self.version.ok_or_else(|| missing("version"))?),
             "skip" => Hand::Skip(step()?, data(&self.output)?, self.by().to_owned()),
             "signal" => {
                 let name = self.name.clone().ok_or_else(|| missing("name"))?;
                 Hand::Signal(parts.env.id(), name, data(&self.data)?)
             }
             _ => {
-                let text = "expected retry, cancel, skip, retry-from, revoke or signal";
+                let text = "expected retry, cancel, skip, retry-from, migrate, revoke or signal";
                 return Err(Error::not_found("saga_action_unknown", text).with("action", action));
             }
         })

@@ -32,6 +32,11 @@ pub(super) async fn run(client: &Client, command: Sagas, as_json: bool) -> Done 
             let said = [("step", Some(step)), ("by", by)];
             steer(client, &which, ("retry-from", said), as_json).await
         }
+        Sagas::Migrate { which, version, by } => {
+            let mut body = given([("by", by)]);
+            body.insert("version".to_owned(), version.into());
+            send(client, &which, ("migrate", body), as_json).await
+        }
         Sagas::Skip {
             which,
             step,

@@ -116,6 +116,7 @@ async fn a_hand_asks_for_what_is_meant() {
         &["retry"][..],
         &["cancel", "--why", "wrong"],
         &["retry-from", "reserve"],
+        &["migrate", "2"],
         &["signal", "approved", "--data", "true"],
     ] {
         let mut all = vec!["saga", args[0], "s", ID];
@@ -134,6 +135,7 @@ async fn a_hand_asks_for_what_is_meant() {
             format!("{path}/retry {{}}"),
             format!("{path}/cancel {{\"why\":\"wrong\"}}"),
             format!("{path}/retry-from {{\"step\":\"reserve\"}}"),
+            format!("{path}/migrate {{\"version\":2}}"),
             format!("{path}/signal {{\"data\":true,\"name\":\"approved\"}}"),
         ]
     );

@@ -529,6 +529,13 @@ async fn the_admin_api_lists_shows_and_steers_sagas() {
     assert_eq!(steer("skip", json!({})).await.code(), "body_invalid");
     assert_eq!(steer("explode", json!({})).await.status, 404);
     assert_eq!(steer("revoke", json!({})).await.code(), "saga_state_wrong");
+    assert_eq!(steer("migrate", json!({})).await.code(), "body_invalid");
+    let unknown = steer("migrate", json!({ "version": 9 })).await;
+    assert_eq!(unknown.code(), "saga_version_missing");
+    // It fits its own version, goes on, and is parked as before.
+    let fits = json!({ "version": 1, "by": "bob" });
+    assert_eq!(steer("migrate", fits).await.status, 200);
+    comes_to(&sample, "odd", "parked").await;
     let skip = json!({ "step": "odd", "output": null, "by": "ann" });
     assert_eq!(steer("skip", skip).await.status, 200);
     decided(&sample, "odd", true).await;
@@ -548,6 +555,8 @@ async fn the_admin_api_lists_shows_and_steers_sagas() {
         noted,
         [
             ["admin", "saga.revoke", "failed"],
+            ["admin", "saga.migrate", "failed"],
+            ["bob", "saga.migrate", "done"],
             ["ann", "saga.skip", "done"]
         ]
     );
