@@ -21,6 +21,13 @@ pub fn lane(topic: &str, priority: Priority) -> ByteString {
     }
 }
 
+/// The topic that a lane belongs to.
+pub(crate) fn base(lane: &str) -> &str {
+    let urgent = lane.strip_suffix(".high");
+    let either = urgent.or_else(|| lane.strip_suffix(".low"));
+    either.unwrap_or(lane)
+}
+
 /// A topic's three lanes, each of the topic's own shape: what a platform declares for it.
 pub fn lanes(topic: &TopicSpec) -> Vec<TopicSpec> {
     PRIORITIES

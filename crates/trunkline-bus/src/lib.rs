@@ -9,6 +9,7 @@ mod handler;
 mod lane;
 pub mod memory;
 mod parking;
+mod split;
 mod transport;
 
 pub use bus::Bus;
@@ -21,6 +22,7 @@ pub use lane::{lane, lanes};
 pub use parking::{
     Change, ChangeTeller, Changes, DeadLetter, DeadLetterQuery, ParkingLot, Reservation,
 };
+pub use split::Split;
 pub use transport::{
     Capabilities, Delivery, PublishError, Receipt, Settlement, Settler, Start, Subscribe,
     Subscription, TopicSpec, Transport, UNREADABLE, partition_of, unreadable,

@@ -73,6 +73,13 @@ impl Balance {
 #[derive(Debug, Clone)]
 pub struct Affinity(pub Bytes);
 
+/// An extension of a request that belongs to a session, which one instance has. The instance is told its tag ([`INSTANCE`](crate::headers::INSTANCE)); whoever shows the tag comes to it, as long as it is listed, and else to any.
+#[derive(Debug, Clone, Default)]
+pub struct Session {
+    /// The tag of the instance that has it; none for a session that begins.
+    pub tag: Option<Bytes>,
+}
+
 /// An extension of a request that its copies share: who tries again goes elsewhere. The instance that gets a call is
 /// added, and one that is in it gets none while another can.
 #[derive(Debug, Clone, Default)]

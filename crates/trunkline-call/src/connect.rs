@@ -24,10 +24,10 @@ use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use http::header::UPGRADE;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Uri, Version};
+use http::{HeaderValue, Request, Uri, Version};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use trunkline_core::{ByteString, Error, ErrorKind, Result, Retry};
+use trunkline_core::{ByteString, Error, Result, Retry};
 
 use crate::Body;
 use crate::server::HEADERS_WITHIN;
@@ -103,8 +103,7 @@ impl Wires {
     ///
     /// # Errors
     /// `Unavailable`: `Transient` where nothing was sent, `Unknown` where the connection broke, `Permanent` where one
-    /// side does not trust the other. `Unsupported` (`upgrade_unsupported`) for a request to go on in another protocol where
-    /// TLS is called for.
+    /// side does not trust the other.
     pub(crate) fn route(
         &self,
         (caller, service): (&ByteString, &ByteString),
@@ -112,13 +111,14 @@ impl Wires {
         request: &mut Request<Body>,
     ) -> Result<Route> {
         if scheme != Scheme::HTTP && request.headers().contains_key(UPGRADE) {
-            let text =
-                "services with certificates speak HTTP/2, in which nothing else is gone on in";
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "upgrade_unsupported",
-                text,
-            ));
+            *request.version_mut() = Version::HTTP_11;
+            let goal = Goal {
+                scheme,
+                authority,
+                service: service.clone(),
+                caller: caller.clone(),
+            };
+            return Ok(Route::Alone(self.once(goal)?));
         }
         if scheme == Scheme::HTTP && request.version() != Version::HTTP_2 {
             *request.version_mut() = Version::HTTP_11;
@@ -135,6 +135,19 @@ impl Wires {
             scheme,
             authority,
         })))
+    }
+
+    /// A connection for one request that may go on in another protocol, which there is none of in HTTP/2: nobody shares it, and it is
+    /// not kept.
+    fn once(&self, goal: Goal) -> Result<Arc<Pool>> {
+        let host = HeaderValue::from_str(goal.authority.as_str()).map_err(|error| {
+            Error::internal("an authority is a header's value").with_source(error)
+        })?;
+        let bounds = idle::Bounds {
+            idle_max: IDLE_MAX,
+            idle_count_max: 0,
+        };
+        Ok(Arc::new(Pool::to(host, self.dial(goal), bounds, None)))
     }
 
     fn pool(&self, authority: Authority) -> Result<Arc<Pool>> {

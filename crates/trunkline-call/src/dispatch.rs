@@ -12,7 +12,7 @@ use hyper::upgrade::OnUpgrade;
 use tower::Service;
 use trunkline_core::{Error, Result};
 
-use crate::balance::{Ask, Avoid, Held, Member, Pool, Served};
+use crate::balance::{Ask, Avoid, Held, Member, Pool, Served, Session};
 use crate::connect::Route;
 use crate::layer::plan::Plan;
 use crate::layer::{Next, Outcome};
@@ -88,6 +88,9 @@ impl Way<'_> {
         };
         if is_outside {
             headers::strip_inner(request.headers_mut());
+        } else if request.extensions().get::<Session>().is_some() {
+            let tag = held.member().tag().clone();
+            request.headers_mut().insert(headers::INSTANCE, tag);
         }
         let route = self.route(held.member(), &mut request, is_outside);
         let settle = |answer| settle(answer, held);
@@ -124,6 +127,12 @@ impl Way<'_> {
         };
         let plan = request.extensions().get::<Plan>();
         let times = plan.map(|plan| plan.times).unwrap_or_default();
+        let session = request.extensions().get::<Session>();
+        let tag = session.and_then(|session| session.tag.as_ref());
+        if let Some(held) = tag.and_then(|tag| pool.of_session(tag)) {
+            // Nobody else has it, however its instance is.
+            return Ok(held.until(times.begins_by));
+        }
         let breakers = self.line.breakers(pool);
         match breakers.choose(pool, &ask, times) {
             Err(error) if self.is_bare && error.code() == headers::CIRCUIT_OPEN => {

@@ -21,6 +21,8 @@ pub const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 pub const USER_ROLES: HeaderName = HeaderName::from_static("x-user-roles");
 /// The service that calls.
 pub const CALLER: HeaderName = HeaderName::from_static("x-trunkline-caller");
+/// What sessions of the instance that is called are known by; see [`Session`](crate::balance::Session).
+pub const INSTANCE: HeaderName = HeaderName::from_static("x-trunkline-instance");
 /// The event that caused the call.
 pub const CAUSATION_ID: HeaderName = HeaderName::from_static("x-trunkline-causation-id");
 /// Makes a request that changes something safe to repeat.

@@ -4,10 +4,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use tower::ServiceExt;
+use trunkline_call::balance::Session;
 use trunkline_call::headers::{DEADLINE_MS, GRPC_TIMEOUT, USER_ID, USER_ROLES, write_roles};
 use trunkline_call::{Body, Channel, RequestHead};
 use trunkline_core::{ErrorKind, Result};
@@ -74,6 +76,9 @@ impl Gateway {
         let answer = match &target.onward {
             Onward::Channel(channel, timeout) => {
                 let (mut head, ()) = head.to_request(()).into_parts();
+                if let Some(session) = session(&head.uri) {
+                    head.extensions.insert(session);
+                }
                 let channel = match arrival.speaks {
                     Speaks::Http => channel.clone(),
                     Speaks::Grpc => {
@@ -156,6 +161,22 @@ fn more_headers(
         more.push((HOST, host.clone()));
     }
     more
+}
+
+/// What a request of Engine.IO belongs to. The instance that has a connection put its tag behind the connection's id.
+fn session(uri: &Uri) -> Option<Session> {
+    let named = |name: &str| {
+        let mut pairs = uri
+            .query()?
+            .split('&')
+            .filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    };
+    named("EIO")?;
+    let tag = named("sid").and_then(|id| id.rsplit_once('.'));
+    Some(Session {
+        tag: tag.map(|(_, tag)| Bytes::copy_from_slice(tag.as_bytes())),
+    })
 }
 
 /// Sends a request through a channel.

@@ -1,6 +1,6 @@
 //! Several nodes as one: what is sent goes through one log that all of them read.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use trunkline_core::{Error, ErrorKind, Result, report};
 
 use crate::namespace::Shape;
+use crate::packet::unwritable;
 use crate::realtime::Inner;
 use crate::recovery::Away;
 use crate::rooms::Target;
@@ -27,7 +28,7 @@ const UNSENT_MAX: usize = 4_096;
 /// So many entries are written at once.
 const BATCH_MAX: usize = 256;
 /// Ids of entries that may come a second time: whoever wrote them had no answer, and wrote them again.
-const SEEN_MAX: usize = 2_048;
+const SEEN_MAX: usize = 16_384;
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -148,33 +149,30 @@ impl Shared {
     /// `InvalidInput` when the data can't be written as JSON; `Overloaded` when the log is away and too much waits for it.
     pub(crate) fn send(
         &self,
-        (namespace, target): (&ByteString, &Target),
-        (event, data): (&str, &impl Serialize),
-        (bytes, shape): (&[Bytes], Shape),
+        to: (&ByteString, &Target),
+        event: (&str, &impl Serialize),
+        what: (&[Bytes], Shape),
     ) -> Result<()> {
-        let unwritable = |error: serde_json::Error| {
-            Error::invalid(
-                "payload_unwritable",
-                "an event's data can't be written as JSON",
-            )
-            .with_source(error)
-        };
-        let sent = Sent {
-            id: (self.new_id)(),
-            namespace: namespace.clone(),
-            rooms: target.rooms.clone(),
-            except: target.except.clone(),
-            event: event.to_owned(),
-            data: serde_json::value::to_raw_value(data).map_err(unwritable)?,
-            bytes: bytes.iter().map(|bytes| STANDARD.encode(bytes)).collect(),
-            volatile: shape.volatile,
-            latest: shape.latest,
-        };
-        let entry = serde_json::to_vec(&sent).map_err(unwritable)?;
-        self.unsent.try_send(entry.into()).map_err(|_| {
+        let entry = entry((self.new_id)(), to, event, what)?;
+        self.unsent.try_send(entry).map_err(|_| {
             let text = "the nodes' log is away, and too much waits for it";
             Error::new(ErrorKind::Overloaded, "backbone_behind", text)
         })
+    }
+
+    /// Puts something into the log that has an id of its own, and waits until it is there.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the data can't be written as JSON; what the log says.
+    pub(crate) async fn send_once(
+        &self,
+        id: u64,
+        to: (&ByteString, &Target),
+        event: (&str, &(impl Serialize + Sync)),
+        shape: Shape,
+    ) -> Result<()> {
+        let entry = entry(id, to, event, (&[], shape))?;
+        self.backbone.append(&[entry]).await
     }
 
     pub(crate) async fn remember(&self, pid: &str, away: &Away, within: Duration) {
@@ -197,6 +195,29 @@ impl Shared {
     }
 }
 
+/// What was sent, as it is written into the log.
+fn entry(
+    id: u64,
+    (namespace, target): (&ByteString, &Target),
+    (event, data): (&str, &impl Serialize),
+    (bytes, shape): (&[Bytes], Shape),
+) -> Result<Bytes> {
+    let sent = Sent {
+        id,
+        namespace: namespace.clone(),
+        rooms: target.rooms.clone(),
+        except: target.except.clone(),
+        event: event.to_owned(),
+        data: serde_json::value::to_raw_value(data).map_err(unwritable)?,
+        bytes: bytes.iter().map(|bytes| STANDARD.encode(bytes)).collect(),
+        volatile: shape.volatile,
+        latest: shape.latest,
+    };
+    serde_json::to_vec(&sent)
+        .map(Bytes::from)
+        .map_err(unwritable)
+}
+
 /// Takes part: what is sent here goes into the log, and what stands there to those who are connected here.
 ///
 /// # Errors
@@ -209,7 +230,8 @@ pub(crate) async fn join(inner: &Arc<Inner>, backbone: Arc<dyn Backbone>) -> Res
         .unwrap_or_default();
     let mut follower = Follower {
         inner: inner.clone(),
-        seen: VecDeque::new(),
+        seen: HashSet::new(),
+        order: VecDeque::new(),
         at: Offset::default(),
     };
     // What was sent before this node began is known to it too, for those who come back here.
@@ -265,7 +287,9 @@ async fn write(
 /// Reads the log.
 struct Follower {
     inner: Arc<Inner>,
-    seen: VecDeque<u64>,
+    seen: HashSet<u64>,
+    /// In which they came.
+    order: VecDeque<u64>,
     at: Offset,
 }
 
@@ -302,13 +326,15 @@ impl Follower {
                 return;
             }
         };
-        if self.seen.contains(&sent.id) {
+        if !self.seen.insert(sent.id) {
             return;
         }
-        if self.seen.len() == SEEN_MAX {
-            self.seen.pop_front();
+        if self.order.len() == SEEN_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
         }
-        self.seen.push_back(sent.id);
+        self.order.push_back(sent.id);
         // Another node may have a namespace that this one has not.
         if let Some(space) = self.inner.space(&sent.namespace)
             && let Err(error) = space.deliver(offset, &sent, sends)

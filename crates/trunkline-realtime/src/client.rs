@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
@@ -80,7 +80,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(realtime: Arc<realtime::Inner>, headers: HeaderMap) -> Arc<Self> {
         Arc::new(Self {
-            id: realtime.new_id(),
+            id: id(&realtime, &headers),
             realtime,
             queue: Queue::default(),
             closed: CancellationToken::new(),
@@ -280,10 +280,7 @@ impl Client {
             .as_ref()
             .map(|back| back.rooms.clone())
             .unwrap_or_default();
-        let missed = space.enter(&socket, &rooms, back);
-        for out in missed {
-            self.send(out);
-        }
+        space.enter(&socket, &rooms, back);
         crate::socket::connected(&socket).await;
         Ok(())
     }
@@ -341,6 +338,25 @@ impl Client {
         self.closed.cancel();
         self.realtime.forget(&self.id);
         self.put(self.inbox.lock(), Turn::End(why));
+    }
+}
+
+/// The header by which a gateway says what this node is called there.
+const INSTANCE: HeaderName = HeaderName::from_static("x-trunkline-instance");
+/// A longer one is not of a gateway.
+const INSTANCE_BYTES_MAX: usize = 20;
+
+/// A new connection's id. What its node is called stands behind it, so that the gateway finds the way back.
+fn id(realtime: &realtime::Inner, headers: &HeaderMap) -> ByteString {
+    let id = realtime.new_id();
+    let tag = headers.get(INSTANCE).and_then(|tag| tag.to_str().ok());
+    let is_tag = |tag: &&str| {
+        let fits = tag.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        fits && !tag.is_empty() && tag.len() <= INSTANCE_BYTES_MAX
+    };
+    match tag.filter(is_tag) {
+        Some(tag) => format!("{id}.{tag}").into(),
+        None => id,
     }
 }
 

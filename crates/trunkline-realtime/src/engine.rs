@@ -9,6 +9,7 @@
 
 pub(crate) mod link;
 pub(crate) mod packet;
+mod plain;
 mod polling;
 mod websocket;
 
@@ -18,7 +19,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::any;
+use axum::routing::{any, get};
 use http::{Method, Request, StatusCode, header};
 use serde_json::json;
 
@@ -26,10 +27,19 @@ use crate::realtime::Inner;
 use link::Link;
 
 pub(crate) fn router(inner: Arc<Inner>) -> Router {
-    Router::new()
+    let mut router = Router::new()
         .route("/socket.io", any(answer))
-        .route("/socket.io/", any(answer))
-        .with_state(inner)
+        .route("/socket.io/", any(answer));
+    for space in inner.spaces() {
+        let name = space.name.clone();
+        if let Some(path) = &space.plain_at {
+            let take = async move |State(inner): State<Arc<Inner>>, request: Request<Body>| {
+                plain::take(&inner, name.clone(), request).unwrap_or_else(Refusal::answer)
+            };
+            router = router.route(path, get(take));
+        }
+    }
+    router.with_state(inner)
 }
 
 /// What is wrong with a request, by the numbers of the protocol.

@@ -15,7 +15,10 @@ use trunkline_core::{Env, Error, Result};
 
 use crate::backbone::{Offset, Sent, Shared};
 use crate::client::Handshake;
+use crate::emit::Once;
+use crate::others::Member as Present;
 use crate::packet::{Args, Frame};
+use crate::presence::Presence;
 use crate::queue::Out;
 use crate::recovery::{Away, Back, Recovery};
 use crate::rooms::{Rooms, Target};
@@ -68,6 +71,7 @@ pub struct Namespace {
     rate: Rate,
     rooms_max: usize,
     recovery: Option<(Duration, usize)>,
+    plain_at: Option<&'static str>,
 }
 
 impl Namespace {
@@ -85,7 +89,16 @@ impl Namespace {
             },
             rooms_max: ROOMS_MAX,
             recovery: None,
+            plain_at: None,
         }
+    }
+
+    /// Serves it on a plain WebSocket too, at this path such as `/ws/games`, for those who want no Socket.IO. Each text is a frame of JSON: `{"type":
+    /// "game-move", "data": …, "id": 7}`, which is answered with `{"type": "ack", "id": 7, "data": …}`. The token is in the query (`?token=`) or in
+    /// the header `Authorization`, and so are `pid` and `offset` of who comes back. All else is the same.
+    pub fn plain_at(mut self, path: &'static str) -> Self {
+        self.plain_at = Some(path);
+        self
     }
 
     /// Asks who somebody is before they are connected; who is refused gets `connect_error` with the message, and the code as `data.code`.
@@ -171,6 +184,15 @@ impl Namespace {
             let text = "expected a namespace's name to begin with `/` and to have no `,` or `?`";
             return Err(Error::invalid("namespace_invalid", text).with("found", &self.name));
         }
+        // What a router takes, and what no other namespace has by itself.
+        let is_path =
+            |path: &str| path.starts_with('/') && !path.contains(['{', '}', '*', '?', '#']);
+        if let Some(path) = self.plain_at
+            && (!is_path(path) || path.starts_with("/socket.io"))
+        {
+            let text = "expected a path such as `/ws/games`, without parameters";
+            return Err(Error::invalid("namespace_invalid", text).with("found", path));
+        }
         let recovery = self
             .recovery
             .map(|(within, packets)| Recovery::new(within, packets, env));
@@ -183,6 +205,7 @@ impl Namespace {
             rate: self.rate,
             rooms_max: self.rooms_max,
             rooms: Rooms::default(),
+            plain_at: self.plain_at,
             recovery,
             shared: OnceLock::new(),
         }))
@@ -208,6 +231,8 @@ pub(crate) struct Space {
     pub(crate) rate: Rate,
     pub(crate) rooms_max: usize,
     pub(crate) rooms: Rooms,
+    /// Where it is served as frames of JSON.
+    pub(crate) plain_at: Option<&'static str>,
     pub(crate) recovery: Option<Recovery>,
     /// The way to other nodes, where there are any.
     shared: OnceLock<Arc<Shared>>,
@@ -226,10 +251,65 @@ impl Space {
         let recovery = self.recovery.as_ref()?;
         let shown = recovery.shown(auth)?;
         let away = match self.shared.get() {
-            Some(shared) => shared.recall(&self.known_as(&shown.0)).await,
+            Some(shared) => match shared.recall(&self.known_as(&shown.0)).await {
+                // Its node has died, or has not noticed yet that it was cut off.
+                None => self.elsewhere(&shown.0),
+                away => away,
+            },
             None => recovery.recall(&shown.0),
         };
         recovery.back(shown, away?, member)
+    }
+
+    /// Who is still known as a member of another node.
+    fn elsewhere(&self, pid: &str) -> Option<Away> {
+        let watch = self.rooms.told.watch()?;
+        let member = watch.others.lock().known(pid)?.clone();
+        (member.namespace == self.name)
+            .then(|| self.away(&member))
+            .flatten()
+    }
+
+    /// Somebody of another node, as one who was cut off now.
+    pub(crate) fn away(&self, member: &Present) -> Option<Away> {
+        let recovery = self.recovery.as_ref()?;
+        let who = (&member.id, member.user.as_ref());
+        Some(recovery.away(who, member.rooms.clone()))
+    }
+
+    /// Somebody who is connected here, as other nodes are told of them.
+    pub(crate) fn member(&self, id: &str) -> Option<Present> {
+        let (socket, rooms) = self.rooms.get(id)?;
+        Some(Present {
+            namespace: self.name.clone(),
+            id: socket.id.clone(),
+            pid: socket.pid.clone(),
+            user: socket.member.user.clone(),
+            rooms,
+        })
+    }
+
+    /// Everybody who is connected here.
+    pub(crate) fn members(&self) -> Vec<Present> {
+        let ids = self.rooms.ids();
+        ids.iter().filter_map(|id| self.member(id)).collect()
+    }
+
+    /// Who is in a room, here and at other nodes; in the namespace if none is named.
+    pub(crate) fn presence(&self, room: Option<&ByteString>) -> Presence {
+        let mut sockets = BTreeMap::new();
+        if let Some(watch) = self.rooms.told.watch() {
+            watch.others.lock().collect(&self.name, room, &mut sockets);
+        }
+        let target = Target {
+            rooms: room.into_iter().cloned().collect(),
+            except: None,
+        };
+        // Who has just come back is still known where they were: they are one by their id.
+        self.rooms.each(&target, |socket| {
+            sockets.insert(socket.id.clone(), socket.member.user.clone());
+        });
+        Presence::of(sockets)
     }
 
     /// Remembers who was cut off: at once, or where all nodes can find them.
@@ -267,26 +347,24 @@ impl Space {
         drop(self.shared.set(shared));
     }
 
-    /// Puts a socket into its rooms; what it missed since it was there.
+    /// Puts a socket into its rooms, and gives it what it missed since it was there.
     pub(crate) fn enter(
         &self,
         socket: &Arc<Inner>,
         rooms: &BTreeSet<ByteString>,
         back: Option<Back>,
-    ) -> Vec<Out> {
+    ) {
         let add = || self.rooms.add(socket.clone(), rooms);
-        let missed = match (&self.recovery, back) {
-            (Some(recovery), Some(back)) => recovery.catch_up(&back, &socket.id, add),
-            _ => {
-                add();
-                Vec::new()
+        match (&self.recovery, back) {
+            (Some(recovery), Some(back)) => {
+                recovery.catch_up(&back, &socket.id, add, |out| socket.send(out));
             }
-        };
+            _ => add(),
+        }
         // Who left meanwhile was not there to be taken out.
         if socket.is_gone() {
             self.rooms.remove(&socket.id);
         }
-        missed
     }
 
     pub(crate) async fn handle(
@@ -331,6 +409,45 @@ impl Space {
             return shared.send(here, (name, data), (&attachments, shape));
         }
         self.spread((target, None), (name, data), (attachments, shape), true)
+    }
+
+    /// Sends what may come again, and reaches everybody once.
+    pub(crate) async fn send_once(
+        &self,
+        target: &Target,
+        once: Once,
+        event: (&str, &(impl Serialize + Sync)),
+        shape: Shape,
+    ) -> Result<()> {
+        match self.shared.get() {
+            // What is of the past stands in the log.
+            Some(_) if once.is_past => Ok(()),
+            Some(shared) => {
+                let to = (&self.name, target);
+                shared.send_once(once.id.1, to, event, shape).await
+            }
+            None => {
+                let what = (Vec::new(), shape);
+                self.spread((target, Some(once.id)), event, what, !once.is_past)
+            }
+        }
+    }
+
+    /// Puts a socket into a room and sends it what was sent there since it saw an offset; whether that is still known.
+    pub(crate) fn join_since(
+        &self,
+        socket: &Arc<Inner>,
+        room: &ByteString,
+        seen: Option<Offset>,
+        join: impl FnOnce() -> Result<()>,
+    ) -> Result<bool> {
+        if self.rooms.is_in(&socket.id, room) {
+            return Ok(true);
+        }
+        let Some(recovery) = &self.recovery else {
+            return join().map(|()| false);
+        };
+        recovery.since(seen, (room, &socket.id), join, |out| socket.send(out))
     }
 
     /// Sends to one socket that is connected here. It is not kept for it where other nodes are: nobody else could give it.

@@ -34,11 +34,19 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
-    /// Reads `<type>[<attachments>-][<namespace>,][<ack>][<JSON>]`.
+    /// Reads a packet of a client: `<type>[<attachments>-][<namespace>,][<ack>][<JSON>]`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for whatever is not of this form, or not what a client may send.
+    pub(crate) fn of_text(text: &str) -> Result<Self> {
+        Self::read(text)?.checked()
+    }
+
+    /// Reads a packet of anybody.
     ///
     /// # Errors
     /// `InvalidInput` for whatever is not of this form.
-    pub(crate) fn of_text(text: &str) -> Result<Self> {
+    pub(crate) fn read(text: &str) -> Result<Self> {
         let mut chars = text.chars();
         let (kind, binary) = match chars.next() {
             Some('0') => (Kind::Connect, false),
@@ -87,14 +95,13 @@ impl Packet {
                     bad("expected JSON at the end of a packet").with_source(error)
                 })?),
             };
-        let packet = Self {
+        Ok(Self {
             kind,
             namespace,
             ack,
             data,
             attachments,
-        };
-        packet.checked()
+        })
     }
 
     fn checked(self) -> Result<Self> {
@@ -124,13 +131,18 @@ impl Args {
     /// The value at a place; `null` where there is none.
     ///
     /// # Errors
-    /// `InvalidInput` (`payload_invalid`) when it is of another form.
+    /// `InvalidInput` (`payload_invalid`) when it is of another form, which says where and what was expected there.
     pub fn get<T: DeserializeOwned>(&self, at: usize) -> Result<T> {
         let value = self.values.get(at).unwrap_or(&Value::Null);
-        T::deserialize(value).map_err(|error| {
-            Error::invalid("payload_invalid", "an argument is not of the expected form")
-                .with("argument", at)
-                .with_source(error)
+        serde_path_to_error::deserialize(value).map_err(|error| {
+            let path = error.path().to_string();
+            let inside = match &*path {
+                "." => String::new(),
+                path => format!(" at `{}`", short(path)),
+            };
+            let why = error.into_inner();
+            let text = format!("argument {at}{inside}: {}", short(&why.to_string()));
+            Error::invalid("payload_invalid", text).with_source(why)
         })
     }
 
@@ -154,6 +166,15 @@ impl Args {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
+    }
+}
+
+/// What a client is told of what it sent: not all of that again.
+fn short(text: &str) -> String {
+    const MAX: usize = 200;
+    match text.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -199,7 +220,7 @@ impl Frame {
         (name, data): (&str, &impl Serialize),
         (attachments, offset): (Vec<Bytes>, Option<&str>),
     ) -> Result<Self> {
-        count(&attachments)?;
+        check_attachments(&attachments)?;
         let mut text = begin(Kind::Event, namespace, attachments.len());
         if let Some(ack) = ack {
             text.push_str(&ack.to_string());
@@ -240,7 +261,8 @@ impl Frame {
     }
 }
 
-fn count(attachments: &[Bytes]) -> Result<()> {
+/// Whether a packet may have so many.
+pub(crate) fn check_attachments(attachments: &[Bytes]) -> Result<()> {
     if attachments.len() > ATTACHMENTS_MAX {
         return Err(bad("expected at most 64 attachments").with("found", attachments.len()));
     }
@@ -271,13 +293,13 @@ fn begin(kind: Kind, namespace: &str, attachments: usize) -> String {
 }
 
 fn json(data: &impl Serialize) -> Result<String> {
-    serde_json::to_string(data).map_err(|error| {
-        Error::invalid(
-            "payload_unwritable",
-            "an event's data can't be written as JSON",
-        )
-        .with_source(error)
-    })
+    serde_json::to_string(data).map_err(unwritable)
+}
+
+/// The error of data that can't be written.
+pub(crate) fn unwritable(error: serde_json::Error) -> Error {
+    let text = "an event's data can't be written as JSON";
+    Error::invalid("payload_unwritable", text).with_source(error)
 }
 
 #[cfg(test)]

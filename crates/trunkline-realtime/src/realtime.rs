@@ -1,6 +1,6 @@
 //! All namespaces behind one path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,9 @@ use crate::emit::Emit;
 use crate::engine;
 use crate::engine::link::Link;
 use crate::namespace::{Namespace, Space};
+use crate::presence::{self, Presence};
 use crate::queue::Bounds;
+use crate::stage::Stage;
 
 /// The bounds and times of connections.
 #[derive(Debug, Clone)]
@@ -108,10 +110,15 @@ impl Realtime {
         env: Env,
     ) -> Result<Self> {
         let mut spaces = BTreeMap::new();
+        let mut paths = BTreeSet::new();
         for namespace in namespaces {
             let space = namespace.open(env.clone())?;
             if spaces.insert(space.name.clone(), space.clone()).is_some() {
                 let text = "two namespaces have the same name";
+                return Err(Error::invalid("namespace_invalid", text).with("found", &space.name));
+            }
+            if space.plain_at.is_some_and(|path| !paths.insert(path)) {
+                let text = "two namespaces are at the same path";
                 return Err(Error::invalid("namespace_invalid", text).with("found", &space.name));
             }
         }
@@ -136,7 +143,8 @@ impl Realtime {
     /// `NotFound` (`namespace_unknown`) when there is none of this name.
     pub fn of(&self, name: &str) -> Result<Of> {
         let space = self.0.spaces.get(name).cloned();
-        space.map(Of).ok_or_else(|| {
+        let of = space.map(|space| Of { space, stage: None });
+        of.ok_or_else(|| {
             Error::not_found("namespace_unknown", "there is no such namespace").with("name", name)
         })
     }
@@ -151,6 +159,18 @@ impl Realtime {
     /// What the log says.
     pub async fn join(&self, backbone: Arc<dyn Backbone>) -> Result<()> {
         backbone::join(&self.0, backbone).await
+    }
+
+    /// Tells other nodes who is connected here, and learns who is there, by a log of its own: not the one of [`Realtime::join`].
+    ///
+    /// # Guarantees
+    /// [`Of::presence`] is that of all nodes, as they were a moment ago. A node that dies is known to be dead after 15 to 20 s, and its members are
+    /// gone then; who comes back from it to one that [joined](Realtime::join) is who they were.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub async fn watch(&self, log: Arc<dyn Backbone>) -> Result<()> {
+        presence::join(&self.0, log).await
     }
 
     /// How many clients are connected.
@@ -207,12 +227,32 @@ impl Inner {
 
 /// A namespace of a server that runs. Cheap to clone.
 #[derive(Clone)]
-pub struct Of(Arc<Space>);
+pub struct Of {
+    space: Arc<Space>,
+    stage: Option<Stage>,
+}
 
 impl Of {
+    /// The same one, but what is sent by way of it waits for the work that this stage belongs to.
+    #[must_use]
+    pub fn staged(mut self, stage: &Stage) -> Self {
+        self.stage = Some(stage.clone());
+        self
+    }
+
     /// To everybody in it.
     pub fn all(&self) -> Emit {
-        Emit::of(self.0.clone())
+        Emit::of(self.space.clone(), self.stage.clone())
+    }
+
+    /// Who is in a room, at all nodes that [watch](Realtime::watch).
+    pub fn presence(&self, room: impl Into<ByteString>) -> Presence {
+        self.space.presence(Some(&room.into()))
+    }
+
+    /// Who is in the namespace, at all nodes that [watch](Realtime::watch).
+    pub fn present(&self) -> Presence {
+        self.space.presence(None)
     }
 
     /// To those in a room.
@@ -223,7 +263,7 @@ impl Of {
 
 impl fmt::Debug for Of {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Of").field(&self.0.name).finish()
+        f.debug_tuple("Of").field(&self.space.name).finish()
     }
 }
 

@@ -49,7 +49,36 @@ struct Memory {
     /// In the order in which they went.
     order: VecDeque<(ByteString, Timestamp)>,
     log: VecDeque<Noted>,
+    /// The number of the first in the log, which all of them have in their order.
+    first: u64,
+    /// The number of each offset in the log.
+    numbers: HashMap<Offset, u64>,
     next: u64,
+}
+
+impl Memory {
+    fn knows(&self, offset: Offset) -> bool {
+        self.numbers.contains_key(&offset)
+    }
+
+    /// What came after an offset; none where that is not known any more.
+    fn after(&self, seen: Offset) -> Option<impl Iterator<Item = &Noted>> {
+        let number = self.numbers.get(&seen)?;
+        let skipped = usize::try_from(number - self.first).ok()?;
+        Some(self.log.iter().skip(skipped + 1))
+    }
+
+    fn keep(&mut self, noted: Noted, max: usize) {
+        if self.log.len() >= max
+            && let Some(oldest) = self.log.pop_front()
+        {
+            self.numbers.remove(&oldest.offset);
+            self.first += 1;
+        }
+        let number = self.first + self.log.len() as u64;
+        self.numbers.insert(noted.offset, number);
+        self.log.push_back(noted);
+    }
 }
 
 pub(crate) struct Recovery {
@@ -111,9 +140,8 @@ impl Recovery {
     pub(crate) fn shown(&self, auth: &Value) -> Option<(ByteString, Offset)> {
         let pid = auth.get("pid")?.as_str()?;
         let seen: Offset = auth.get("offset")?.as_str()?.parse().ok()?;
-        let memory = self.memory.lock();
-        let at = memory.log.binary_search_by(|noted| noted.offset.cmp(&seen));
-        at.ok().map(|_| (pid.into(), seen))
+        let is_known = self.memory.lock().knows(seen);
+        is_known.then(|| (pid.into(), seen))
     }
 
     /// Who they are again: in time, and as the same user.
@@ -132,16 +160,38 @@ impl Recovery {
         })
     }
 
-    /// What somebody missed; `add` puts them where they get what comes from now on, with nothing in between.
-    pub(crate) fn catch_up(&self, back: &Back, id: &ByteString, add: impl FnOnce()) -> Vec<Out> {
+    /// Gives somebody what they missed; `add` puts them where they get what comes from now on, with nothing in between.
+    pub(crate) fn catch_up(
+        &self,
+        back: &Back,
+        id: &ByteString,
+        add: impl FnOnce(),
+        mut give: impl FnMut(Out),
+    ) {
         let memory = self.memory.lock();
-        let missed = memory
-            .log
-            .iter()
-            .filter(|noted| noted.offset > back.seen && noted.target.meets(id, &back.rooms));
-        let missed = missed.map(|noted| noted.out.clone()).collect();
+        let missed = memory.after(back.seen).into_iter().flatten();
+        let missed = missed.filter(|noted| noted.target.meets(id, &back.rooms));
         add();
-        missed
+        // Under the lock, so that what is sent now comes after it.
+        missed.for_each(|noted| give(noted.out.clone()));
+    }
+
+    /// Gives somebody what was sent to a room since an offset; `join` puts them there, with nothing in between. Whether the offset is known.
+    pub(crate) fn since(
+        &self,
+        seen: Option<Offset>,
+        (room, id): (&ByteString, &ByteString),
+        join: impl FnOnce() -> Result<()>,
+        mut give: impl FnMut(Out),
+    ) -> Result<bool> {
+        let memory = self.memory.lock();
+        join()?;
+        let Some(missed) = seen.and_then(|seen| memory.after(seen)) else {
+            return Ok(false);
+        };
+        let missed = missed.filter(|noted| noted.target.names(id, room));
+        missed.for_each(|noted| give(noted.out.clone()));
+        Ok(true)
     }
 
     /// Gives something an offset, its own or the next here, sends it, and keeps it for those who are away.
@@ -153,19 +203,22 @@ impl Recovery {
     ) -> Result<()> {
         let mut memory = self.memory.lock();
         let offset = given.unwrap_or(Offset(self.epoch, memory.next));
+        if memory.knows(offset) {
+            // It was sent before, by somebody who did not know.
+            return Ok(());
+        }
         let out = write(Some(&offset.to_string()))?;
         memory.next += 1;
-        if memory.log.len() >= self.packets_max {
-            memory.log.pop_front();
-        }
-        // Under the lock, so that everybody gets it in the order of the offsets.
+        // Under the lock, so that everybody gets it in the order of the log.
         send(&out);
         if self.packets_max > 0 {
-            memory.log.push_back(Noted {
+            let target = target.clone();
+            let noted = Noted {
                 offset,
-                target: target.clone(),
+                target,
                 out,
-            });
+            };
+            memory.keep(noted, self.packets_max);
         }
         Ok(())
     }

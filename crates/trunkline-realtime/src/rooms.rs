@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use parking_lot::RwLock;
 
+use crate::presence::Told;
 use crate::socket::Inner;
 
 /// Whom something is sent to.
@@ -23,6 +24,11 @@ impl Target {
         let is_in = |room: &ByteString| room == id || rooms.contains(room);
         self.except.as_ref() != Some(id) && (self.rooms.is_empty() || self.rooms.iter().any(is_in))
     }
+
+    /// Whether it is for a room, and not meant to leave this one of it out.
+    pub(crate) fn names(&self, id: &ByteString, room: &ByteString) -> bool {
+        self.except.as_ref() != Some(id) && self.rooms.contains(room)
+    }
 }
 
 #[derive(Default)]
@@ -33,34 +39,42 @@ struct Tables {
 }
 
 #[derive(Default)]
-pub(crate) struct Rooms(RwLock<Tables>);
+pub(crate) struct Rooms {
+    tables: RwLock<Tables>,
+    /// Other nodes are told who comes and goes.
+    pub(crate) told: Told,
+}
 
 impl Rooms {
     pub(crate) fn add(&self, socket: Arc<Inner>, rooms: &BTreeSet<ByteString>) {
-        let mut tables = self.0.write();
+        let mut tables = self.tables.write();
         let id = socket.id.clone();
         for room in rooms {
             let members = tables.rooms.entry(room.clone()).or_default();
             members.insert(id.clone(), socket.clone());
         }
         tables.of.insert(id.clone(), rooms.clone());
-        tables.sockets.insert(id, socket);
+        tables.sockets.insert(id.clone(), socket.clone());
+        drop(tables);
+        self.told.changed(&socket.space.name, &id);
     }
 
     /// Takes a socket out of everything; the rooms in which it was. None if it was not there any more.
     pub(crate) fn remove(&self, id: &str) -> Option<BTreeSet<ByteString>> {
-        let mut tables = self.0.write();
-        tables.sockets.remove(id)?;
+        let mut tables = self.tables.write();
+        let socket = tables.sockets.remove(id)?;
         let rooms = tables.of.remove(id).unwrap_or_default();
         for room in &rooms {
             leave(&mut tables.rooms, room, id);
         }
+        drop(tables);
+        self.told.changed(&socket.space.name, &socket.id);
         Some(rooms)
     }
 
     /// Puts a socket into a room. Whether it is there now: it may be gone, or in as many rooms as it may be.
     pub(crate) fn join(&self, id: &str, room: &ByteString, rooms_max: usize) -> bool {
-        let mut tables = self.0.write();
+        let mut tables = self.tables.write();
         let Some(socket) = tables.sockets.get(id).cloned() else {
             return false;
         };
@@ -70,25 +84,49 @@ impl Rooms {
         }
         of.insert(room.clone());
         let members = tables.rooms.entry(room.clone()).or_default();
-        members.insert(socket.id.clone(), socket);
+        members.insert(socket.id.clone(), socket.clone());
+        drop(tables);
+        self.told.changed(&socket.space.name, &socket.id);
         true
     }
 
     pub(crate) fn leave(&self, id: &str, room: &str) {
-        let mut tables = self.0.write();
+        let mut tables = self.tables.write();
         if let Some(of) = tables.of.get_mut(id) {
             of.remove(room);
         }
         leave(&mut tables.rooms, room, id);
+        let socket = tables.sockets.get(id).cloned();
+        drop(tables);
+        if let Some(socket) = socket {
+            self.told.changed(&socket.space.name, &socket.id);
+        }
+    }
+
+    /// Somebody, with the rooms in which they are.
+    pub(crate) fn get(&self, id: &str) -> Option<(Arc<Inner>, BTreeSet<ByteString>)> {
+        let tables = self.tables.read();
+        let socket = tables.sockets.get(id)?.clone();
+        Some((socket, tables.of.get(id).cloned().unwrap_or_default()))
+    }
+
+    /// Everybody.
+    pub(crate) fn ids(&self) -> Vec<ByteString> {
+        self.tables.read().sockets.keys().cloned().collect()
+    }
+
+    pub(crate) fn is_in(&self, id: &str, room: &str) -> bool {
+        let tables = self.tables.read();
+        tables.of.get(id).is_some_and(|rooms| rooms.contains(room))
     }
 
     pub(crate) fn of(&self, id: &str) -> BTreeSet<ByteString> {
-        self.0.read().of.get(id).cloned().unwrap_or_default()
+        self.tables.read().of.get(id).cloned().unwrap_or_default()
     }
 
     /// Everybody who is meant, once each.
     pub(crate) fn each(&self, target: &Target, mut then: impl FnMut(&Arc<Inner>)) {
-        let tables = self.0.read();
+        let tables = self.tables.read();
         let mut to = |socket: &Arc<Inner>| {
             if target.except.as_ref() != Some(&socket.id) {
                 then(socket);

@@ -22,6 +22,7 @@ use crate::packet::{Args, Frame};
 use crate::queue::Out;
 use crate::realtime;
 use crate::recovery::Back;
+use crate::stage::Stage;
 
 /// So many acknowledgements may be waited for at once.
 const ACKS_MAX: usize = 1_024;
@@ -103,7 +104,7 @@ impl Inner {
                 realtime.tasks.spawn(remembered);
             }
         }
-        let left = self.space.left(Socket(self.clone()), rooms, why);
+        let left = self.space.left(Socket::of(self.clone()), rooms, why);
         if let Some((left, realtime)) = left.zip(self.realtime.upgrade()) {
             realtime.tasks.spawn(left);
         }
@@ -141,7 +142,7 @@ pub(crate) async fn event(socket: &Arc<Inner>, ack: Option<u64>, mut args: Args)
     let done = if socket.may(socket.space.rate) {
         socket
             .space
-            .handle(Socket(socket.clone()), name, args)
+            .handle(Socket::of(socket.clone()), name, args)
             .await
     } else {
         Err(Error::new(
@@ -184,9 +185,9 @@ fn told(error: &Error) -> Value {
 
 /// A socket has connected: its namespace greets it.
 pub(crate) async fn connected(socket: &Arc<Inner>) {
-    if let Err(error) = socket.space.connected(Socket(socket.clone())).await {
+    if let Err(error) = socket.space.connected(Socket::of(socket.clone())).await {
         tracing::info!(error = %report(&error), "somebody who connected is not wanted");
-        let this = Socket(socket.clone());
+        let this = Socket::of(socket.clone());
         drop(this.emit("error", &told(&error)));
         this.disconnect();
     }
@@ -194,17 +195,33 @@ pub(crate) async fn connected(socket: &Arc<Inner>) {
 
 /// A client in a namespace. Cheap to clone.
 #[derive(Clone)]
-pub struct Socket(pub(crate) Arc<Inner>);
+pub struct Socket {
+    inner: Arc<Inner>,
+    /// What is sent by way of it waits here.
+    stage: Option<Stage>,
+}
 
 impl Socket {
+    pub(crate) fn of(inner: Arc<Inner>) -> Self {
+        Self { inner, stage: None }
+    }
+
+    /// The same one, but what is sent by way of it, and its end, wait for the work that this stage belongs to; what is
+    /// [asked](Socket::ask) does not.
+    #[must_use]
+    pub fn staged(mut self, stage: &Stage) -> Self {
+        self.stage = Some(stage.clone());
+        self
+    }
+
     /// Its id, which is also the name of a room that it alone is in.
     pub fn id(&self) -> &ByteString {
-        &self.0.id
+        &self.inner.id
     }
 
     /// Who it is, as the namespace's check has said.
     pub fn member(&self) -> &Member {
-        &self.0.member
+        &self.inner.member
     }
 
     /// Its user.
@@ -212,7 +229,7 @@ impl Socket {
     /// # Errors
     /// `Unauthenticated` where the namespace's check has named none.
     pub fn user(&self) -> Result<&ByteString> {
-        self.0.member.user.as_ref().ok_or_else(|| {
+        self.inner.member.user.as_ref().ok_or_else(|| {
             Error::new(
                 ErrorKind::Unauthenticated,
                 "user_missing",
@@ -223,7 +240,7 @@ impl Socket {
 
     /// Whether it was cut off and came back, with its rooms.
     pub fn is_recovered(&self) -> bool {
-        self.0.is_back
+        self.inner.is_back
     }
 
     /// Sends it an event.
@@ -256,7 +273,7 @@ impl Socket {
     /// Those of [`Socket::emit`]; `DeadlineExceeded` when it does not answer in time, `Unavailable` when it has gone, `Overloaded`
     /// when it owes 1,024 answers.
     pub async fn ask(&self, event: &str, data: &impl Serialize, within: Duration) -> Result<Args> {
-        let socket = &self.0;
+        let socket = &self.inner;
         let (answer, answered) = oneshot::channel();
         let ack = socket.next_ack.fetch_add(1, Ordering::Relaxed);
         let frame = Frame::event(
@@ -303,59 +320,74 @@ impl Socket {
             let text = "expected a room's name of 1 to 256 bytes";
             return Err(Error::invalid("room_invalid", text));
         }
-        let space = &self.0.space;
-        if space.rooms.join(&self.0.id, &room, space.rooms_max) || self.0.is_gone() {
+        let space = &self.inner.space;
+        if space.rooms.join(&self.inner.id, &room, space.rooms_max) || self.inner.is_gone() {
             return Ok(());
         }
         let text = "it is in as many rooms as it may be";
         Err(Error::new(ErrorKind::Overloaded, "rooms_full", text))
     }
 
+    /// Puts it into a room and gives it what was sent there after what it saw last: the offset that each event has as its last argument in a
+    /// namespace that [recovers](crate::Namespace::recovers). Whether it has everything now; if not, the offset is none or too old, and
+    /// it has to ask how things stand.
+    ///
+    /// # Errors
+    /// Those of [`Socket::join`].
+    pub fn join_since(&self, room: impl Into<ByteString>, last: Option<&str>) -> Result<bool> {
+        let room = room.into();
+        let seen = last.and_then(|last| last.parse().ok());
+        let space = &self.inner.space;
+        space.join_since(&self.inner, &room, seen, || self.join(room.clone()))
+    }
+
     /// Takes it out of a room.
     pub fn leave(&self, room: &str) {
-        self.0.space.rooms.leave(&self.0.id, room);
+        self.inner.space.rooms.leave(&self.inner.id, room);
     }
 
     /// The rooms in which it is.
     pub fn rooms(&self) -> BTreeSet<ByteString> {
-        self.0.space.rooms.of(&self.0.id)
+        self.inner.space.rooms.of(&self.inner.id)
     }
 
     /// To everybody else in a room.
     pub fn to(&self, room: impl Into<ByteString>) -> Emit {
-        Emit::of(self.0.space.clone())
-            .to(room)
-            .except(self.0.id.clone())
+        self.namespace().to(room).except(self.inner.id.clone())
     }
 
     /// To everybody else in the namespace.
     pub fn broadcast(&self) -> Emit {
-        Emit::of(self.0.space.clone()).except(self.0.id.clone())
+        self.namespace().except(self.inner.id.clone())
     }
 
     /// To anybody in the namespace, itself too.
     pub fn namespace(&self) -> Emit {
-        Emit::of(self.0.space.clone())
+        Emit::of(self.inner.space.clone(), self.stage.clone())
     }
 
-    /// Ends it.
+    /// Ends it; within staged work, when that is over, however it ends.
     pub fn disconnect(&self) {
-        if let Some(client) = self.0.client.upgrade() {
-            client.disconnect(&self.0.space.name);
+        if let Some(stage) = &self.stage {
+            return stage.disconnect(Self::of(self.inner.clone()));
+        }
+        if let Some(client) = self.inner.client.upgrade() {
+            client.disconnect(&self.inner.space.name);
         }
     }
 
     fn to_itself(&self) -> Emit {
-        Emit::here(self.0.space.clone(), self.0.id.clone())
+        let id = self.inner.id.clone();
+        Emit::here(self.inner.space.clone(), id, self.stage.clone())
     }
 }
 
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket")
-            .field("id", &self.0.id)
-            .field("namespace", &self.0.space.name)
-            .field("user", &self.0.member.user)
+            .field("id", &self.inner.id)
+            .field("namespace", &self.inner.space.name)
+            .field("user", &self.inner.member.user)
             .finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | | Redis, with the prefix `trunkline:` |
 //! |---|---|
-//! | what was sent | stream `trunkline:{realtime:NAME}:log`, the last 10,000 entries or so; field `e` |
+//! | what was sent | stream `trunkline:{realtime:NAME}:log`, the last 10,000 entries or so ([`RedisBackbone::keeping`]); field `e` |
 //! | who was cut off | string `trunkline:{realtime:NAME}:away:KEY`, which expires |
 
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::config::RedisConfig;
 use crate::link::{Connection, Link};
 use crate::{error, value};
 
-/// About so many entries are kept.
+/// About so many entries are kept, where nothing else is said.
 const KEPT: usize = 10_000;
 /// So many are read at once.
 const READ_MAX: usize = 512;
@@ -44,6 +44,7 @@ struct Inner {
     /// Waits for entries; nothing else may wait behind that.
     reader: Mutex<Option<Connection>>,
     log: String,
+    kept: usize,
     away: String,
 }
 
@@ -67,8 +68,19 @@ impl RedisBackbone {
             link: Link::new(&config)?,
             reader: Mutex::new(None),
             log: format!("{place}:log"),
+            kept: KEPT,
             away: format!("{place}:away:"),
         })))
+    }
+
+    /// The same that keeps about so many entries.
+    #[must_use]
+    pub fn keeping(mut self, entries: usize) -> Self {
+        // Nobody else has it yet.
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.kept = entries;
+        }
+        self
     }
 }
 
@@ -80,7 +92,7 @@ impl Inner {
                 .arg(&self.log)
                 .arg("MAXLEN")
                 .arg("~")
-                .arg(KEPT)
+                .arg(self.kept)
                 .arg("*")
                 .arg("e")
                 .arg(&entry[..]);

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::future::ready;
 use std::time::Duration;
 
 use bytestring::ByteString;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,9 @@ pub const MESSAGES_MAX: usize = 1_000;
 /// How long what an instance says of itself may be in a list, in bytes.
 pub const LISTED_BYTES_MAX: usize = 1_024;
 
+/// Becomes ready when what was written is durable.
+pub type Durable = BoxFuture<'static, Result<()>>;
+
 /// Where the instances of sagas are kept.
 ///
 /// # Guarantees
@@ -42,6 +47,25 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// `Unavailable`: nothing was written; with retry `Unknown`: all of it was, or nothing. Whoever repeats it learns which,
     /// by `Lost` or `Exists`.
     fn write<'a>(&'a self, batch: &'a [Write]) -> BoxFuture<'a, Result<Vec<Written>>>;
+
+    /// The same, in two: answers as soon as the batch has its place among all that is written, and gives what becomes ready when
+    /// it is durable. A journal that can write the next batch meanwhile does.
+    ///
+    /// # Guarantees
+    /// What is written later is durable only if this is. Whoever asks tells nobody of it, and does nothing because of it, before.
+    ///
+    /// # Errors
+    /// As [`Journal::write`]. What becomes ready fails when nobody knows whether it is durable; then the journal takes nothing more.
+    fn write_ahead<'a>(
+        &'a self,
+        batch: &'a [Write],
+    ) -> BoxFuture<'a, Result<(Vec<Written>, Durable)>> {
+        async {
+            let written = self.write(batch).await?;
+            Ok((written, ready(Ok(())).boxed()))
+        }
+        .boxed()
+    }
 
     /// One instance with its entries by `seq` and its messages by arrival.
     ///

@@ -39,8 +39,9 @@ pub use engine::{Begin, Engine, Settings};
 pub use flow::{Expectation, Flow, FlowError};
 pub use host::{At, Committed, Host, Plain};
 pub use journal::{
-    Body, Change, Claim, Claimed, Entry, Fault, Instance, Journal, KEY_BYTES_MAX, LISTED_BYTES_MAX,
-    MESSAGES_MAX, Mend, Message, Query, Record, State, Wait, Went, Which, Write, Written,
+    Body, Change, Claim, Claimed, Durable, Entry, Fault, Instance, Journal, KEY_BYTES_MAX,
+    LISTED_BYTES_MAX, MESSAGES_MAX, Mend, Message, Query, Record, State, Wait, Went, Which, Write,
+    Written,
 };
 pub use live::ENTRIES_MAX;
 pub use memory::MemoryJournal;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 use trunkline_core::{Error, ErrorKind, Result, Retry, report};
 
-use crate::journal::{Journal, Write, Written};
+use crate::journal::{Durable, Journal, Write, Written};
 
 /// How many writes wait for the journal at most; whoever comes then waits for a place.
 const QUEUE_MAX: usize = 4_096;
@@ -15,7 +16,11 @@ const BATCH_MAX: usize = 512;
 /// The pause after the journal did not answer, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 
-type Waiting = (Write, oneshot::Sender<Result<Written>>);
+/// So many batches may be written and not durable yet: one whose sync runs, and one for the next.
+const AHEAD_MAX: usize = 2;
+
+type Answer = oneshot::Sender<Result<Written>>;
+type Waiting = (Write, Answer);
 
 /// Hands writes to the journal.
 #[derive(Debug, Clone)]
@@ -53,6 +58,8 @@ pub(crate) async fn run(
     mut ends: oneshot::Receiver<()>,
 ) {
     let mut taken = Vec::with_capacity(BATCH_MAX);
+    // Batches that are written and not durable yet.
+    let mut ahead = JoinSet::new();
     loop {
         tokio::select! {
             biased;
@@ -60,42 +67,56 @@ pub(crate) async fn run(
                 queue.close();
                 continue;
             }
-            count = queue.recv_many(&mut taken, BATCH_MAX) => if count == 0 {
-                return;
+            Some(_) = ahead.join_next() => continue,
+            count = queue.recv_many(&mut taken, BATCH_MAX), if ahead.len() < AHEAD_MAX => if count == 0 {
+                break;
             },
+        }
+        // Whoever is ready to run goes first, and is written along: one large batch costs less than two small ones.
+        yield_now().await;
+        while taken.len() < BATCH_MAX
+            && let Ok(more) = queue.try_recv()
+        {
+            taken.push(more);
         }
         let (batch, answers): (Vec<Write>, Vec<_>) = taken.drain(..).unzip();
         metrics::histogram!("trunkline_saga_batch_writes").record(as_f64(batch.len()));
-        match durably(journal, &batch).await {
-            Ok(written) => {
-                for (answer, written) in answers.into_iter().zip(written) {
-                    // Who does not wait any more will read it from the journal.
-                    answer.send(Ok(written)).ok();
-                }
-            }
+        match until_written(journal, &batch).await {
+            Ok((written, durable)) => drop(ahead.spawn(tell(written, durable, answers))),
             // One of them is not to the journal's taste: each is told its own.
             Err(_) => {
                 for (write, answer) in batch.into_iter().zip(answers) {
-                    let written = durably(journal, std::slice::from_ref(&write)).await;
-                    let written = written.and_then(|written| {
-                        written
-                            .into_iter()
-                            .next()
-                            .ok_or_else(|| Error::internal("a journal did not answer a write"))
-                    });
-                    answer.send(written).ok();
+                    match until_written(journal, std::slice::from_ref(&write)).await {
+                        Ok((written, durable)) => tell(written, durable, vec![answer]).await,
+                        Err(error) => drop(answer.send(Err(error))),
+                    }
                 }
             }
         }
     }
+    while ahead.join_next().await.is_some() {}
+}
+
+/// Tells what was written, to each his own, when it is durable.
+async fn tell(written: Vec<Written>, durable: Durable, answers: Vec<Answer>) {
+    if let Err(error) = durable.await {
+        tracing::error!(error = %report(&error), "the sagas' journal did not confirm a batch; nobody is told that it is written");
+        return;
+    }
+    for (answer, written) in answers.into_iter().zip(written) {
+        // Who does not wait any more will read it from the journal.
+        answer.send(Ok(written)).ok();
+    }
 }
 
 /// Repeats until the journal has written it or refuses it for good.
-async fn durably(journal: &dyn Journal, batch: &[Write]) -> Result<Vec<Written>> {
+async fn until_written(journal: &dyn Journal, batch: &[Write]) -> Result<(Vec<Written>, Durable)> {
     let (mut pause, longest) = PAUSES;
     loop {
-        match journal.write(batch).await {
-            Ok(written) if written.len() == batch.len() => return Ok(written),
+        match journal.write_ahead(batch).await {
+            Ok((written, durable)) if written.len() == batch.len() => {
+                return Ok((written, durable));
+            }
             Ok(_) => return Err(Error::internal("a journal did not answer each write")),
             Err(error) if !is_away(&error) => return Err(error),
             Err(error) => {

@@ -3,6 +3,7 @@
 mod discovery;
 mod load;
 pub(crate) mod place;
+mod realtime;
 mod section;
 mod secure;
 
@@ -19,6 +20,7 @@ use trunkline_telemetry::Format;
 pub use discovery::Finding;
 pub(crate) use discovery::scheme;
 use load::Source;
+pub use realtime::RealtimeSection;
 pub use secure::{Tls, Tokens};
 
 /// How a platform runs. A value that is not given has the default named with it.
@@ -30,6 +32,9 @@ pub struct Config {
     pub data: PathBuf,
     /// The engine of the bus, by its URL: `log:{data}/bus`. `memory:` keeps nothing.
     pub bus: String,
+    /// Topics that have another engine than the bus, by its URL: none. `chat = "redis+pubsub://…"` is for events that are worth
+    /// hearing now or never.
+    pub topics: BTreeMap<String, String>,
     /// The store of each service, by its URL: `sqlite:{data}/{service}.db`, or
     /// `postgres://user@host/database?schema={service}`.
     pub store: String,
@@ -58,6 +63,8 @@ pub struct Config {
     pub telemetry: Traces,
     /// Where the devices' broker is, and what devices may do.
     pub devices: DeviceSection,
+    /// How browsers are reached.
+    pub realtime: RealtimeSection,
     /// Who is told of dead letters.
     pub alerts: Alerts,
     /// How long each step of a shutdown may take, in seconds: 10.
@@ -232,6 +239,7 @@ impl Default for Config {
         Self {
             data: PathBuf::from("data"),
             bus: "log:{data}/bus".to_owned(),
+            topics: BTreeMap::new(),
             store: "sqlite:{data}/{service}.db".to_owned(),
             run: Vec::new(),
             take_over: false,
@@ -244,6 +252,7 @@ impl Default for Config {
             log: Log::default(),
             telemetry: Traces::default(),
             devices: DeviceSection::default(),
+            realtime: RealtimeSection::default(),
             alerts: Alerts::default(),
             shutdown_seconds: 10,
             trail_days: 30,

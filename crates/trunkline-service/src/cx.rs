@@ -17,6 +17,7 @@ use trunkline_call::{CallKeys, Client};
 use trunkline_core::{
     ByteString, Context, Env, Envelope, Error, ErrorKind, EventData, Result, Timestamp,
 };
+use trunkline_realtime::Stage;
 use trunkline_security::{AuditEntry, AuditOutcome};
 use trunkline_store::{Reader, Tx};
 use trunkline_telemetry::Span;
@@ -39,6 +40,8 @@ struct Unit {
     tx: Arc<Mutex<Option<Tx>>>,
     /// The transaction is shared with other events of a batch, and whoever made it commits it.
     shared: bool,
+    /// What they send, who share it.
+    batch: Option<Stage>,
     /// What is done is undone: it only shows how it would end.
     rehearsal: bool,
     /// The event that this work handles, for the inbox.
@@ -50,8 +53,19 @@ struct Unit {
     outgoing: Lock<Vec<(Envelope, Option<Timestamp>)>>,
     /// For the audit log.
     notes: Lock<Vec<AuditEntry>>,
+    /// What goes to browsers once it is committed.
+    stage: Stage,
     /// It touched commands to devices, or sagas. Those who share a transaction share this.
     touched: Arc<AtomicBool>,
+    /// It has read what is committed: what it says is told when that is on disk.
+    has_read: AtomicBool,
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        // Whoever still holds a socket of this work sends at once from now on.
+        self.stage.drop_all();
+    }
 }
 
 /// An attempt of a saga's step.
@@ -82,6 +96,8 @@ pub(crate) struct Shared {
     pub(crate) rehearsal: bool,
     /// One of them touched what others are told of after the commit.
     pub(crate) touched: Arc<AtomicBool>,
+    /// What goes to browsers after the commit.
+    pub(crate) stage: Stage,
 }
 
 #[derive(Clone)]
@@ -106,13 +122,16 @@ impl Cx {
             context,
             tx: Arc::default(),
             shared: false,
+            batch: None,
             rehearsal: false,
             inbox: None,
             stable_id: None,
             step: None,
             outgoing: Lock::default(),
             notes: Lock::default(),
+            stage: Stage::default(),
             touched: Arc::default(),
+            has_read: AtomicBool::default(),
         }))
     }
 
@@ -163,6 +182,8 @@ impl Cx {
                 .as_ref()
                 .map(|shared| shared.touched.clone())
                 .unwrap_or_default(),
+            batch: shared.as_ref().map(|shared| shared.stage.clone()),
+            has_read: AtomicBool::default(),
             tx: shared.map(|shared| shared.tx).unwrap_or_default(),
             inbox: Some(Inbox {
                 group: group.clone(),
@@ -172,6 +193,7 @@ impl Cx {
             step: None,
             outgoing: Lock::default(),
             notes: Lock::default(),
+            stage: Stage::default(),
         }))
     }
 
@@ -205,11 +227,13 @@ impl Cx {
         Ok(())
     }
 
-    /// A connection to read with, outside the transaction: it sees what is committed.
+    /// A connection to read with, outside the transaction: it sees what is committed. The answer of this work is given when that
+    /// is on disk; for calls made before that, [`Store::settled`](trunkline_store::Store::settled) waits for it.
     ///
     /// # Errors
     /// What the store says when none is free.
     pub async fn read(&self) -> Result<Reader> {
+        self.0.has_read.store(true, Ordering::Release);
         self.0.runtime.store.read().await
     }
 
@@ -414,6 +438,11 @@ impl Cx {
 
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         &self.0.runtime
+    }
+
+    /// What goes to browsers once this work has committed.
+    pub(crate) fn stage(&self) -> &Stage {
+        &self.0.stage
     }
 
     /// The attempt of a saga's step is over.

@@ -14,10 +14,12 @@ use trunkline_bus::{Handler, Outcome};
 use trunkline_core::{
     ByteString, Envelope, Error, Event, EventData, EventDecl, Result, SchemaRegistry,
 };
+use trunkline_realtime::Stage;
 use trunkline_telemetry::Scope;
 
 use crate::Cx;
 use crate::cx::{DUPLICATE, Shared};
+use crate::rooms::Binding;
 use crate::runtime::Runtime;
 
 /// How a service reacts to one event type.
@@ -28,6 +30,8 @@ pub(crate) struct Reaction {
     pub(crate) batch_max: Option<usize>,
     /// The saga that it wakes: a group of its own.
     pub(crate) saga: Option<ByteString>,
+    /// The rooms that are told of it: a group of its own.
+    pub(crate) rooms: Option<Binding>,
     run: Arc<dyn Fn(Cx, Envelope) -> BoxFuture<'static, Result<()>> + Send + Sync>,
 }
 
@@ -42,6 +46,7 @@ where
         decl: EventDecl::of::<T>(),
         batch_max,
         saga: None,
+        rooms: None,
         run: Arc::new(move |cx, envelope| {
             let handler = handler.clone();
             Box::pin(async move { handler(cx, Event::decode(envelope)?).await })
@@ -74,18 +79,6 @@ impl Reactions {
         })
     }
 
-    /// Runs the handler of an event within a unit of work.
-    async fn react(&self, reaction: &Reaction, cx: &Cx, event: &Envelope) -> Result<()> {
-        let mut event = event.clone();
-        self.runtime.open(&mut event, reaction.decl.encrypted)?;
-        if event.version == reaction.decl.version {
-            self.schemas.validate_event(&event)?;
-        }
-        // Of a batch, each event's lines say to which flow it belongs.
-        let scope = Scope::new(&self.runtime.name, cx.context());
-        scope.run((reaction.run)(cx.clone(), event)).await
-    }
-
     /// One event in a transaction of its own.
     async fn alone(&self, event: &Envelope) -> Result<()> {
         let Some(reaction) = self.by_type.get(&*event.event_type) else {
@@ -98,7 +91,7 @@ impl Reactions {
             return Ok(());
         }
         let cx = Cx::of_event(self.runtime.clone(), &self.group, event, None);
-        let done = match self.react(reaction, &cx, event).await {
+        let done = match react((&self.runtime, &self.schemas), reaction, &cx, event).await {
             Ok(()) => cx.finish(None).await,
             Err(error) => Err(error),
         };
@@ -127,6 +120,7 @@ impl Reactions {
         let tx = shared.tx.lock().await.take();
         if let Some(tx) = tx {
             tx.commit().await?;
+            shared.stage.send();
             if shared.touched.load(Ordering::Acquire) {
                 self.runtime.committed();
             }
@@ -140,6 +134,7 @@ impl Reactions {
             tx: Arc::new(Mutex::new(Some(tx))),
             rehearsal,
             touched: Arc::default(),
+            stage: Stage::default(),
         })
     }
 
@@ -181,7 +176,7 @@ impl Reactions {
             event,
             Some(shared.clone()),
         );
-        let done = match self.react(reaction, &cx, event).await {
+        let done = match react((&self.runtime, &self.schemas), reaction, &cx, event).await {
             Ok(()) => cx.finish(None).await,
             Err(error) => Err(error),
         };
@@ -241,6 +236,23 @@ impl Reactions {
         }
         outcomes.all
     }
+}
+
+/// Runs the handler of an event within a unit of work.
+pub(crate) async fn react(
+    (runtime, schemas): (&Arc<Runtime>, &SchemaRegistry),
+    reaction: &Reaction,
+    cx: &Cx,
+    event: &Envelope,
+) -> Result<()> {
+    let mut event = event.clone();
+    runtime.open(&mut event, reaction.decl.encrypted)?;
+    if event.version == reaction.decl.version {
+        schemas.validate_event(&event)?;
+    }
+    // Of a batch, each event's lines say to which flow it belongs.
+    let scope = Scope::new(&runtime.name, cx.context());
+    scope.run((reaction.run)(cx.clone(), event)).await
 }
 
 /// How the events of a batch ended so far: after a failure, later ones of its key are not tried.

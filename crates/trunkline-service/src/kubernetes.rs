@@ -359,9 +359,11 @@ impl Manifests<'_> {
     /// The ports of the servers that every process uses.
     fn servers(&self) -> BTreeSet<u16> {
         let otlp = self.config.telemetry.otlp.as_deref();
-        [Some(&*self.config.bus), Some(&*self.config.store), otlp]
+        let topics = self.config.topics.values().map(|url| &**url);
+        [&*self.config.bus, &*self.config.store]
             .into_iter()
-            .flatten()
+            .chain(topics)
+            .chain(otlp)
             .filter_map(server_port)
             .collect()
     }

@@ -4,6 +4,7 @@
 //! functions that take a [`Cx`] and get at everything else through it.
 
 mod alerts;
+mod asyncapi;
 mod config;
 mod cx;
 #[cfg(feature = "device")]
@@ -23,6 +24,7 @@ mod platform;
 mod processes;
 mod recovery;
 mod reload;
+mod rooms;
 mod runtime;
 mod saga;
 mod sealing;
@@ -34,12 +36,12 @@ mod trail;
 
 pub use config::{
     Admin, Alerts, Config, DeviceSection, Events, ExternalAddress, Finding,
-    Gateway as GatewaySection, Log, Tls, Tokens, Traces,
+    Gateway as GatewaySection, Log, RealtimeSection, Tls, Tokens, Traces,
 };
 pub use cx::{Cx, TxGuard};
 #[cfg(feature = "device")]
 pub use device::{CommandState, Devices};
-pub use http::{Accepted, Created, NoContent};
+pub use http::{Accepted, Asset, Created, NoContent};
 pub use jobs::Schedule;
 pub use kubernetes::Kubernetes;
 #[cfg(feature = "launch")]
@@ -50,6 +52,7 @@ pub use ping::{Ping, PingStatus};
 pub use platform::{Platform, Running};
 pub use processes::{Notice, Part, Processes, parent_gone};
 pub use recovery::Recovery;
+pub use rooms::Tell;
 pub use saga::{Saga, SagaDefinition, SagaHost};
 pub use service::{Service, every};
 pub use signal::stop_requested;

@@ -7,13 +7,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use trunkline_core::{ByteString, Context, Error, ErrorKind, Result, Timestamp};
+use trunkline_core::{ByteString, Context, Error, ErrorKind, Event, EventData, Result, Timestamp};
 use trunkline_realtime::{Args, Handshake, Limits, Member, Of, Rate, Realtime, Socket};
 use trunkline_security::Verifier;
 
 use crate::Cx;
+use crate::asyncapi::Handled;
+use crate::events::Reaction;
+use crate::platform::Backbones;
+use crate::rooms::{Binding, Tell, Template, binding};
 use crate::runtime::Runtime;
 
 /// How long clients have to go when the service stops.
@@ -33,8 +39,16 @@ type Make = Box<
 /// acknowledgement. An error undoes it and goes to the sender alone.
 #[must_use]
 pub struct Namespace {
-    name: ByteString,
+    pub(crate) name: ByteString,
     make: Vec<Make>,
+    /// Events of the bus that it tells of.
+    pub(crate) tells: Vec<Reaction>,
+    /// Where it is served as frames of JSON.
+    pub(crate) plain_at: Option<&'static str>,
+    /// What it handles.
+    pub(crate) handled: Vec<Handled>,
+    /// How long those who were cut off may take to come back.
+    pub(crate) recovers: Duration,
 }
 
 impl Namespace {
@@ -43,6 +57,10 @@ impl Namespace {
         Self {
             name: name.into(),
             make: Vec::new(),
+            tells: Vec::new(),
+            plain_at: None,
+            handled: Vec::new(),
+            recovers: Duration::ZERO,
         }
     }
 
@@ -78,8 +96,32 @@ impl Namespace {
         })
     }
 
-    /// Handles an event, whose first argument is read as `T`; what the handler gives is the acknowledgement.
-    pub fn on<T, R, F, W>(self, event: &'static str, handler: F) -> Self
+    /// Handles an event, whose first argument is read as `T`; what the handler gives is the acknowledgement. One that can't be read so is
+    /// answered with `payload_invalid`, and where it is wrong.
+    pub fn on<T, R, F, W>(mut self, event: &'static str, handler: F) -> Self
+    where
+        T: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + 'static,
+        F: Fn(Cx, Socket, T) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<R>> + Send + 'static,
+    {
+        self.handled.push(Handled::plain(event));
+        self.handler(event, handler)
+    }
+
+    /// The same as [`Namespace::on`], and the forms of the data and of the acknowledgement are told in the service's `/asyncapi.json`.
+    pub fn handles<T, R, F, W>(mut self, event: &'static str, handler: F) -> Self
+    where
+        T: DeserializeOwned + JsonSchema + Send + 'static,
+        R: Serialize + JsonSchema + Send + 'static,
+        F: Fn(Cx, Socket, T) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<R>> + Send + 'static,
+    {
+        self.handled.push(Handled::of::<T, R>(event));
+        self.handler(event, handler)
+    }
+
+    fn handler<T, R, F, W>(self, event: &'static str, handler: F) -> Self
     where
         T: DeserializeOwned + Send + 'static,
         R: Serialize + Send + 'static,
@@ -94,10 +136,65 @@ impl Namespace {
                 async move {
                     let data: T = args.get(0)?;
                     let member = socket.member().clone();
-                    work(&runtime, Some(&member), |cx| handler(cx, socket, data)).await
+                    let run = |cx: Cx| {
+                        let socket = socket.staged(cx.stage());
+                        handler(cx, socket, data)
+                    };
+                    work(&runtime, Some(&member), run).await
                 }
             })
         })
+    }
+
+    /// Tells a room of each event of the bus: as this event, with the same data. The room's name is made of fields of the data, as in
+    /// `game:{game_id}` or `table:{table.id}`; where one is missing or `null`, nobody is told.
+    ///
+    /// # Guarantees
+    /// It is a subscription of the service. Where the configuration names a backbone its processes share it: each event is in the nodes' log
+    /// before it is acknowledged, and everybody who is connected to any of them gets it once. Without one each process reads every event
+    /// for those who are connected to it. One that is older than people may take to come back, and than a minute, is told to nobody.
+    pub fn tells<T: EventData>(self, event: &'static str, room: &'static str) -> Self {
+        // One that can't be read is told at the start, when the service is checked.
+        let template = Template::of(room).ok();
+        let tell = move |event: &Event<T>| {
+            let Some(template) = &template else {
+                return Ok(Tell::nobody());
+            };
+            let data = serde_json::to_value(&event.data).map_err(|error| {
+                Error::internal("an event can't be written as JSON").with_source(error)
+            })?;
+            let room = template.room(&data)?;
+            Ok(room.map_or_else(Tell::nobody, Tell::to))
+        };
+        self.bind(event, Some(room), tell)
+    }
+
+    /// Tells of each event of the bus whom this says, and what. It may be asked again about an event, and has no effects.
+    ///
+    /// # Guarantees
+    /// Those of [`Namespace::tells`].
+    pub fn tells_by<T, F>(self, event: &'static str, tell: F) -> Self
+    where
+        T: EventData,
+        F: Fn(&Event<T>) -> Result<Tell> + Send + Sync + 'static,
+    {
+        self.bind(event, None, tell)
+    }
+
+    fn bind<T: EventData>(
+        mut self,
+        event: &'static str,
+        template: Option<&'static str>,
+        tell: impl Fn(&Event<T>) -> Result<Tell> + Send + Sync + 'static,
+    ) -> Self {
+        let namespace = self.name.clone();
+        let to = Binding {
+            namespace,
+            event,
+            template,
+        };
+        self.tells.push(binding(to, tell));
+        self
     }
 
     /// What is done when somebody has connected. An error disconnects them.
@@ -113,7 +210,11 @@ impl Namespace {
                 let (runtime, handler) = (runtime.clone(), handler.clone());
                 async move {
                     let member = socket.member().clone();
-                    work(&runtime, Some(&member), |cx| handler(cx, socket)).await
+                    let run = |cx: Cx| {
+                        let socket = socket.staged(cx.stage());
+                        handler(cx, socket)
+                    };
+                    work(&runtime, Some(&member), run).await
                 }
             })
         })
@@ -132,13 +233,23 @@ impl Namespace {
                 let (runtime, handler) = (runtime.clone(), handler.clone());
                 async move {
                     let member = socket.member().clone();
-                    let done = work(&runtime, Some(&member), |cx| handler(cx, socket, rooms)).await;
+                    let run = |cx: Cx| {
+                        let socket = socket.staged(cx.stage());
+                        handler(cx, socket, rooms)
+                    };
+                    let done = work(&runtime, Some(&member), run).await;
                     if let Err(error) = done {
                         tracing::warn!(service = %runtime.name, %error, why, "what follows a disconnect could not be done");
                     }
                 }
             })
         })
+    }
+
+    /// Serves it on a plain WebSocket too, as frames of JSON; see [`trunkline_realtime::Namespace::plain_at`]. A route of the gateway has to lead there.
+    pub fn plain_at(mut self, path: &'static str) -> Self {
+        self.plain_at = Some(path);
+        self.with(move |namespace, _| namespace.plain_at(path))
     }
 
     /// How many events a socket may send; see [`trunkline_realtime::Namespace::rate`].
@@ -152,7 +263,8 @@ impl Namespace {
     }
 
     /// Lets who was cut off come back; see [`trunkline_realtime::Namespace::recovers`].
-    pub fn recovers(self, within: Duration, packets: usize) -> Self {
+    pub fn recovers(mut self, within: Duration, packets: usize) -> Self {
+        self.recovers = within;
         self.with(move |namespace, _| namespace.recovers(within, packets))
     }
 
@@ -210,29 +322,51 @@ where
 
 /// The namespaces of a service while it is up.
 #[derive(Default)]
-pub(crate) struct Sockets(OnceLock<Realtime>);
+pub(crate) struct Sockets(OnceLock<Realtime>, Past);
+
+/// Until when events are of the past: they are kept for those who come back, and sent to nobody. None once all of them were read.
+type Past = Mutex<Option<Timestamp>>;
 
 impl Sockets {
-    /// Opens what the service declares; what answers their clients, if there are any.
+    /// Opens what the service declares; what answers their clients.
     ///
     /// # Errors
-    /// Those of [`Realtime::new`].
-    pub(crate) fn open(
+    /// Those of [`Realtime::new`], [`Realtime::join`] and [`Realtime::watch`].
+    pub(crate) async fn open(
         &self,
         namespaces: Vec<Namespace>,
+        shared: Option<Backbones>,
         runtime: &Arc<Runtime>,
-    ) -> Result<Option<Router>> {
-        if namespaces.is_empty() {
-            return Ok(None);
-        }
+    ) -> Result<Router> {
         let namespaces = namespaces
             .into_iter()
             .map(|namespace| namespace.open(runtime));
-        let realtime = Realtime::new(namespaces, Limits::default(), runtime.env.clone())
-            .map_err(|error| error.with("service", &runtime.name))?;
+        let realtime = Realtime::new(namespaces, Limits::default(), runtime.env.clone())?;
+        if let Some(shared) = shared {
+            realtime.join(shared.sent).await?;
+            realtime.watch(shared.members).await?;
+        }
         let router = realtime.router();
         drop(self.0.set(realtime));
-        Ok(Some(router))
+        Ok(router)
+    }
+
+    /// What was published before now is of the past.
+    pub(crate) fn begin(&self, now: Timestamp) {
+        *self.1.lock() = Some(now);
+    }
+
+    pub(crate) fn is_past(&self, time: Timestamp) -> bool {
+        self.1.lock().is_some_and(|begun| time < begun)
+    }
+
+    pub(crate) fn has_past(&self) -> bool {
+        self.1.lock().is_some()
+    }
+
+    /// All of the past was read.
+    pub(crate) fn is_at_present(&self) {
+        *self.1.lock() = None;
     }
 
     /// Lets all clients go: they come back to wherever they are led then.
@@ -244,14 +378,16 @@ impl Sockets {
 }
 
 impl Cx {
-    /// A namespace of this service, to send to those who are in it. What is sent is sent at once, whether this work commits or not: who
-    /// has to tell of what is done does so from the event that was published with it.
+    /// A namespace of this service, to send to those who are in it. What is sent is sent when this work has committed, and not if it is
+    /// undone; [`Emit::at_once`](trunkline_realtime::Emit::at_once) does not wait. A process that ends between the commit and the sending has
+    /// sent nothing: what nobody may miss is told from the event that was published with it.
     ///
     /// # Errors
     /// `PermissionDenied` for a namespace that the service does not declare.
     pub fn namespace(&self, name: &str) -> Result<Of> {
         let realtime = self.runtime().sockets.0.get();
         let found = realtime.and_then(|realtime| realtime.of(name).ok());
+        let found = found.map(|of| of.staged(self.stage()));
         found.ok_or_else(|| {
             let text = "the service does not declare this namespace: add .namespace(…)";
             Error::new(ErrorKind::PermissionDenied, "namespace_undeclared", text)

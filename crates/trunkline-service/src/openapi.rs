@@ -154,7 +154,7 @@ pub(crate) fn document(service: &Service) -> Value {
     settings.meta_schema = None;
     let mut schemas = settings.into_generator();
     let mut paths: Map<String, Value> = Map::new();
-    for route in &service.routes {
+    for route in service.routes.iter().filter(|route| !route.is_asset()) {
         let (described, after) = describe(route, service.responses, schemas);
         schemas = after;
         let path = paths.entry(route.path).or_insert_with(|| json!({}));

@@ -32,7 +32,7 @@ use self::front::Declared;
 use crate::alerts::Hooks;
 use crate::{Config, Processes, Service, topology};
 
-pub(crate) use engine::check_shared;
+pub(crate) use engine::{Backbones, check_shared};
 pub use running::Running;
 
 /// The name under which the platform itself keeps its trail.

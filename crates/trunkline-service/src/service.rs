@@ -19,7 +19,7 @@ use trunkline_store::Migration;
 use trunkline_telemetry::Check;
 
 use crate::events::{Reaction, reaction};
-use crate::http::{HttpHandler, Route};
+use crate::http::{Asset, HttpHandler, Route};
 use crate::jobs::{JobDecl, Schedule};
 use crate::namespace::Namespace;
 use crate::recovery::{LetterHandler, Recovery};
@@ -47,6 +47,8 @@ pub struct Service {
     pub(crate) sagas: Vec<SagaDefinition>,
     pub(crate) projections: Vec<AddProjection>,
     pub(crate) namespaces: Vec<Namespace>,
+    /// How long those who were cut off may take to come back to any of them.
+    pub(crate) recovers: Duration,
     pub(crate) operations: Vec<(String, Operation)>,
     pub(crate) starts: Vec<StartHandler>,
     pub(crate) letters: Option<LetterHandler>,
@@ -100,6 +102,7 @@ impl Service {
             sagas: Vec::new(),
             projections: Vec::new(),
             namespaces: Vec::new(),
+            recovers: Duration::ZERO,
             operations: Vec::new(),
             starts: Vec::new(),
             letters: None,
@@ -212,6 +215,13 @@ impl Service {
         self
     }
 
+    /// Answers `GET` of each with its bytes: a page, beside what it calls. Its document of operations does not list them.
+    #[must_use]
+    pub fn assets(mut self, assets: &[Asset]) -> Self {
+        self.routes.extend(assets.iter().copied().map(Route::asset));
+        self
+    }
+
     /// Declares how one of its operations is called, such as `POST /api/v1/payments`: how long it may take, whether
     /// repeating it is safe. `[call.<name>]` in the configuration says otherwise.
     #[must_use]
@@ -313,12 +323,14 @@ impl Service {
 
     /// Answers browsers in a namespace of Socket.IO, under `/socket.io/`.
     #[must_use]
-    pub fn namespace(mut self, namespace: Namespace) -> Self {
+    pub fn namespace(mut self, mut namespace: Namespace) -> Self {
         if self.namespaces.is_empty() {
             // A request of polling waits until there is something, or until the next heartbeat.
             let waits = Operation::new().timeout(POLLED_WITHIN).no_retry();
             self = self.operation("GET /socket.io/", waits);
         }
+        self.reactions.append(&mut namespace.tells);
+        self.recovers = self.recovers.max(namespace.recovers);
         self.namespaces.push(namespace);
         self
     }

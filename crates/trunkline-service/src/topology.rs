@@ -3,6 +3,7 @@
 mod describe;
 mod keys;
 mod permissions;
+mod rooms;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ pub(crate) fn check(services: &[Service], flows: &[Flow]) -> Result<()> {
         check_reactions(service)?;
         check_jobs(service)?;
         check_sagas(service)?;
+        rooms::check(service)?;
         #[cfg(feature = "device")]
         if let Some(devices) = &service.devices {
             devices
@@ -232,7 +234,8 @@ fn check_jobs(service: &Service) -> Result<()> {
 
 fn check_reactions(service: &Service) -> Result<()> {
     let mut seen = BTreeSet::new();
-    for reaction in &service.reactions {
+    let handlers = service.reactions.iter();
+    for reaction in handlers.filter(|reaction| reaction.rooms.is_none()) {
         // One by one, in batches and for each saga are groups of their own, each with its own place in the topic.
         let group = (reaction.batch_max.is_some(), &reaction.saga);
         if !seen.insert((reaction.decl.event_type, group)) {

@@ -1,10 +1,13 @@
 //! Which store, and its bounds.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::AnyConnectOptions;
 use trunkline_core::{Error, Result};
+
+use crate::SyncProbe;
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -22,6 +25,8 @@ pub struct StoreConfig {
     pub idempotency_lease: Duration,
     /// How long a caller waits for a connection before `Overloaded`: 10 seconds.
     pub acquire_timeout: Duration,
+    /// What stands before each sync of a store in a file: none, but in tests.
+    pub sync_probe: Option<Arc<dyn SyncProbe>>,
 }
 
 impl StoreConfig {
@@ -34,6 +39,7 @@ impl StoreConfig {
             idempotency_window: Duration::from_secs(24 * 3600),
             idempotency_lease: Duration::from_secs(15),
             acquire_timeout: Duration::from_secs(10),
+            sync_probe: None,
         }
     }
 

@@ -105,6 +105,7 @@ impl Idempotency {
         if let Some(known) = self.find(reader.conn(), (scope, key), &hash).await?
             && known != Begin::Running
         {
+            self.store.settled().await?;
             return Ok(known);
         }
         drop(reader);
@@ -138,6 +139,7 @@ impl Idempotency {
             return Ok(Begin::Started);
         }
         let known = self.find(tx.conn(), (scope, key), &hash).await?;
+        tx.rollback().await?;
         // Given back a moment ago: the next request may try.
         Ok(known.unwrap_or(Begin::Running))
     }

@@ -61,5 +61,7 @@ pub(crate) async fn seen(store: &Store, consumer: &str, event_id: &str) -> Resul
         .fetch_optional(reader.conn())
         .await
         .map_err(sql_error)?;
+    // Who has seen an event acknowledges it.
+    store.settled().await?;
     Ok(row.is_some())
 }

@@ -47,6 +47,7 @@ pub use sourcing::{
     APPEND_EVENTS_MAX, Aggregate, Aggregates, EventType, EventUpcast, Loaded, Projection,
     ProjectionStatus, Projections, Recorded, STORED_EVENT_BYTES_MAX, Target,
 };
+pub use sqlite::SyncProbe;
 pub use sqlx;
 pub use sqlx::AnyConnection as Conn;
 pub use statement::{SqlRow, SqlValue, Statement, sql};

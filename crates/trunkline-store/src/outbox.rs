@@ -135,7 +135,10 @@ pub(crate) async fn insert(
                 .bind(made_at)
                 .bind(row.envelope.as_slice());
         }
-        query.execute(&mut *conn).await.map_err(sql_error)?;
+        let inserted = query.execute(&mut *conn).await.map_err(sql_error)?;
+        if let Some(id) = inserted.last_insert_id() {
+            store.outbox().note_id(id);
+        }
         left = rest;
     }
     Ok(())

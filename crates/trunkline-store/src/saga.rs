@@ -5,10 +5,14 @@
 //! of rows say whether everything found its place. Only where an entry's place was taken is the batch
 //! rolled back and written again, one by one, a savepoint each.
 
+use std::future::ready;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_saga::{Claim, Claimed, Instance, Journal, Query, Record, Which, Write, Written};
+use trunkline_saga::{
+    Claim, Claimed, Durable, Instance, Journal, Query, Record, Which, Write, Written,
+};
 
 use crate::{Engine, Store, Tx};
 
@@ -72,7 +76,7 @@ impl Tx {
 }
 
 impl Sagas {
-    async fn write_batch(&self, batch: &[Write]) -> Result<Vec<Written>> {
+    async fn write_batch(&self, batch: &[Write]) -> Result<(Vec<Written>, Durable)> {
         if batch.len() > WRITES_MAX {
             return Err(Error::new(
                 ErrorKind::TooLarge,
@@ -83,7 +87,7 @@ impl Sagas {
             .with("writes_max", WRITES_MAX));
         }
         if batch.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), durable()));
         }
         let mut conflicts = 0;
         loop {
@@ -94,13 +98,17 @@ impl Sagas {
             };
             match written {
                 Err(error) if is_conflict(&error) && conflicts < CONFLICTS_MAX => conflicts += 1,
+                Ok((written, _)) if written.iter().any(|written| *written != Written::Done) => {
+                    // What refused it may be another process's, and not on disk yet.
+                    return Ok((written, self.store.on_disk()));
+                }
                 written => return written,
             }
         }
     }
 
     /// Everything at a time; nothing when an entry's place was taken.
-    async fn together(&self, batch: &[Write]) -> Result<Option<Vec<Written>>> {
+    async fn together(&self, batch: &[Write]) -> Result<Option<(Vec<Written>, Durable)>> {
         let mut tx = self.begin(batch).await?;
         let now = self.store.now_micros();
         let mut written = Vec::with_capacity(batch.len());
@@ -113,8 +121,8 @@ impl Sagas {
                 }
             }
         }
-        tx.commit().await?;
-        Ok(Some(written))
+        let durable = tx.commit_ahead().await?;
+        Ok(Some((written, durable)))
     }
 
     async fn begin(&self, batch: &[Write]) -> Result<Tx> {
@@ -128,9 +136,9 @@ impl Sagas {
         Ok(tx)
     }
 
-    async fn one_by_one(&self, batch: &[Write]) -> Result<Vec<Written>> {
+    async fn one_by_one(&self, batch: &[Write]) -> Result<(Vec<Written>, Durable)> {
         if let [_] = batch {
-            return Ok(vec![Written::Lost]);
+            return Ok((vec![Written::Lost], durable()));
         }
         let mut tx = self.begin(batch).await?;
         let now = self.store.now_micros();
@@ -144,13 +152,24 @@ impl Sagas {
             tx.release(0).await?;
             written.push(answer);
         }
-        tx.commit().await?;
-        Ok(written)
+        let durable = tx.commit_ahead().await?;
+        Ok((written, durable))
     }
 }
 
 impl Journal for Sagas {
     fn write<'a>(&'a self, batch: &'a [Write]) -> BoxFuture<'a, Result<Vec<Written>>> {
+        async {
+            let (written, durable) = self.write_batch(batch).await?;
+            durable.await.map(|()| written)
+        }
+        .boxed()
+    }
+
+    fn write_ahead<'a>(
+        &'a self,
+        batch: &'a [Write],
+    ) -> BoxFuture<'a, Result<(Vec<Written>, Durable)>> {
         self.write_batch(batch).boxed()
     }
 
@@ -184,6 +203,11 @@ pub use standing::Standing;
 /// Two transactions waited for each other, and the database chose this one.
 fn is_conflict(error: &Error) -> bool {
     error.code() == "store_conflict"
+}
+
+/// Nothing is to become durable.
+fn durable() -> Durable {
+    ready(Ok(())).boxed()
 }
 
 /// The answer to a round of one: none says that a place was taken.

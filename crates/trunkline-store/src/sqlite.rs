@@ -1,4 +1,8 @@
-//! SQLite: one file, one writer, a few readers.
+//! SQLite: one file, one writer, a few readers, and a thread that syncs what was committed.
+
+mod syncs;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::io;
@@ -17,6 +21,9 @@ use trunkline_core::{Error, Result};
 use crate::config::StoreConfig;
 use crate::error::{busy, sql_error};
 
+pub use syncs::SyncProbe;
+pub(crate) use syncs::Syncs;
+
 /// Readers at once; a further one waits.
 const READERS_MAX: u32 = 3;
 
@@ -27,6 +34,10 @@ const WAL_PAUSE: Duration = Duration::from_millis(25);
 /// Two may be on their way to the janitor at most: the one that it works on and the next.
 const JANITOR_QUEUE: usize = 2;
 
+/// Stores whose disk failed to sync. The last connection to close would copy the WAL into the database as it is in memory, which
+/// may not be what is on disk, so it stays open until the process ends. Who opens the file then reads the WAL by its checksums.
+static FAILED: SyncMutex<Vec<(PathBuf, Arc<Mutex<Writer>>)>> = SyncMutex::new(Vec::new());
+
 /// A store in a file.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
@@ -35,6 +46,7 @@ pub(crate) struct Sqlite {
     writer: Arc<Mutex<Writer>>,
     pub(crate) readers: AnyPool,
     janitor: mpsc::Sender<OwnedMutexGuard<Writer>>,
+    pub(crate) syncs: Arc<Syncs>,
     acquire_timeout: Duration,
     janitor_task: SyncMutex<JoinSet<()>>,
 }
@@ -43,7 +55,8 @@ pub(crate) struct Sqlite {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) conn: AnyConnection,
-    /// A transaction may still be open, or the durability still relaxed.
+    syncs: Arc<Syncs>,
+    /// A transaction may still be open.
     dirty: bool,
 }
 
@@ -71,6 +84,9 @@ impl Sqlite {
                 .with("path", path.display())
                 .with_source(error)
         })?;
+        if FAILED.lock().iter().any(|(failed, _)| *failed == path) {
+            return Err(syncs::refused("a sync has failed").with("path", path.display()));
+        }
         let options = connect_options(&path)?;
         let in_file = |error: Error| error.with("path", path.display());
         let mut conn = options
@@ -96,7 +112,14 @@ impl Sqlite {
                 })
             })
             .connect_lazy_with(options.clone());
-        let writer = Arc::new(Mutex::new(Writer { conn, dirty: false }));
+        let syncs = start_syncs(&path, &mut conn, config)
+            .await
+            .map_err(in_file)?;
+        let writer = Arc::new(Mutex::new(Writer {
+            conn,
+            syncs: Arc::clone(&syncs),
+            dirty: false,
+        }));
         let (janitor, mut left) = mpsc::channel::<OwnedMutexGuard<Writer>>(JANITOR_QUEUE);
         let mut task = JoinSet::new();
         task.spawn(async move {
@@ -112,6 +135,7 @@ impl Sqlite {
             writer,
             readers,
             janitor,
+            syncs,
             acquire_timeout,
             janitor_task,
         })
@@ -122,9 +146,11 @@ impl Sqlite {
         if self.readers.is_closed() {
             return Err(Error::unavailable("store_closed", "the store is closed"));
         }
+        self.syncs.check()?;
         let wait =
             tokio::time::timeout(self.acquire_timeout, Arc::clone(&self.writer).lock_owned());
         let mut guard = wait.await.map_err(|_| busy())?;
+        self.syncs.check()?;
         if guard.dirty {
             guard.clean().await;
         }
@@ -148,6 +174,10 @@ impl Sqlite {
     pub(crate) async fn close(&self) {
         self.readers.close().await;
         let mut writer = self.writer.lock().await;
+        self.janitor_task.lock().abort_all();
+        if self.syncs.check().is_err() {
+            return self.syncs.close().await;
+        }
         if writer.dirty {
             writer.clean().await;
         }
@@ -156,7 +186,16 @@ impl Sqlite {
         if let Err(error) = checkpoint.await {
             tracing::debug!(%error, path = %self.path.display(), "no checkpoint at the end");
         }
-        self.janitor_task.lock().abort_all();
+        self.syncs.close().await;
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        if self.syncs.check().is_err() {
+            let writer = Arc::clone(&self.writer);
+            FAILED.lock().push((self.path.clone(), writer));
+        }
     }
 }
 
@@ -165,14 +204,12 @@ impl Writer {
     async fn clean(&mut self) {
         // Without an open transaction this is an error, and the right outcome.
         let rolled_back = sqlx::raw_sql("ROLLBACK").execute(&mut self.conn).await;
-        let restored = sqlx::raw_sql("PRAGMA synchronous = FULL")
-            .execute(&mut self.conn)
-            .await;
-        if let Err(error) = restored {
-            tracing::error!(?rolled_back, %error, "the store's writer could not be cleaned");
+        if let Err(sqlx::Error::WorkerCrashed | sqlx::Error::Io(_)) = rolled_back {
+            tracing::error!(?rolled_back, "the store's writer could not be cleaned");
             return;
         }
         self.dirty = false;
+        self.syncs.commit_ended();
     }
 }
 
@@ -189,6 +226,7 @@ impl Held {
     pub(crate) fn done(mut self) {
         if let Some(mut guard) = self.guard.take() {
             guard.dirty = false;
+            guard.syncs.commit_ended();
         }
     }
 }
@@ -272,11 +310,42 @@ async fn set_up_writer(conn: &mut AnyConnection) -> Result<()> {
             "the file system of the store can't do SQLite's WAL; is it a network drive?",
         ));
     }
-    let settings = "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+    // What this leaves to sync, `Syncs` does.
+    let settings = "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; \
                     PRAGMA journal_size_limit = 67108864";
     sqlx::raw_sql(settings)
         .execute(conn)
         .await
         .map_err(sql_error)?;
     Ok(())
+}
+
+/// What an earlier process has committed may not be on disk yet, and may have been told by the disk that it never will: it is
+/// copied into the database, and that synced.
+async fn start_syncs(
+    path: &Path,
+    conn: &mut AnyConnection,
+    config: &StoreConfig,
+) -> Result<Arc<Syncs>> {
+    sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)")
+        .execute(conn)
+        .await
+        .map_err(sql_error)?;
+    let started = sync_folder(path).and_then(|()| Syncs::start(path, config.sync_probe.clone()));
+    let syncs = started.map_err(|error| {
+        Error::unavailable(
+            "store_not_writable",
+            "the WAL of the store can't be opened or its folder not synced",
+        )
+        .with_source(error)
+    })?;
+    // Where another process reads, the copy may have ended before its end.
+    syncs.turn().await?;
+    Ok(Arc::new(syncs))
+}
+
+/// New files are found again after a power failure only when their folder is synced.
+fn sync_folder(file: &Path) -> io::Result<()> {
+    let folder = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::File::open(folder)?.sync_all()
 }

@@ -1,10 +1,12 @@
 //! Opening a store and getting at it.
 
 use std::fmt;
+use std::future::ready;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
@@ -12,6 +14,7 @@ use sqlx::{Any, AnyConnection};
 use tokio::sync::{Notify, watch};
 use trunkline_bus::ParkingLot;
 use trunkline_core::{ByteString, Env, Result};
+use trunkline_saga::Durable;
 use trunkline_telemetry::Check;
 
 use crate::config::{Place, StoreConfig};
@@ -63,6 +66,8 @@ pub(crate) struct OutboxSignal {
     pub(crate) committed: Notify,
     /// The earliest due time that was committed since the relay last looked.
     due: AtomicI64,
+    /// The last row that this process has put into the outbox, on SQLite.
+    last_id: AtomicI64,
 }
 
 impl OutboxSignal {
@@ -72,6 +77,16 @@ impl OutboxSignal {
             self.due.fetch_min(due.as_microsecond(), Ordering::AcqRel);
         }
         self.committed.notify_one();
+    }
+
+    /// A row with this id is about to be committed.
+    pub(crate) fn note_id(&self, id: i64) {
+        self.last_id.fetch_max(id, Ordering::AcqRel);
+    }
+
+    /// Whether another process may have put this row there after all those of this process.
+    pub(crate) fn is_foreign(&self, id: i64) -> bool {
+        id > self.last_id.load(Ordering::Acquire)
     }
 
     /// The earliest due time since this was last called.
@@ -93,8 +108,9 @@ impl Store {
     /// service's name.
     ///
     /// # Guarantees
-    /// A commit is on disk when it returns: SQLite runs with a WAL and `synchronous=FULL`, PostgreSQL
-    /// as its server is set. The file is readable by its owner alone.
+    /// A commit is on disk when it returns: SQLite's WAL is synced first, once for all who commit meanwhile, PostgreSQL does as
+    /// its server is set. Readers of SQLite see a commit a moment before: see [`Store::settled`]. The file is readable by its
+    /// owner alone.
     ///
     /// # Errors
     /// `InvalidInput` for a URL that can't be understood, `Unavailable` when the folder can't be
@@ -132,6 +148,7 @@ impl Store {
         let outbox = OutboxSignal {
             committed: Notify::new(),
             due: AtomicI64::new(i64::MAX),
+            last_id: AtomicI64::new(0),
         };
         let store = Self(Arc::new(Inner {
             service: config.service.clone().into(),
@@ -224,11 +241,34 @@ impl Store {
         .map(Reader)
     }
 
+    /// Waits until everything that readers of this store may have seen so far is on disk. Who tells somebody outside of what it
+    /// has read, or acts on it, waits for this first; a commit waits for it by itself. On PostgreSQL nothing is seen before.
+    ///
+    /// # Errors
+    /// `Unavailable` when the disk does not confirm it.
+    pub async fn settled(&self) -> Result<()> {
+        match &self.0.backend {
+            Backend::Sqlite(sqlite) => sqlite.syncs.settled().await,
+            Backend::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Becomes ready when everything that is committed by now is on disk, also what another process has committed.
+    pub(crate) fn on_disk(&self) -> Durable {
+        match &self.0.backend {
+            Backend::Sqlite(sqlite) => sqlite.syncs.turn().boxed(),
+            Backend::Postgres(_) => ready(Ok(())).boxed(),
+        }
+    }
+
     /// Whether the store answers: for health checks.
     ///
     /// # Errors
     /// Why it does not.
     pub async fn check(&self) -> Result<()> {
+        if let Backend::Sqlite(sqlite) = &self.0.backend {
+            sqlite.syncs.check()?;
+        }
         let mut reader = self.read().await?;
         sqlx::query("SELECT 1")
             .execute(reader.conn())

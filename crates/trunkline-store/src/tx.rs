@@ -1,9 +1,13 @@
 //! One transaction: rows, inbox and outbox together.
 
+use std::future::ready;
+
+use futures::FutureExt;
 use jiff::Timestamp;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Transaction};
 use trunkline_bus::DeadLetter;
 use trunkline_core::{Envelope, Error, ErrorKind, Result, Retry};
+use trunkline_saga::Durable;
 
 use crate::error::sql_error;
 use crate::outbox::{self, OutboxRow};
@@ -20,6 +24,9 @@ const EVENT_BYTES_MAX: usize = 64 << 20;
 
 /// A broken connection is found out when a transaction begins on it; so many times another is tried.
 const BEGIN_ATTEMPTS: usize = 3;
+
+/// SQLite's result code when a sync of its own, at a checkpoint, has failed.
+const SQLITE_IOERR_FSYNC: &str = "1034";
 
 /// A transaction. Dropped without [`Tx::commit`], it is rolled back.
 ///
@@ -76,15 +83,10 @@ impl Tx {
         let conn = match store.backend() {
             Backend::Sqlite(sqlite) => {
                 let mut held = sqlite.writer().await?;
-                let begins = match mode {
-                    Mode::Single => None,
-                    Mode::Durable => Some("BEGIN IMMEDIATE"),
-                    Mode::Relaxed | Mode::Relay => {
-                        Some("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE")
-                    }
-                };
-                if let Some(begins) = begins {
-                    let begun = sqlx::raw_sql(begins).execute(held.conn()).await;
+                if mode == Mode::Single {
+                    sqlite.syncs.commit_begins();
+                } else {
+                    let begun = sqlx::raw_sql("BEGIN IMMEDIATE").execute(held.conn()).await;
                     begun.map_err(sql_error)?;
                 }
                 Conn::Sqlite(held)
@@ -250,46 +252,36 @@ impl Tx {
     /// Cancelled, it may be committed or not, as with any lost answer.
     ///
     /// # Errors
-    /// `Unavailable` with retry `Unknown` when the connection broke: it may be committed or not.
-    pub async fn commit(mut self) -> Result<()> {
+    /// `Unavailable` with retry `Unknown` when the connection broke or the disk did not confirm it: it may be committed or not.
+    pub async fn commit(self) -> Result<()> {
+        self.commit_ahead().await?.await
+    }
+
+    /// Commits, in the order in which others see it, and gives what becomes ready when it is durable. Until then nobody outside
+    /// may learn of it; what is committed later is durable only if this is.
+    pub(crate) async fn commit_ahead(mut self) -> Result<Durable> {
         let published = !self.events.is_empty();
         if published {
             outbox::insert(&self.store, self.conn.get(), &self.events).await?;
         }
-        let unknown = |error: sqlx::Error| {
-            let in_doubt = matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed);
-            let error = sql_error(error);
-            if in_doubt {
-                error.with_retry(Retry::Unknown)
-            } else {
-                error
+        let durable = match self.conn {
+            Conn::Sqlite(held) => commit_sqlite(&self.store, held, self.mode).await?,
+            Conn::Postgres(transaction) => {
+                transaction.commit().await.map_err(in_doubt)?;
+                ready(Ok(())).boxed()
             }
         };
-        match self.conn {
-            Conn::Sqlite(mut held) => {
-                let commits = match self.mode {
-                    Mode::Single => None,
-                    Mode::Durable => Some("COMMIT"),
-                    Mode::Relaxed | Mode::Relay => Some("COMMIT; PRAGMA synchronous = FULL"),
-                };
-                if let Some(commits) = commits {
-                    let committed = sqlx::raw_sql(commits).execute(held.conn()).await;
-                    committed.map_err(unknown)?;
-                }
-                held.done();
-            }
-            Conn::Postgres(transaction) => transaction.commit().await.map_err(unknown)?,
-        }
+        // The relay itself waits until what it has read is durable.
         if published || self.due.is_some() {
             self.store.outbox().tell(self.due);
         }
         if self.appended {
             self.store.appended().send_replace(());
         }
-        Ok(())
+        Ok(durable)
     }
 
-    /// Undoes everything now.
+    /// Undoes everything now, and waits until what it has read is durable: it may be why it is undone.
     ///
     /// # Errors
     /// `Unavailable` when the connection broke; it is undone all the same.
@@ -299,7 +291,7 @@ impl Tx {
             Conn::Sqlite(held) => drop(held),
             Conn::Postgres(transaction) => transaction.rollback().await.map_err(sql_error)?,
         }
-        Ok(())
+        self.store.settled().await
     }
 
     fn savepoint_place(&self, n: u32) -> Result<usize> {
@@ -319,6 +311,38 @@ impl Tx {
             .await
             .map_err(sql_error)?;
         Ok(())
+    }
+}
+
+async fn commit_sqlite(store: &Store, mut held: Held, mode: Mode) -> Result<Durable> {
+    let Backend::Sqlite(sqlite) = store.backend() else {
+        return Err(Error::internal("a connection of another engine"));
+    };
+    if mode != Mode::Single {
+        sqlite.syncs.commit_begins();
+        let committed = sqlx::raw_sql("COMMIT").execute(held.conn()).await;
+        if let Err(sqlx::Error::Database(error)) = &committed
+            && error.code().is_some_and(|code| code == SQLITE_IOERR_FSYNC)
+        {
+            sqlite.syncs.fail(error.message());
+        }
+        committed.map_err(in_doubt)?;
+    }
+    held.done();
+    Ok(match mode {
+        Mode::Durable | Mode::Single => sqlite.syncs.turn().boxed(),
+        Mode::Relaxed | Mode::Relay => ready(Ok(())).boxed(),
+    })
+}
+
+/// An error of a commit: where the connection broke, it may have come about.
+fn in_doubt(error: sqlx::Error) -> Error {
+    let in_doubt = matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed);
+    let error = sql_error(error);
+    if in_doubt {
+        error.with_retry(Retry::Unknown)
+    } else {
+        error
     }
 }
 

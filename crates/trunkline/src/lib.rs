@@ -20,9 +20,9 @@ pub use trunkline_gateway as gateway;
 pub use trunkline_saga::{Flow, FlowState, Story};
 pub use trunkline_security::{Claims, KeyringConfig, Secret, Signer, Verifier};
 pub use trunkline_service::{
-    Accepted, Config, Created, Cx, Namespace, NoContent, Notice, Part, Ping, PingStatus, Platform,
-    Processes, Recovery, Running, Saga, SagaDefinition, Schedule, Service, TxGuard, every,
-    parent_gone, stop_requested,
+    Accepted, Asset, Config, Created, Cx, Namespace, NoContent, Notice, Part, Ping, PingStatus,
+    Platform, Processes, Recovery, Running, Saga, SagaDefinition, Schedule, Service, TxGuard,
+    every, parent_gone, stop_requested,
 };
 #[cfg(feature = "device")]
 pub use trunkline_service::{CommandState, Devices};
@@ -37,7 +37,8 @@ pub use trunkline_telemetry as telemetry;
 
 /// Socket.IO: what handlers need beside [`Namespace`].
 pub mod realtime {
-    pub use trunkline_realtime::{Emit, Handshake, Member, Of, Rate, Socket};
+    pub use trunkline_realtime::{Emit, Handshake, Member, Of, Presence, Rate, Socket};
+    pub use trunkline_service::Tell;
 }
 
 /// gRPC: what handlers and callers need beside what tonic generates.

@@ -1,4 +1,4 @@
-//! Node.js for the tests, with the official client of Socket.IO from npm.
+//! Node.js for the tests, with the official client of Socket.IO from npm, and a browser that it moves.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use crate::debian;
 
 /// Packages, each pinned, so that the tests are the same everywhere.
-const PACKAGES: [&str; 1] = ["socket.io-client@4.8.4"];
+const PACKAGES: [&str; 2] = ["socket.io-client@4.8.4", "playwright-core@1.65.1"];
 
-/// Makes sure that there is Node.js, and the packages in `target/engines/node`.
+/// Makes sure that there are Node.js and Chromium, and the packages in `target/engines/node`.
 pub(crate) fn ensure(root: &Path) -> Result<()> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let home = target
@@ -24,6 +24,9 @@ pub(crate) fn ensure(root: &Path) -> Result<()> {
     };
     if !has("node") || !has("npm") {
         debian::install(&["nodejs", "npm"], "the tests need Node.js with npm")?;
+    }
+    if debian::find("chromium").is_none() {
+        debian::install(&["chromium"], "the tests need a browser")?;
     }
     if std::fs::read_to_string(&done).is_ok_and(|found| found == wanted) {
         eprintln!("found {}", home.display());

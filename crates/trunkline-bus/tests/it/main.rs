@@ -24,5 +24,6 @@ mod order;
 mod poisoned;
 mod replay;
 mod retry;
+mod split;
 mod support;
 mod telemetry;

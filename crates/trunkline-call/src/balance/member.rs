@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use trunkline_core::ByteString;
 
@@ -16,6 +17,7 @@ use crate::layer::Breaker;
 pub struct Member {
     scheme: Scheme,
     authority: Authority,
+    tag: HeaderValue,
     pub(super) load: Load,
     pub(super) in_flight: AtomicU32,
     /// By caller: there are as many as services of this process that call it.
@@ -27,6 +29,7 @@ impl Member {
         Self {
             scheme: instance.scheme.clone(),
             authority: instance.authority.clone(),
+            tag: tag(&instance.authority),
             load,
             in_flight: AtomicU32::new(0),
             breakers: ArcSwap::default(),
@@ -41,6 +44,11 @@ impl Member {
     /// Its `host:port`.
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// What sessions that it has are known by: the same wherever it is known by the same address.
+    pub fn tag(&self) -> &HeaderValue {
+        &self.tag
     }
 
     /// How many calls it has now.
@@ -88,6 +96,17 @@ impl Member {
     pub(super) fn is(&self, instance: &Instance) -> bool {
         self.authority == instance.authority && self.scheme == instance.scheme
     }
+}
+
+/// A hash of its address (FNV-1a), so that nobody outside learns that.
+fn tag(authority: &Authority) -> HeaderValue {
+    let hash = authority.as_str().bytes();
+    let hash = hash.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let [high, low] = [hash >> 32, hash & u64::from(u32::MAX)];
+    // Half of its digits, or it would be one more number of 20 digits in each id.
+    HeaderValue::from(high ^ low)
 }
 
 impl fmt::Debug for Member {

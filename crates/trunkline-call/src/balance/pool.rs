@@ -182,6 +182,14 @@ impl Pool {
         Ok(Held::new(self.clone(), member.clone(), now))
     }
 
+    /// The instance that has a session, if it is still listed.
+    pub(crate) fn of_session(self: &Arc<Self>, tag: &[u8]) -> Option<Held> {
+        let set = self.set.load();
+        let has = |member: &&Arc<Member>| member.tag().as_bytes() == tag;
+        let member = set.members.iter().find(has)?;
+        Some(Held::new(self.clone(), member.clone(), self.now()))
+    }
+
     #[cold]
     fn none(&self, are_some: bool) -> Error {
         if are_some {

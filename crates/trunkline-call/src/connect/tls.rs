@@ -48,15 +48,21 @@ impl TlsClient {
         Self(Arc::new(configs))
     }
 
-    async fn connect(&self, stream: TcpStream, goal: &Goal) -> Result<(Judged, Verdict)> {
+    async fn connect(
+        &self,
+        stream: TcpStream,
+        goal: &Goal,
+        asks: Asks,
+    ) -> Result<(Judged, Verdict)> {
+        let wants_h2 = asks != Asks::Http1;
         let mut config = ClientConfig::clone(&*(self.0)(&goal.caller, &goal.service)?);
-        config.alpn_protocols = vec![H2.to_vec()];
+        config.alpn_protocols = vec![if wants_h2 { H2 } else { HTTP_1 }.to_vec()];
         let host = server_name(goal.authority.host())?;
         let connector = TlsConnector::from(Arc::new(config));
         let by = Instant::now() + CONNECT_WITHIN;
         let (judged, verdict, is_h2) = shake(&connector, host, stream, by).await?;
-        if !is_h2 {
-            let text = "expected the service to speak HTTP/2 over TLS (ALPN h2)";
+        if is_h2 != wants_h2 {
+            let text = "expected the service to speak HTTP/2 over TLS (ALPN h2), and HTTP/1.1 for WebSocket";
             return Err(Error::unavailable(PROTOCOL_REFUSED, text).with_retry(Retry::Permanent));
         }
         Ok((judged, verdict))
@@ -82,11 +88,11 @@ impl Dial for ToService {
                 return Nowhere.dial(asks).await;
             };
             let stream = tcp(&self.goal.authority, 443).await?;
-            let (judged, verdict) = tls.connect(stream, &self.goal).await?;
+            let (judged, verdict) = tls.connect(stream, &self.goal, asks).await?;
             Ok(Dialled {
                 stream: Stream::Secured(Box::new(judged)),
                 peer: None,
-                is_h2: true,
+                is_h2: asks != Asks::Http1,
                 verdict,
             })
         })

@@ -148,7 +148,9 @@ async fn answer<S>(
     };
     let builder = builder();
     let stream = TokioIo::new(Stall::new(stream, WRITE_STALL_MAX));
-    let connection = builder.serve_connection(stream, TowerToHyperService::new(boxed));
+    // One that goes on in another protocol is whose who took it from then on.
+    let boxed = TowerToHyperService::new(boxed);
+    let connection = builder.serve_connection_with_upgrades(stream, boxed);
     let mut connection = pin!(connection);
     let mut idle = Idle::default();
     let mut told = false;

@@ -12,4 +12,5 @@
 mod bad_input;
 mod nodes;
 mod official;
+mod plain;
 mod server;

@@ -110,6 +110,7 @@ fn open() -> Namespace {
 /// For those who have a token, `secret-USER` or `short-USER`; who is cut off may come back.
 fn games() -> Namespace {
     Namespace::at("/games")
+        .plain_at("/ws/games")
         .recovers(Duration::from_secs(60), 100)
         .rate(Rate {
             burst: 6,

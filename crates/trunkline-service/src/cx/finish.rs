@@ -40,6 +40,8 @@ impl Cx {
             *guard = Some(tx);
         }
         let Some(tx) = guard.as_mut() else {
+            self.settled().await?;
+            self.0.stage.send();
             return Ok(());
         };
         send(tx, &mut effects).await?;
@@ -56,6 +58,9 @@ impl Cx {
             Some(tx) if !self.0.shared => self.commit(tx).await,
             kept => {
                 *guard = kept;
+                if let Some(batch) = &self.0.batch {
+                    self.0.stage.give_to(batch);
+                }
                 Ok(())
             }
         }
@@ -65,7 +70,7 @@ impl Cx {
     pub(crate) async fn finish_step(&self, went: Went) -> Result<Committed> {
         let mut guard = self.0.tx.clone().lock_owned().await;
         let mut effects = self.take_effects();
-        if guard.is_none() && effects.is_empty() {
+        if guard.is_none() && effects.is_empty() && self.0.stage.is_empty() {
             return Ok(Committed::Apart(went));
         }
         let mut tx = match guard.take() {
@@ -77,6 +82,7 @@ impl Cx {
         if written != Written::Done {
             // Somebody else has the instance: nothing of this attempt is to be.
             tx.rollback().await?;
+            self.0.stage.drop_all();
             return Ok(Committed::Together(written));
         }
         self.note(&mut tx, &effects).await?;
@@ -87,11 +93,23 @@ impl Cx {
     /// Undoes what was done, unless the transaction is somebody else's.
     pub(crate) async fn undo(&self) {
         drop(self.take_effects());
+        self.0.stage.drop_all();
         if !self.0.shared
             && let Some(tx) = self.0.tx.lock().await.take()
             && let Err(error) = tx.rollback().await
         {
             tracing::debug!(%error, "a rollback failed; the store undoes it when it finds out");
+        }
+        if let Err(error) = self.settled().await {
+            tracing::debug!(%error, "what a failure was drawn from may not be on disk");
+        }
+    }
+
+    /// Waits until what was read is on disk; a commit has waited for it by itself.
+    async fn settled(&self) -> Result<()> {
+        match self.0.has_read.load(Ordering::Acquire) {
+            true => self.0.runtime.store.settled().await,
+            false => Ok(()),
         }
     }
 
@@ -111,9 +129,10 @@ impl Cx {
         log.append_in(tx, &effects.notes).await
     }
 
-    /// Commits, and tells whoever has work from what was touched.
+    /// Commits, and tells whoever has work from what was touched, and the browsers that are to hear of it.
     async fn commit(&self, tx: Tx) -> Result<()> {
         tx.commit().await?;
+        self.0.stage.send();
         if self.0.touched.load(Ordering::Acquire) {
             self.0.runtime.committed();
         }

@@ -14,6 +14,7 @@ use trunkline_call::server::{Limits, body_too_large};
 use trunkline_call::{Body, Responses, problem};
 use trunkline_core::{Context, Error, Result};
 
+use super::asset::{Asset, Prepared};
 use super::handler::HttpHandler;
 use super::idempotent;
 use super::input::Incoming;
@@ -30,7 +31,13 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     pub(crate) idempotent: bool,
     pub(crate) describe: fn(&mut Operation),
-    call: Call,
+    end: RouteEnd,
+}
+
+/// What answers.
+enum RouteEnd {
+    Call(Call),
+    Asset(Asset),
 }
 
 impl Route {
@@ -45,8 +52,22 @@ impl Route {
             path,
             idempotent: false,
             describe: H::describe,
-            call,
+            end: RouteEnd::Call(call),
         }
+    }
+
+    pub(crate) fn asset(asset: Asset) -> Self {
+        Self {
+            method: Method::GET,
+            path: asset.path(),
+            idempotent: false,
+            describe: |_| {},
+            end: RouteEnd::Asset(asset),
+        }
+    }
+
+    pub(crate) fn is_asset(&self) -> bool {
+        matches!(self.end, RouteEnd::Asset(_))
     }
 
     pub(crate) fn idempotent(mut self) -> Self {
@@ -63,17 +84,29 @@ pub(crate) fn router(runtime: &Arc<Runtime>, routes: &[Route]) -> Result<Router>
             Error::invalid("route_invalid", "no route can have this method")
                 .with("method", &route.method)
         })?;
-        let end = Arc::new(End {
-            runtime: runtime.clone(),
-            call: route.call.clone(),
-            path: route.path,
-            idempotent: route.idempotent,
-        });
-        let handler = move |request: Request| {
-            let end = end.clone();
-            async move { end.answer(request).await }
+        router = match &route.end {
+            RouteEnd::Call(call) => {
+                let end = Arc::new(End {
+                    runtime: runtime.clone(),
+                    call: call.clone(),
+                    path: route.path,
+                    idempotent: route.idempotent,
+                });
+                let handler = move |request: Request| {
+                    let end = end.clone();
+                    async move { end.answer(request).await }
+                };
+                router.route(route.path, on(filter, handler))
+            }
+            RouteEnd::Asset(asset) => {
+                let prepared = Arc::new(Prepared::of(asset)?);
+                let handler = move |request: Request| {
+                    let prepared = prepared.clone();
+                    async move { prepared.answer(request.headers()) }
+                };
+                router.route(route.path, on(filter, handler))
+            }
         };
-        router = router.route(route.path, on(filter, handler));
     }
     Ok(router)
 }

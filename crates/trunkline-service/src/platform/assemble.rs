@@ -45,9 +45,9 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let (front, listening) = listen(gateway, &platform.services, &config).await?;
     let announcements = announcements(&config, &listening.services)?;
     let (telemetry, otlp) = telemetry_of(&platform.sinks, &platform.env, &config)?;
-    let transport = engine::open(&config, &platform.env).await?;
     let events = events_of(&platform.services);
-    let topics = topics::all(&platform.services, &events, config.events.partitions);
+    let transport = engine::open(&config, &topics::names(&events), &platform.env).await?;
+    let topics = topics::all(&platform.services, &events, &config);
     transport.declare(&topics).await?;
     let topology = topology::describe(&platform.name, &platform.services, &platform.flows);
     let network = Network::new(telemetry.clone(), platform.env.clone());
@@ -55,6 +55,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let webhook = config.alerts.webhook.as_deref();
     let (alerts, sender) = Alerts::new(platform.hooks, webhook, &network)?;
     let shared = Shared {
+        platform: platform.name.clone(),
         network,
         transport,
         telemetry,

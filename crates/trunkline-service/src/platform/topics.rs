@@ -6,21 +6,22 @@ use std::time::Duration;
 use trunkline_bus::{TopicSpec, lane};
 use trunkline_core::{ByteString, EventDecl, Priority};
 
-use crate::Service;
 use crate::events::Reaction;
 use crate::trail::GROUP;
+use crate::{Config, Service};
 
 /// How long events are kept for whoever reads them again.
 const RETENTION: Duration = Duration::from_secs(7 * 86_400);
 /// All lanes of a topic.
 pub(super) const LANES: [Priority; 3] = [Priority::High, Priority::Medium, Priority::Low];
 
-/// The groups of a service: one for events that are handled one by one, one for those that share transactions, and one for
-/// each saga that events wake.
+/// The groups of a service: one for events that are handled one by one, one for those that share transactions, one for those that
+/// rooms are told of, and one for each saga that events wake.
 pub(super) fn groups(service: &str, reactions: &[Reaction]) -> BTreeMap<ByteString, Vec<Reaction>> {
     let mut groups: BTreeMap<ByteString, Vec<Reaction>> = BTreeMap::new();
     for reaction in reactions {
         let group = match (&reaction.saga, reaction.batch_max) {
+            _ if reaction.rooms.is_some() => format!("{service}.rooms").into(),
             (Some(saga), _) => format!("{service}.saga.{saga}").into(),
             (None, Some(_)) => format!("{service}.batch").into(),
             (None, None) => ByteString::from(service),
@@ -49,10 +50,17 @@ pub(super) fn names(events: &[EventDecl]) -> BTreeSet<&'static str> {
 
 /// Every lane of every topic, with the groups that will read it, in this process or another: whoever starts first
 /// declares for all, so that nothing is published before its readers are known.
-pub(super) fn all(services: &[Service], events: &[EventDecl], partitions: u16) -> Vec<TopicSpec> {
+///
+/// The processes of a service share the events that rooms are told of only where they have a backbone; without one each reads
+/// all of them, and remembers nothing.
+pub(super) fn all(services: &[Service], events: &[EventDecl], config: &Config) -> Vec<TopicSpec> {
+    let is_kept = |reactions: &[Reaction]| {
+        config.realtime.backbone.is_some() || reactions.iter().all(|one| one.rooms.is_none())
+    };
     let mut readers: BTreeMap<(&str, Priority), Vec<ByteString>> = BTreeMap::new();
     for service in services {
-        for (group, reactions) in groups(&service.name, &service.reactions) {
+        let groups = groups(&service.name, &service.reactions).into_iter();
+        for (group, reactions) in groups.filter(|(_, reactions)| is_kept(reactions)) {
             for (topic, lanes) in read_by(&reactions) {
                 for lane in lanes {
                     readers
@@ -70,7 +78,7 @@ pub(super) fn all(services: &[Service], events: &[EventDecl], partitions: u16) -
             groups.push(ByteString::from_static(GROUP));
             TopicSpec {
                 name: lane(topic, priority),
-                partitions,
+                partitions: config.events.partitions,
                 retention: Some(RETENTION),
                 retention_bytes: None,
                 groups,

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Json, Router};
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts, Transport};
+use trunkline_bus::{Consumer, ConsumerConfig, ConsumerPorts, Handler, Transport, lane};
 use trunkline_call::Network;
 use trunkline_call::server::{self, Limits};
 use trunkline_console::SagaDesk;
@@ -19,19 +20,21 @@ use trunkline_telemetry::{Health, Scope, SpanKind, Telemetry};
 
 use super::auditing::Auditing;
 use super::secure::{self, Gate, Secure};
-use super::{health, topics};
+use super::{Backbones, engine, health, topics};
 use crate::alerts::Alerts;
 use crate::events::{Reaction, Reactions};
 use crate::http::router;
-use crate::namespace::Sockets;
+use crate::namespace::{Namespace, Sockets};
 use crate::recovery::{LetterHandler, Recoverer};
+use crate::rooms::{self, Follower, Rooms};
 use crate::runtime::Runtime;
 use crate::saga::{self, SagaHost, Sagas};
-use crate::{Config, Cx, Service, jobs, openapi, sourcing};
+use crate::{Config, Cx, Service, asyncapi, jobs, openapi, sourcing};
 
 /// What every service of a process shares.
 #[derive(Clone)]
 pub(super) struct Shared {
+    pub(super) platform: ByteString,
     pub(super) config: Arc<Config>,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) network: Network,
@@ -41,6 +44,17 @@ pub(super) struct Shared {
     pub(super) probe: Option<Arc<dyn Probe>>,
     pub(super) secure: Secure,
     pub(super) env: Env,
+}
+
+impl Shared {
+    /// What the processes of a service share for those who are connected to them, if the configuration says so.
+    fn backbones(&self, service: &str) -> Result<Option<Backbones>> {
+        let Some(url) = &self.config.realtime.backbone else {
+            return Ok(None);
+        };
+        let url = self.config.url(url, service);
+        engine::backbones(&url, &format!("{}.{service}", self.platform)).map(Some)
+    }
 }
 
 /// A service that is up: it answers calls and sends its events, but handles none yet.
@@ -58,6 +72,10 @@ pub(super) struct Unit {
     jobs: Vec<jobs::JobDecl>,
     starts: Vec<crate::service::StartHandler>,
     letters: Option<LetterHandler>,
+    /// How far back those go who come back.
+    recovers: Duration,
+    /// Who tells rooms of events, once it subscribes.
+    follower: Mutex<Option<Follower>>,
     /// Who decides about its dead letters, once it subscribes.
     recoverer: Option<Recoverer>,
     /// The engine of its sagas, if it has any.
@@ -117,12 +135,9 @@ impl Unit {
         );
         let health = health::of_service(&service, &runtime, &relay);
         secure.watch_over(&name, &health);
-        let mut router = routes((&service, &gate), &runtime, health.clone(), shared)?;
+        let router = routes((&service, &gate), &runtime, health.clone(), shared)?;
         let namespaces = std::mem::take(&mut service.namespaces);
-        if let Some(sockets) = runtime.sockets.open(namespaces, &runtime)? {
-            // Their clients are browsers, whom each namespace asks who they are.
-            router = router.merge(sockets);
-        }
+        let router = with_sockets(router, namespaces, &runtime, shared).await?;
         let engine = saga::engine(
             std::mem::take(&mut service.sagas),
             &runtime,
@@ -149,6 +164,8 @@ impl Unit {
             jobs: service.jobs,
             starts: service.starts,
             letters: service.letters,
+            recovers: service.recovers,
+            follower: Mutex::default(),
             recoverer: None,
             sagas: engine,
             auditing,
@@ -188,9 +205,19 @@ impl Unit {
     /// Starts to handle events: one group for those that run one by one, one for those that share transactions.
     pub(super) async fn consume(&mut self, shared: &Shared) -> Result<()> {
         for (group, reactions) in topics::groups(&self.runtime.name, &self.reactions) {
+            if reactions.iter().any(|reaction| reaction.rooms.is_some()) {
+                self.tell_rooms(group, reactions, shared).await?;
+                continue;
+            }
+            let handler = Reactions::new(group.clone(), self.runtime.clone(), &reactions)?;
             let batches = reactions.iter().filter_map(|reaction| reaction.batch_max);
-            let batch_max = batches.max().unwrap_or(1);
-            let consumer = self.group(group, &reactions, batch_max, shared).await?;
+            let mut config = self.consumer_config(group, &reactions, shared);
+            config.batch_max = batches.max().unwrap_or(1);
+            if config.batch_max > 1 {
+                // One store, one writer: batches beside each other would only wait for each other.
+                config.handlers_max = 3;
+            }
+            let consumer = self.start(config, Arc::new(handler), shared).await?;
             self.consumers.push(consumer);
         }
         #[cfg(feature = "device")]
@@ -210,16 +237,41 @@ impl Unit {
         Ok(())
     }
 
-    async fn group(
+    /// Starts to tell rooms of events: all nodes together where they share a log, or this one by itself.
+    async fn tell_rooms(
+        &mut self,
+        group: ByteString,
+        reactions: Vec<Reaction>,
+        shared: &Shared,
+    ) -> Result<()> {
+        let mut config = self.consumer_config(group.clone(), &reactions, shared);
+        let topics = topics::read_by(&reactions);
+        let rooms = Rooms::new(group, self.runtime.clone(), (reactions, self.recovers))?;
+        if shared.config.realtime.backbone.is_some() {
+            config.blameless = rooms::is_away;
+            let consumer = self.start(config, Arc::new(rooms), shared).await?;
+            self.consumers.push(consumer);
+            return Ok(());
+        }
+        let lanes = topics.into_iter().flat_map(|(topic, lanes)| {
+            let lanes = lanes.into_iter();
+            lanes.map(move |priority| lane(topic, priority))
+        });
+        self.runtime.sockets.begin(self.runtime.env.now());
+        let (transport, back) = (shared.transport.clone(), self.recovers);
+        let follower = Follower::open(rooms, transport, lanes.collect(), back).await?;
+        *self.follower.lock() = Some(follower);
+        Ok(())
+    }
+
+    fn consumer_config(
         &self,
         group: ByteString,
         reactions: &[Reaction],
-        batch_max: usize,
         shared: &Shared,
-    ) -> Result<Consumer> {
-        let mut config = ConsumerConfig::new(group.clone());
+    ) -> ConsumerConfig {
+        let mut config = ConsumerConfig::new(group);
         config.service = self.runtime.name.clone();
-        config.batch_max = batch_max;
         let events = &shared.config.events;
         config.retry.attempts_max = events.attempts_max;
         config.retry.initial = Duration::from_millis(events.retry_initial_ms);
@@ -228,17 +280,21 @@ impl Unit {
         config.replays_max = config.replays_max.max(events.recoveries_max);
         // A dead letter needs the store as much as its event does.
         config.blameless = trunkline_store::is_away;
-        if batch_max > 1 {
-            // One store, one writer: batches beside each other would only wait for each other.
-            config.handlers_max = 3;
-        }
         for (topic, lanes) in topics::read_by(reactions) {
             config = config.topic(topic, &lanes);
         }
-        let handler = Reactions::new(group, self.runtime.clone(), reactions)?;
+        config
+    }
+
+    async fn start(
+        &self,
+        config: ConsumerConfig,
+        handler: Arc<dyn Handler>,
+        shared: &Shared,
+    ) -> Result<Consumer> {
         let ports = ConsumerPorts {
             transport: shared.transport.clone(),
-            handler: Arc::new(handler),
+            handler,
             lot: shared.alerts.over(self.runtime.store.parking_lot()),
             telemetry: shared.telemetry.clone(),
             env: shared.env.clone(),
@@ -264,6 +320,9 @@ impl Unit {
         }
         if let Some(recoverer) = self.recoverer.take() {
             recoverer.start(into, stop);
+        }
+        if let Some(follower) = self.follower.lock().take() {
+            into.spawn(follower.run(stop.clone()));
         }
         if let Some(engine) = self.sagas.clone() {
             into.spawn(saga::run(engine, stop.clone()));
@@ -298,6 +357,24 @@ impl Unit {
         self.auditing.stop().await;
         self.runtime.store.close().await;
     }
+}
+
+/// Opens the namespaces of a service, if it has any, and joins what its other processes share. Their clients are browsers, whom each
+/// namespace asks who they are: they stand beside the service's gate.
+async fn with_sockets(
+    router: Router,
+    namespaces: Vec<Namespace>,
+    runtime: &Arc<Runtime>,
+    shared: &Shared,
+) -> Result<Router> {
+    if namespaces.is_empty() {
+        return Ok(router);
+    }
+    let shared = shared.backbones(&runtime.name)?;
+    let opened = runtime.sockets.open(namespaces, shared, runtime).await;
+    opened
+        .map(|sockets| router.merge(sockets))
+        .map_err(|error| error.with("service", &runtime.name))
 }
 
 /// What the handlers of a service share.
@@ -388,6 +465,14 @@ fn routes(
         router(runtime, &service.routes)?,
         shared.secure.keys(&service.name),
     );
+    let router = match asyncapi::document(service) {
+        None => router,
+        Some(document) => {
+            let document = Arc::new(document);
+            let answer = move || async move { Json((*document).clone()) };
+            router.route("/asyncapi.json", get(answer))
+        }
+    };
     let router = router
         .route(
             "/openapi.json",

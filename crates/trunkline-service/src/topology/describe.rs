@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use trunkline_core::EventDecl;
 use trunkline_saga::Flow;
 
+use super::rooms;
 use crate::Service;
 
 /// The topology as the admin API shows it.
@@ -36,6 +37,7 @@ pub(crate) fn describe(platform: &str, services: &[Service], flows: &[Flow]) -> 
                 "grpc": grpc(service),
                 "jobs": service.jobs.iter().map(|job| job.name).collect::<Vec<_>>(),
                 "sagas": service.sagas.iter().map(|saga| &**saga.name()).collect::<Vec<_>>(),
+                "namespaces": rooms::describe(service),
                 "tables": !service.migrations.is_empty(),
             })
         })

@@ -8,7 +8,8 @@ use super::bad;
 use crate::Service;
 
 /// What every service answers by itself.
-const RESERVED: [&str; 5] = [
+pub(super) const RESERVED: [&str; 6] = [
+    "/asyncapi.json",
     "/openapi.json",
     "/health",
     "/health/live",

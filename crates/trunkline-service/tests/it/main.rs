@@ -27,6 +27,8 @@ mod http;
 mod idempotency;
 mod jobs;
 mod lifecycle;
+#[cfg(feature = "redis")]
+mod nodes;
 mod policies;
 mod processes;
 mod recovery;

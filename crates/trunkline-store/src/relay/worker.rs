@@ -160,6 +160,7 @@ impl Worker {
         let but = outbox::id_list(self.unsaved.iter().copied());
         let limit = self.batch_max;
         let rows = outbox::pending(self.store.engine(), &mut leader.conn, &but, limit).await?;
+        self.until_durable(&rows).await?;
         let more = rows.len() >= usize::try_from(limit).unwrap_or(0);
         let bytes: usize = rows.iter().map(|row| row.envelope.len()).sum();
         let next = if bytes > BATCH_BYTES {
@@ -187,6 +188,16 @@ impl Worker {
         Ok(more || freed || due || changed)
     }
 
+    /// Waits until these rows are on disk: what a power failure takes back must not have been sent.
+    async fn until_durable(&self, rows: &[OutboxRow]) -> Result<()> {
+        // Ids are given in the order of the commits, and each commit is on disk only with those before it.
+        match rows.last() {
+            None => Ok(()),
+            Some(row) if self.store.outbox().is_foreign(row.id) => self.store.on_disk().await,
+            Some(_) => self.store.settled().await,
+        }
+    }
+
     /// Sends held events that nothing holds any more. Says whether there may be more.
     async fn pass_held(&mut self, leader: &mut Leader) -> Result<bool, Failure> {
         if !self.state.held_changed.swap(false, Ordering::AcqRel) {
@@ -198,6 +209,7 @@ impl Worker {
         let rows = held::free(&mut leader.conn, BATCH).await?;
         let more = !rows.is_empty();
         if more {
+            self.store.on_disk().await?;
             self.state.held_changed.store(true, Ordering::Release);
             self.send(rows, true).await?;
         }

@@ -45,6 +45,8 @@ pub(super) async fn load(store: &Store, which: &Which) -> Result<Option<Record>>
     .fetch_all(reader.conn())
     .await
     .map_err(sql_error)?;
+    // Whoever goes on from here acts on what it was told.
+    store.settled().await?;
     Ok(Some(Record {
         instance,
         entries: entries.iter().map(rows::entry).collect::<Result<_>>()?,

@@ -15,11 +15,12 @@ use super::keys::JWKS_PATH;
 use crate::topology::ADMIN;
 
 /// What every service tells of itself to any other.
-const OPEN: [&str; 4] = [
+const OPEN: [&str; 5] = [
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
     "GET /openapi.json",
+    "GET /asyncapi.json",
 ];
 /// A longer id of a flow is not noted.
 const ID_BYTES_MAX: usize = 128;

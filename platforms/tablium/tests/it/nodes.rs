@@ -1,0 +1,251 @@
+//! Two nodes of the site on real servers, by the configuration that is checked in. One is killed amid a hundred games: its players
+//! come to the other, and every game goes on with every move that was made, and none made twice.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::Method;
+use rand::RngExt as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::Instant;
+use trunkline_testkit::http::Caller;
+use trunkline_testkit::postgres::Postgres;
+use trunkline_testkit::{Child, eventually, eventually_or, free_port};
+
+use crate::sockets::{Browser, Browsers};
+use crate::world::{User, quick, register};
+
+const CONFIG: &str = include_str!("../../deploy/nodes.toml");
+/// All of it begins, on a machine that does other things too.
+const UP: Duration = Duration::from_secs(180);
+const PAIRS: usize = 20;
+const GAMES_OF_A_PAIR: usize = 5;
+/// Moves of all games when the node is killed.
+const MOVES_BEFORE: usize = 300;
+
+/// A node of the site.
+struct Node {
+    child: Child,
+    gateway: Caller,
+    url: String,
+    log: PathBuf,
+}
+
+/// What the nodes share.
+struct Servers {
+    folder: TempDir,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Servers {
+    fn new() -> Self {
+        let redis = trunkline_testkit::redis::Server::shared().url();
+        let rabbit = trunkline_testkit::rabbitmq::Server::shared().url();
+        let prefix = format!("tablium{}.", free_port().unwrap());
+        let store = format!("{}_{{service}}", Postgres::shared().schema_url("tablium"));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("nodes.toml"), CONFIG).unwrap();
+        let light = redis.replacen("redis://", "redis+pubsub://", 1);
+        let variables = vec![
+            (
+                "TRUNKLINE__BUS",
+                format!("{rabbit}?form=tablium&prefix={prefix}"),
+            ),
+            ("TRUNKLINE__STORE", store),
+            (
+                "TRUNKLINE__TOPICS__CHAT",
+                format!("{light}?form=tablium&prefix={prefix}"),
+            ),
+            ("TRUNKLINE__REALTIME__BACKBONE", redis),
+        ];
+        Self { folder, variables }
+    }
+
+    async fn start(&self, name: &str) -> Node {
+        let [gateway, admin] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port().unwrap()));
+        let data = self.folder.path().join(name);
+        self.share_secret(&data);
+        let log = self.folder.path().join(format!("{name}.log"));
+        let out = std::fs::File::create(&log).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tablium"));
+        command.args(["up", "--quiet", "--gateway", &gateway, "--admin", &admin]);
+        command.arg("--data").arg(&data);
+        command
+            .arg("--config")
+            .arg(self.folder.path().join("nodes.toml"));
+        command.envs(self.variables.clone());
+        command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out);
+        let child = Child::spawn(&mut command).unwrap();
+        let url = format!("http://{gateway}");
+        let admin = Caller::new(format!("http://{admin}"));
+        let well = async || {
+            let health = admin.try_send(Method::GET, "/health", None).await;
+            health.is_ok_and(|answer| answer.status == 200)
+        };
+        eventually_or(UP, well, || std::fs::read_to_string(&log).unwrap()).await;
+        Node {
+            child,
+            gateway: Caller::new(&url),
+            url,
+            log,
+        }
+    }
+
+    /// Whoever signed in at one node is known at the other.
+    fn share_secret(&self, data: &Path) {
+        std::fs::create_dir_all(data).unwrap();
+        let first = self.folder.path().join("one/token.secret");
+        if first.exists() {
+            std::fs::copy(first, data.join("token.secret")).unwrap();
+        }
+    }
+}
+
+/// A game that is played to its end by moves at random, each made once whatever happens on the way.
+struct Played {
+    game: String,
+    players: [Browser; 2],
+    /// What was made, as far as the players were told.
+    made: Vec<Value>,
+    moves: Arc<AtomicUsize>,
+}
+
+impl Played {
+    async fn play(mut self) -> Self {
+        let mut state = self.come(0).await;
+        while state["status"] == "active" {
+            let by = usize::from(state["turn"] == "second");
+            let legal = state["legalMoves"].as_array().unwrap();
+            let one = legal[rand::rng().random_range(0..legal.len())].clone();
+            let asked = json!({ "gameId": self.game, "move": one, "version": state["version"] });
+            state = self.make(by, asked).await;
+            self.made.push(one);
+            self.moves.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(rand::rng().random_range(200..600))).await;
+        }
+        self
+    }
+
+    /// Makes a move, again and again until it is known to be made.
+    async fn make(&self, by: usize, asked: Value) -> Value {
+        loop {
+            let answer = self.players[by].ask("game-move", asked.clone()).await;
+            if answer["gameId"] == json!(self.game) {
+                return answer;
+            }
+            self.may_try_again(&answer);
+            self.come(by).await;
+        }
+    }
+
+    /// Comes to the table, or comes back to it.
+    async fn come(&self, by: usize) -> Value {
+        loop {
+            let table = self.players[by].ask("join-game", json!(self.game)).await;
+            if table["state"].is_object() {
+                return table["state"].clone();
+            }
+            self.may_try_again(&table);
+        }
+    }
+
+    /// What a node that dies, or is asked much, may say; nothing of it is about the move.
+    fn may_try_again(&self, answer: &Value) {
+        let refused = answer["error"]["code"].as_str();
+        let is_passing = answer["failed"].is_object()
+            || refused.is_some_and(|code| {
+                !["illegal_move", "not_your_turn", "stale_move", "game_over"].contains(&code)
+            });
+        assert!(is_passing, "{}: {answer}", self.game);
+    }
+}
+
+async fn pair(node: &Node, browsers: &Browsers, number: usize) -> [(User, Browser); 2] {
+    let one = async |name: String| {
+        let user = register(&node.gateway, &name).await;
+        user.is_known().await;
+        let browser = browsers.open(&name, &node.url, &user.token).await;
+        browser.is_up(1).await;
+        (user, browser)
+    };
+    [
+        one(format!("first{number}")).await,
+        one(format!("second{number}")).await,
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_games_go_on_at_the_other_node_when_theirs_is_killed() {
+    let servers = Servers::new();
+    let mut one = servers.start("one").await;
+    let other = servers.start("other").await;
+    let browsers = Browsers::start();
+    let moves = Arc::new(AtomicUsize::new(0));
+    let mut playing = tokio::task::JoinSet::new();
+    let mut people = Vec::new();
+    for number in 0..PAIRS {
+        let both = pair(&one, &browsers, number).await;
+        for _ in 0..GAMES_OF_A_PAIR {
+            let game = both[0].0.opens(quick("connect-four")).await;
+            both[1].0.joins(&game).await;
+            let active = async || both[0].0.sees(&game).await["status"] == "active";
+            eventually(UP, active).await;
+            let played = Played {
+                game,
+                players: [both[0].1.clone(), both[1].1.clone()],
+                made: Vec::new(),
+                moves: moves.clone(),
+            };
+            playing.spawn(played.play());
+        }
+        people.extend(both);
+    }
+    eventually(UP, async || moves.load(Ordering::Relaxed) >= MOVES_BEFORE).await;
+    let running = playing.len();
+    let status = one.child.kill().unwrap();
+    let killed = Instant::now();
+    assert!(Child::was_killed(status), "{status}");
+    let at_kill = moves.load(Ordering::Relaxed);
+    for (user, browser) in &people {
+        let to = json!({ "url": other.url, "token": user.token });
+        browser.act("move", to).await;
+    }
+    eventually_or(
+        UP,
+        async || moves.load(Ordering::Relaxed) >= at_kill + running,
+        || std::fs::read_to_string(&other.log).unwrap(),
+    )
+    .await;
+    eprintln!(
+        "{running} games, {:?} after the kill as many moves",
+        killed.elapsed()
+    );
+    let mut count = 0;
+    while let Some(played) = playing.join_next().await {
+        proves(&other, &people, &played.unwrap()).await;
+        count += 1;
+    }
+    assert_eq!(count, PAIRS * GAMES_OF_A_PAIR);
+}
+
+/// The game has every move that its players know to be made, in their order, and no other.
+async fn proves(node: &Node, people: &[(User, Browser)], played: &Played) {
+    let (user, _) = people
+        .iter()
+        .find(|(user, _)| user.name == played.players[0].name)
+        .unwrap();
+    let caller = node.gateway.bearing(&user.token);
+    let path = format!("/api/v1/games/{}/events", played.game);
+    let events = caller.get(&path).await.expect(200);
+    let moved = events.as_array().unwrap().iter();
+    let moved = moved.filter(|event| event["type"] == "moved");
+    let stored: Vec<Value> = moved.map(|event| event["data"]["played"].clone()).collect();
+    assert_eq!(stored, played.made, "{}", played.game);
+}
