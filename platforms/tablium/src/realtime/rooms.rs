@@ -137,7 +137,10 @@ fn tell_presence(cx: &Cx, game_id: &str) -> Result<()> {
     let playing = games.presence(players(game_id)).users;
     let presence = Presence {
         game_id: game_id.to_owned(),
-        spectators: all.keys().filter(|user| !playing.contains_key(*user)).count(),
+        spectators: all
+            .keys()
+            .filter(|user| !playing.contains_key(*user))
+            .count(),
         players: playing.into_keys().map(|user| user.to_string()).collect(),
     };
     games.to(table(game_id)).emit("presence", &presence)
