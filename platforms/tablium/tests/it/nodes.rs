@@ -1,7 +1,7 @@
 //! Two nodes of the site on real servers, by the configuration that is checked in. One is killed amid a hundred games: its players
 //! come to the other, and every game goes on with every move that was made, and none made twice.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use hyper::Method;
 use rand::RngExt as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use trunkline_testkit::http::Caller;
 use trunkline_testkit::postgres::Postgres;
@@ -32,7 +33,6 @@ struct Node {
     child: Child,
     gateway: Caller,
     url: String,
-    log: PathBuf,
 }
 
 /// What the nodes share.
@@ -94,7 +94,6 @@ impl Servers {
             child,
             gateway: Caller::new(&url),
             url,
-            log,
         }
     }
 
@@ -112,13 +111,14 @@ impl Servers {
 struct Played {
     game: String,
     players: [Browser; 2],
-    /// What was made, as far as the players were told.
-    made: Vec<Value>,
+    /// What was made, as far as the players were told, and when.
+    made: Vec<(Value, Instant)>,
     moves: Arc<AtomicUsize>,
 }
 
 impl Played {
     async fn play(mut self) -> Self {
+        self.come(1).await;
         let mut state = self.come(0).await;
         while state["status"] == "active" {
             let by = usize::from(state["turn"] == "second");
@@ -126,11 +126,20 @@ impl Played {
             let one = legal[rand::rng().random_range(0..legal.len())].clone();
             let asked = json!({ "gameId": self.game, "move": one, "version": state["version"] });
             state = self.make(by, asked).await;
-            self.made.push(one);
+            self.made.push((one, Instant::now()));
             self.moves.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(rand::rng().random_range(200..600))).await;
+            // A player thinks.
+            let thought = Duration::from_millis(rand::rng().random_range(200..600));
+            tokio::time::sleep(thought).await;
         }
         self
+    }
+
+    /// How long after a moment the next move was made, if there was one.
+    fn first_after(&self, moment: Instant) -> Option<Duration> {
+        let after = self.made.iter().map(|(_, at)| *at);
+        let first = after.filter(|at| *at > moment).min();
+        first.map(|at| at - moment)
     }
 
     /// Makes a move, again and again until it is known to be made.
@@ -188,7 +197,7 @@ async fn a_hundred_games_go_on_at_the_other_node_when_theirs_is_killed() {
     let other = servers.start("other").await;
     let browsers = Browsers::start();
     let moves = Arc::new(AtomicUsize::new(0));
-    let mut playing = tokio::task::JoinSet::new();
+    let mut tables = Vec::new();
     let mut people = Vec::new();
     for number in 0..PAIRS {
         let both = pair(&one, &browsers, number).await;
@@ -203,39 +212,37 @@ async fn a_hundred_games_go_on_at_the_other_node_when_theirs_is_killed() {
                 made: Vec::new(),
                 moves: moves.clone(),
             };
-            playing.spawn(played.play());
+            tables.push(played);
         }
         people.extend(both);
     }
+    let mut playing: JoinSet<Played> = tables.into_iter().map(Played::play).collect();
     eventually(UP, async || moves.load(Ordering::Relaxed) >= MOVES_BEFORE).await;
-    let running = playing.len();
     let status = one.child.kill().unwrap();
     let killed = Instant::now();
     assert!(Child::was_killed(status), "{status}");
-    let at_kill = moves.load(Ordering::Relaxed);
     for (user, browser) in &people {
         let to = json!({ "url": other.url, "token": user.token });
         browser.act("move", to).await;
     }
-    eventually_or(
-        UP,
-        async || moves.load(Ordering::Relaxed) >= at_kill + running,
-        || std::fs::read_to_string(&other.log).unwrap(),
-    )
-    .await;
-    eprintln!(
-        "{running} games, {:?} after the kill as many moves",
-        killed.elapsed()
-    );
-    let mut count = 0;
+    let mut went_on = Vec::new();
     while let Some(played) = playing.join_next().await {
-        proves(&other, &people, &played.unwrap()).await;
-        count += 1;
+        let played = played.unwrap();
+        proves(&other, &people, &played).await;
+        went_on.extend(played.first_after(killed));
     }
-    assert_eq!(count, PAIRS * GAMES_OF_A_PAIR);
+    let count = went_on.len();
+    assert!(
+        count > PAIRS * GAMES_OF_A_PAIR * 9 / 10,
+        "{count} games went on"
+    );
+    went_on.sort();
+    let (half, last) = (went_on[went_on.len() / 2], went_on[went_on.len() - 1]);
+    eprintln!("{count} games went on: half within {half:?}, all within {last:?}");
+    drop(other);
 }
 
-/// The game has every move that its players know to be made, in their order, and no other.
+/// The game has every move that its players know to be made, in their order, and no other; and both were told of its end.
 async fn proves(node: &Node, people: &[(User, Browser)], played: &Played) {
     let (user, _) = people
         .iter()
@@ -247,5 +254,12 @@ async fn proves(node: &Node, people: &[(User, Browser)], played: &Played) {
     let moved = events.as_array().unwrap().iter();
     let moved = moved.filter(|event| event["type"] == "moved");
     let stored: Vec<Value> = moved.map(|event| event["data"]["played"].clone()).collect();
-    assert_eq!(stored, played.made, "{}", played.game);
+    let made: Vec<Value> = played.made.iter().map(|(one, _)| one.clone()).collect();
+    assert_eq!(stored, made, "{}", played.game);
+    let is_over = |update: &Value| {
+        update["gameId"] == json!(played.game) && update["state"]["status"] == "completed"
+    };
+    for player in &played.players {
+        player.hears("game-updated", is_over).await;
+    }
 }

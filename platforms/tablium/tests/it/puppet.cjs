@@ -3,6 +3,8 @@ const { io } = require("socket.io-client");
 const readline = require("node:readline");
 
 const sockets = new Map();
+// Where each is at a table, also after it was cut off.
+const tables = new Map();
 const say = (line) => process.stdout.write(JSON.stringify(line) + "\n");
 const told = (error) => ({ code: error?.data?.code ?? "refused", message: error?.message ?? String(error) });
 
@@ -12,7 +14,10 @@ const connect = ({ name, url, token, transports }) => {
   });
   sockets.set(name, socket);
   socket.onAny((event, data) => say({ name, event, data }));
-  socket.on("connect", () => say({ name, event: "up", data: { recovered: socket.recovered } }));
+  socket.on("connect", () => {
+    for (const game of tables.get(name) ?? []) socket.emit("join-game", game);
+    say({ name, event: "up", data: { recovered: socket.recovered } });
+  });
   socket.on("disconnect", (reason) => say({ name, event: "down", data: reason }));
   socket.on("connect_error", (error) => say({ name, event: "refused", data: told(error) }));
 };
@@ -21,6 +26,11 @@ const actions = {
   connect,
   ask: async ({ name, event, data, within }) => {
     const socket = sockets.get(name);
+    if (!socket.connected) {
+      await new Promise((done) => setTimeout(done, 20));
+      throw new Error("not connected");
+    }
+    if (event === "join-game") tables.set(name, (tables.get(name) ?? new Set()).add(data));
     let gone;
     const cutOff = new Promise((_, failed) => {
       gone = () => failed(new Error("cut off"));
