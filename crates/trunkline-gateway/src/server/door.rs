@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
-use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -119,6 +119,10 @@ impl Door {
 
 type Ended = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
+pub(super) type Answer = Response<Answered<Arrival>>;
+/// The work of a request.
+pub(super) type Work = BoxFuture<'static, std::result::Result<Answer, Infallible>>;
+
 /// A connection that requests come on.
 #[derive(Clone)]
 pub(super) struct Line {
@@ -168,19 +172,24 @@ impl Line {
         &self.door.gateway
     }
 
-    pub(super) fn service(
+    /// Answers what hyper reads; `last` is done to each answer.
+    pub(super) fn service<F>(
         &self,
-    ) -> impl Service<
-        Request<Incoming>,
-        Response = Response<Answered<Arrival>>,
-        Error = Infallible,
-        Future: Send,
-    > + use<> {
+        last: F,
+    ) -> impl Service<Request<Incoming>, Response = Answer, Error = Infallible, Future = Work> + use<F>
+    where
+        F: Fn(&mut Answer) + Clone + Send + 'static,
+    {
         let line = self.clone();
-        service_fn(move |request: Request<Incoming>| {
-            let line = line.clone();
+        service_fn(move |request: Request<Incoming>| -> Work {
+            let (line, last) = (line.clone(), last.clone());
             let request = request.map(Inbound::Coming);
-            async move { Ok::<_, Infallible>(line.gateway().handle(request, &line.client).await) }
+            // In a box: hyper and the runtime move what they are given, and it is some kilobytes.
+            Box::pin(async move {
+                let mut answer = line.gateway().handle(request, &line.client).await;
+                last(&mut answer);
+                Ok(answer)
+            })
         })
     }
 
@@ -191,9 +200,7 @@ impl Line {
     {
         let limits = &self.gateway().limits;
         let mut stopping = self.door.stopping.clone();
-        let service = self.service();
-        // In a box: a connection that waits for its next request has no room for one.
-        let service = service_fn(move |request: Request<Incoming>| service.call(request).boxed());
+        let service = self.service(|_| {});
         let connection = http1::Builder::new()
             .timer(KeptTimer::default())
             .header_read_timeout(limits.head_within)

@@ -1,18 +1,12 @@
 //! Connections of HTTP/2.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use futures::{FutureExt, TryFutureExt};
-use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2::Builder;
-use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,10 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use trunkline_call::headers::spare_table;
 
-use super::door::Line;
+use super::door::{Answer, Line};
 use super::frames::Frames;
-use crate::arrival::Arrival;
-use crate::body::Answered;
 
 /// What one request's body may send ahead of its reader.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -55,7 +47,10 @@ impl Line {
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .keep_alive_interval(ASK_AFTER)
             .keep_alive_timeout(ANSWER_WITHIN)
-            .serve_connection(TokioIo::new(Frames::new(stream)), self.boxed());
+            .serve_connection(
+                TokioIo::new(Frames::new(stream)),
+                self.service(spares_table()),
+            );
         let mut connection = std::pin::pin!(connection);
         let (mut told, mut seen) = (false, None);
         loop {
@@ -86,29 +81,13 @@ impl Line {
     }
 }
 
-type Answer = Response<Answered<Arrival>>;
-type Work = BoxFuture<'static, Result<Answer, Infallible>>;
-
-impl Line {
-    /// [`Line::service`] whose work is in a box: hyper and the runtime move what they are given many times, and it is
-    /// some kilobytes.
-    fn boxed(
-        &self,
-    ) -> impl Service<Request<Incoming>, Response = Answer, Error = Infallible, Future = Work> + use<>
-    {
-        let service = self.service();
-        let has_answered = Arc::<AtomicBool>::default();
-        service_fn(move |request: Request<Incoming>| {
-            let has_answered = has_answered.clone();
-            let told = move |mut answer: Answer| {
-                // The names of the first answer come into the table.
-                if has_answered.swap(true, Ordering::Relaxed) {
-                    spare_table(answer.headers_mut(), is_of_limits);
-                }
-                answer
-            };
-            service.call(request).map_ok(told).boxed()
-        })
+/// Keeps what comes once out of the table of headers that both ends keep; the names of the first answer come into it.
+fn spares_table() -> impl Fn(&mut Answer) + Clone + Send + 'static {
+    let has_answered = Arc::<AtomicBool>::default();
+    move |answer: &mut Answer| {
+        if has_answered.swap(true, Ordering::Relaxed) {
+            spare_table(answer.headers_mut(), is_of_limits);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -140,12 +140,12 @@ impl Backend {
                 if is_ours {
                     request.headers_mut().insert(HOST, host.clone());
                 }
-                let sent = Box::pin(wire.send(request, &stage));
-                self.in_time(sent, &stage, progress).await
+                let mut sent = Box::pin(wire.send(request, &stage));
+                self.in_time(sent.as_mut(), &stage, progress).await
             }
             None => {
                 let host = Some(host);
-                let sent = wire.send_head(RequestHead { host, ..head }, &stage);
+                let sent = pin!(wire.send_head(RequestHead { host, ..head }, &stage));
                 self.in_time(sent, &stage, progress).await
             }
         };
@@ -188,11 +188,10 @@ impl Backend {
     /// connection's to say, and how long the client may pause its body's.
     async fn in_time(
         &self,
-        sent: impl Future<Output = Result<Response<WireBody>, Unanswered>>,
+        mut sent: Pin<&mut impl Future<Output = Result<Response<WireBody>, Unanswered>>>,
         stage: &Stage,
         progress: Option<&Progress>,
     ) -> Option<Result<Response<WireBody>, Unanswered>> {
-        let mut sent = pin!(sent);
         let mut timer = pin!(None::<Sleep>);
         let mut seen = None;
         poll_fn(|cx| {

@@ -114,6 +114,8 @@ impl CommandBook for Books {
             let mut reader = self.0.store.read().await?;
             let rows = sql(DUE).bind(micros(now)).bind(max);
             let rows = rows.all::<Row>(reader.conn()).await?;
+            // They are sent now: a power failure must not take them back.
+            self.0.store.settled().await?;
             let pending = |(id, device, name, data, expires_at, attempts): Row| Pending {
                 id: id.into(),
                 device: device.into(),

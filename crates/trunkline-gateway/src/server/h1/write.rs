@@ -11,10 +11,11 @@ use http::{HeaderValue, Method, StatusCode};
 use hyper::ext::ReasonPhrase;
 use trunkline_core::Timestamp;
 
+use super::COPY_BYTES_MAX;
 use super::read::closes;
 
 /// What most headers have room in.
-const HEADER_BYTES: usize = 48;
+const HEADER_BYTES: usize = 56;
 /// The headers that are written besides those of the answer.
 const MORE: usize = 3;
 
@@ -89,7 +90,10 @@ pub(super) fn head(
     if answer.status.is_informational() {
         return Err(Unfit);
     }
-    out.reserve((answer.headers.len() + MORE) * HEADER_BYTES);
+    // Most bodies go with their heads.
+    let body_bytes = length.and_then(|length| usize::try_from(length).ok());
+    let body_bytes = body_bytes.filter(|bytes| *bytes <= COPY_BYTES_MAX);
+    out.reserve((answer.headers.len() + MORE) * HEADER_BYTES + body_bytes.unwrap_or_default());
     status(out, answer);
     let (mut given, mut is_dated, mut closes_itself) = (None, false, false);
     for (name, value) in &answer.headers {
