@@ -7,7 +7,7 @@
 //! Services prove who they are with [`ServiceTokens`], short-lived and made for one target, and a [`Guard`] holds
 //! them to the [`Permissions`] that the topology declares. On the wire [`Certificates`] do the same.
 //! A [`Keyring`] seals: events by an [`EventSealer`], single texts by itself. What is refused goes to the
-//! [`Audit`].
+//! [`Audit`]. People's passwords are kept as [`password`] hashes them.
 
 mod admin_token;
 mod audit;
@@ -17,6 +17,7 @@ mod guard;
 mod jwks;
 mod keyring;
 mod keys;
+pub mod password;
 mod payload;
 mod permissions;
 mod secret;

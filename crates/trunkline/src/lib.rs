@@ -18,7 +18,7 @@ pub use trunkline_core::{
 pub use trunkline_device as device;
 pub use trunkline_gateway as gateway;
 pub use trunkline_saga::{Flow, FlowState, Story};
-pub use trunkline_security::{Claims, KeyringConfig, Secret, Signer, Verifier};
+pub use trunkline_security::{Claims, KeyringConfig, Secret, Signer, Verifier, password};
 pub use trunkline_service::{
     Accepted, Asset, Config, Created, Cx, Namespace, NoContent, Notice, Part, Ping, PingStatus,
     Platform, Processes, Recovery, Running, Saga, SagaDefinition, Schedule, Service, TxGuard,

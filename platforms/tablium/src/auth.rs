@@ -1,7 +1,6 @@
 //! auth-service: accounts, passwords and tokens.
 
 mod http;
-mod password;
 mod tables;
 
 use schemars::JsonSchema;

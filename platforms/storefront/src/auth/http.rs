@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline::{Created, Cx, Error, ErrorKind, Json, Result, Signer};
+use trunkline::{Created, Cx, Error, ErrorKind, Json, Result, Signer, password};
 
+use super::Config;
 use super::tables::{self, Account};
-use super::{Config, password};
 use crate::events::UserRegistered;
 use crate::{demo, limits};
 

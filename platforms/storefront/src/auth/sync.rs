@@ -1,9 +1,9 @@
 //! The demo user's account.
 
-use trunkline::{Cx, Result};
+use trunkline::{Cx, Result, password};
 
+use super::http;
 use super::tables::{self, Account};
-use super::{http, password};
 use crate::demo;
 
 /// Opens the demo user's account on the first start.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline::{Claims, Created, Cx, Error, ErrorKind, Json, Result, Signer};
+use trunkline::{Claims, Created, Cx, Error, ErrorKind, Json, Result, Signer, password};
 
 use super::tables::{self, Account};
-use super::{Config, ISSUER, password};
+use super::{Config, ISSUER};
 use crate::events::UserRegistered;
 use crate::{limits, user};
 

@@ -6,10 +6,10 @@
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::Semaphore;
-use trunkline::{Env, Error, Result};
+use trunkline_core::{Env, Error, Result};
 
-/// Characters of a password.
-pub(super) const LENGTH: std::ops::RangeInclusive<usize> = 8..=200;
+/// How many characters a password has that is worth hashing.
+pub const LENGTH: std::ops::RangeInclusive<usize> = 8..=200;
 
 /// Passwords that are hashed at once: each takes 19 MiB and a core.
 static HASHING: Semaphore = Semaphore::const_new(2);
@@ -18,8 +18,11 @@ fn argon2() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT)
 }
 
-/// Hashes a password with a new salt.
-pub(super) async fn hash(password: String, env: &Env) -> Result<String> {
+/// Hashes a password with a new salt, as text in the PHC string format, which names algorithm and cost.
+///
+/// # Errors
+/// `Internal` when the machine can't do it.
+pub async fn hash(password: String, env: &Env) -> Result<String> {
     let salt = SaltString::encode_b64(&env.random_u128().to_be_bytes()).map_err(unhashable)?;
     off_the_runtime(move || {
         argon2()
@@ -30,8 +33,11 @@ pub(super) async fn hash(password: String, env: &Env) -> Result<String> {
     .await
 }
 
-/// Whether the password is the one of this hash. Takes as long for no account as for a wrong one.
-pub(super) async fn verify(password: String, hash: Option<String>) -> Result<bool> {
+/// Whether the password is the one of this hash. Takes as long for no account (`None`) as for a wrong password.
+///
+/// # Errors
+/// `Internal` for a text that is no hash.
+pub async fn verify(password: String, hash: Option<String>) -> Result<bool> {
     off_the_runtime(move || {
         let Some(hash) = hash else {
             let nobody = SaltString::encode_b64(&[0; 16]).map_err(unhashable)?;
