@@ -1,5 +1,6 @@
-//! Two nodes of the site on real servers, by the configuration that is checked in. One is killed amid a hundred games: its players
-//! come to the other, and every game goes on with every move that was made, and none made twice.
+//! The site on real servers, by the configurations that are checked in: each service in a process of its own; and two nodes, of which
+//! one is killed amid a hundred games: its players come to the other, and every game goes on with every move that was made, and none
+//! made twice.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,7 +21,8 @@ use trunkline_testkit::{Child, eventually, eventually_or, free_port};
 use crate::sockets::{Browser, Browsers};
 use crate::world::{User, quick, register};
 
-const CONFIG: &str = include_str!("../../deploy/nodes.toml");
+const NODES: &str = include_str!("../../deploy/nodes.toml");
+const SERVICES: &str = include_str!("../../deploy/services.toml");
 /// All of it begins, on a machine that does other things too.
 const UP: Duration = Duration::from_secs(180);
 const PAIRS: usize = 20;
@@ -48,7 +50,6 @@ impl Servers {
         let prefix = format!("tablium{}.", free_port().unwrap());
         let store = format!("{}_{{service}}", Postgres::shared().schema_url("tablium"));
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("nodes.toml"), CONFIG).unwrap();
         let light = redis.replacen("redis://", "redis+pubsub://", 1);
         let variables = vec![
             (
@@ -65,18 +66,18 @@ impl Servers {
         Self { folder, variables }
     }
 
-    async fn start(&self, name: &str) -> Node {
+    async fn start(&self, name: &str, config: &str, more: &[&str]) -> Node {
         let [gateway, admin] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port().unwrap()));
         let data = self.folder.path().join(name);
         self.share_secret(&data);
         let log = self.folder.path().join(format!("{name}.log"));
         let out = std::fs::File::create(&log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tablium"));
+        let file = self.folder.path().join(format!("{name}.toml"));
+        std::fs::write(&file, config).unwrap();
         command.args(["up", "--quiet", "--gateway", &gateway, "--admin", &admin]);
-        command.arg("--data").arg(&data);
-        command
-            .arg("--config")
-            .arg(self.folder.path().join("nodes.toml"));
+        command.args(more).arg("--data").arg(&data);
+        command.arg("--config").arg(file);
         command.envs(self.variables.clone());
         command
             .stdin(Stdio::null())
@@ -193,8 +194,8 @@ async fn pair(node: &Node, browsers: &Browsers, number: usize) -> [(User, Browse
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_games_go_on_at_the_other_node_when_theirs_is_killed() {
     let servers = Servers::new();
-    let mut one = servers.start("one").await;
-    let other = servers.start("other").await;
+    let mut one = servers.start("one", NODES, &[]).await;
+    let other = servers.start("other", NODES, &[]).await;
     let browsers = Browsers::start();
     let moves = Arc::new(AtomicUsize::new(0));
     let mut tables = Vec::new();
@@ -240,6 +241,47 @@ async fn a_hundred_games_go_on_at_the_other_node_when_theirs_is_killed() {
     let (half, last) = (went_on[went_on.len() / 2], went_on[went_on.len() - 1]);
     eprintln!("{count} games went on: half within {half:?}, all within {last:?}");
     drop(other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_match_is_played_where_each_service_has_a_process_of_its_own() {
+    let servers = Servers::new();
+    let site = servers.start("one", SERVICES, &["--processes"]).await;
+    let browsers = Browsers::start();
+    let both = pair(&site, &browsers, 0).await;
+    let [(ada, first), (bob, second)] = &both;
+    let mut open = quick("connect-four");
+    open["stake"] = json!({ "amount": "25", "currency": "PTS" });
+    let game = ada.opens(open).await;
+    bob.joins(&game).await;
+    eventually(UP, async || ada.sees(&game).await["status"] == "active").await;
+    for browser in [first, second] {
+        browser.does("join-game", json!(game)).await;
+    }
+    first
+        .does("chat", json!({ "gameId": game, "text": "good luck" }))
+        .await;
+    second
+        .hears("chat-message", |said| said["text"] == "good luck")
+        .await;
+    let mut state = ada.sees(&game).await;
+    for (number, column) in [3, 0, 3, 0, 3, 0, 3].into_iter().enumerate() {
+        let asked = json!({
+            "gameId": game, "move": { "column": column }, "version": state["version"],
+        });
+        state = [first, second][number % 2].does("game-move", asked).await;
+    }
+    assert_eq!(
+        state["outcome"],
+        json!({ "winner": "first", "reason": "four-in-a-row" })
+    );
+    for browser in [first, second] {
+        let is_over = |update: &Value| update["state"]["version"] == state["version"];
+        browser.hears("game-updated", is_over).await;
+    }
+    ada.comes_to_have("1025").await;
+    bob.comes_to_have("975").await;
+    drop(site);
 }
 
 /// The game has every move that its players know to be made, in their order, and no other; and both were told of its end.
