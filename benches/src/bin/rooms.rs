@@ -2,7 +2,8 @@
 //! connection costs that nobody uses.
 //!
 //! The server is a child process that joins a client to a room (`join`, answered by `joined`) and sends what it gets with `pub` to `room1` as
-//! `ev`. `--other "COMMAND"` is such a server on the port that replaces `PORT` in it. `--rate 0` sends the next when all have the last.
+//! `ev`. `--other "COMMAND"` is such a server on the port that replaces `PORT` in it. `bare` is none: it writes the same bytes to one
+//! socket after the other, and does nothing else that a server does. `--rate 0` sends the next when all have the last.
 //! `--mode idle --idle 20000` opens connections and looks at the server's memory.
 
 use std::process::{Child, Command, Stdio};
@@ -29,7 +30,11 @@ async fn main() -> Outcome<()> {
     let args = Args::parse();
     let port = args.number("serve", 0);
     if port > 0 {
-        return serve(u16::try_from(port)?).await;
+        let port = u16::try_from(port)?;
+        return match args.number("bare", 0) {
+            0 => serve(port).await,
+            _ => serve_bare(port).await,
+        };
     }
     let ways = args.text("ways", "ours");
     let rounds = args.number("rounds", 1);
@@ -64,6 +69,44 @@ async fn serve(port: u16) -> Outcome<()> {
     Ok(())
 }
 
+/// The least that a server can do: the frame is made once, and written to each socket in turn.
+async fn serve_bare(port: u16) -> Outcome<()> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    let room = Arc::new(Mutex::new(Vec::<TcpStream>::new()));
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(attend(stream, room.clone()));
+    }
+}
+
+/// A connection is in the room when it has joined, and is not read any more; until then it may publish.
+async fn attend(stream: TcpStream, room: Arc<Mutex<Vec<TcpStream>>>) -> Outcome<()> {
+    let mut ws = tokio_tungstenite::accept_async(stream).await?;
+    ws.send(Message::text("0{}")).await?;
+    while let Some(Ok(message)) = ws.next().await {
+        let text = message.to_text()?;
+        if text == "40" {
+            ws.send(Message::text("40{}")).await?;
+        } else if text.starts_with("42[\"join\"") {
+            ws.send(Message::text("42[\"joined\",\"ok\"]")).await?;
+            room.lock().push(ws.into_inner());
+            return Ok(());
+        } else if let Some(data) = text.strip_prefix("42[\"pub\",") {
+            let text = format!("42[\"ev\",{data}");
+            let mut frame = vec![0x81, 126];
+            frame.extend(u16::try_from(text.len())?.to_be_bytes());
+            frame.extend(text.as_bytes());
+            let room = room.lock();
+            let whole = room.iter().all(|one| one.try_write(&frame).is_ok_and(|n| n == frame.len()));
+            if !whole {
+                return Err("a client does not read".into());
+            }
+        }
+    }
+    Ok(())
+}
+
 struct Server {
     child: Child,
     port: u16,
@@ -80,9 +123,10 @@ impl Server {
     async fn start(way: &str, args: &Args) -> Outcome<Self> {
         let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
         let mut command = match way {
-            "ours" => {
+            "ours" | "bare" => {
                 let mut command = Command::new(std::env::current_exe()?);
-                command.args(["--serve", &port.to_string()]);
+                let bare = if way == "bare" { "1" } else { "0" };
+                command.args(["--serve", &port.to_string(), "--bare", bare]);
                 command
             }
             _ => {

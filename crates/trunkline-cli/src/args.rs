@@ -46,6 +46,9 @@ pub(crate) enum Command {
     /// Instances of sagas, each with its steps, and a hand on them.
     #[command(subcommand)]
     Saga(Sagas),
+    /// Tables that follow the events of aggregates, and building them anew.
+    #[command(subcommand)]
+    Projection(Projections),
     /// Who handles events, how far behind.
     #[command(subcommand)]
     Subscriptions(Subscriptions),
@@ -443,6 +446,22 @@ pub(crate) enum Sagas {
         /// What it says, as JSON; null by default.
         #[arg(long, value_name = "JSON")]
         data: Option<String>,
+        /// Who does it, for the audit log.
+        #[arg(long)]
+        by: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Projections {
+    /// Lists them: how many events each shows, and how many not yet.
+    List,
+    /// Begins to build one anew, beside the tables that are read until it is done.
+    Rebuild {
+        /// The service whose projection it is.
+        service: String,
+        /// The projection's name.
+        name: String,
         /// Who does it, for the audit log.
         #[arg(long)]
         by: Option<String>,

@@ -8,6 +8,7 @@ mod dead_letters;
 mod events;
 mod flows;
 mod gateway;
+mod projections;
 mod sagas;
 
 use std::fmt;
@@ -106,6 +107,7 @@ pub(crate) async fn run(
         Command::Events(args) => events::run(client, args, as_json).await,
         Command::Flows(command) => flows::run(client, command, as_json).await,
         Command::Saga(command) => sagas::run(client, command, as_json).await,
+        Command::Projection(command) => projections::run(client, command, as_json).await,
         Command::Subscriptions(command) => subscriptions(client, command, as_json).await,
         Command::Outbox(command) => outbox(client, command, as_json).await,
         Command::Gateway {
@@ -141,6 +143,14 @@ fn show(answer: &Value, as_json: bool, table: impl FnOnce(&Value) -> Table) -> D
     }
     table(answer).write(&mut io::stdout())?;
     Ok(())
+}
+
+/// A list that lacks some says whose.
+fn unreachable_are_named(answer: &Value, what: &str) {
+    for peer in items(answer, "unreachable") {
+        let [service, error] = ["service", "error"].map(|name| cell(peer, name));
+        eprintln!("{service} does not answer, so its {what} are not here: {error}");
+    }
 }
 
 async fn subscriptions(client: &Client, command: Subscriptions, as_json: bool) -> Done {

@@ -1,5 +1,5 @@
-//! The admin API: health, metrics, topology, the trail of events, flows, sagas, dead letters, subscriptions, outboxes and
-//! audit logs of a running platform.
+//! The admin API: health, metrics, topology, the trail of events, flows, sagas, projections, dead letters, subscriptions,
+//! outboxes and audit logs of a running platform.
 //!
 //! It only shows and steers what the other crates do. [`router`] makes it from [`Parts`]; whoever serves it
 //! binds it to loopback, or gives it a token.
@@ -15,6 +15,7 @@ mod health;
 mod openapi;
 mod outbox;
 mod peers;
+mod projections;
 mod sagas;
 mod subscriptions;
 mod view;
@@ -32,11 +33,14 @@ use trunkline_bus::Consumer;
 use trunkline_core::{Env, Error, Result};
 use trunkline_saga::Flow;
 use trunkline_security::AdminToken;
-use trunkline_store::{AuditLog, Relay, Trail};
+use trunkline_store::{AuditLog, Projections, Relay, Trail};
 
 pub use peers::{PEER_PATH, Peer};
 pub use sagas::{Hand, SagaDesk};
 pub use view::EventView;
+
+/// Who did something by hand, where nobody says.
+const SOMEBODY: &str = "admin";
 
 /// What the admin API shows and steers.
 #[derive(Clone)]
@@ -65,6 +69,8 @@ pub struct Parts {
     pub audits: Arc<[(ByteString, AuditLog)]>,
     /// The sagas that run here, each service's.
     pub sagas: Arc<[(ByteString, Arc<dyn SagaDesk>)]>,
+    /// The projections that run here, each service's.
+    pub projections: Arc<[(ByteString, Projections)]>,
     /// The services that run in other processes.
     pub peers: Arc<[Peer]>,
     /// Who may ask, and what the peers are asked with; anybody who can connect, without.
@@ -127,6 +133,11 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/v1/sagas", get(sagas::list))
         .route("/api/v1/sagas/{service}/{id}", get(sagas::show))
         .route("/api/v1/sagas/{service}/{id}/{action}", post(sagas::steer))
+        .route("/api/v1/projections", get(projections::list))
+        .route(
+            "/api/v1/projections/{service}/{name}/rebuild",
+            post(projections::rebuild),
+        )
         .route("/api/v1/subscriptions", get(subscriptions::list))
         .route(
             "/api/v1/subscriptions/{group}/pause",

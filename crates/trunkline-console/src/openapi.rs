@@ -106,6 +106,8 @@ const SAGA_HAND: &[Field] = &[
     ),
 ];
 
+const BY: &[Field] = &[("by", "string", "Who does it, for the audit log.")];
+
 const AUDIT_FILTER: &[Field] = &[
     ("service", "string", "Entries of this service's log."),
     (
@@ -257,6 +259,19 @@ const OPERATIONS: &[Operation] = &[
             "post",
             "/api/v1/sagas/{service}/{id}/{action}",
             "A hand on an instance: retry, cancel, skip, retry-from, migrate, revoke or signal. It is noted in the audit log.",
+        )
+    },
+    op(
+        "get",
+        "/api/v1/projections",
+        "Projections: how many events they show, and how many they do not yet.",
+    ),
+    Operation {
+        body: BY,
+        ..op(
+            "post",
+            "/api/v1/projections/{service}/{name}/rebuild",
+            "Begins to build one anew, beside the tables that are read. It is noted in the audit log.",
         )
     },
     op(

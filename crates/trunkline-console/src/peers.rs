@@ -67,12 +67,14 @@ fn merge_of(method: &Method, path: &str) -> Option<Merge> {
         "/api/v1/audit" => Some(Merge::List("entries", "at")),
         "/api/v1/audit/check" => Some(Merge::List("logs", "service")),
         "/api/v1/sagas" => Some(Merge::List("sagas", "id")),
+        "/api/v1/projections" => Some(Merge::List("projections", "service")),
         "/api/v1/dead-letters" if get => Some(Merge::List("dead_letters", "id")),
         "/api/v1/dead-letters/replay" => Some(Merge::List("groups", "group")),
         "/api/v1/dead-letters/discard" => Some(Merge::Sum("discarded")),
         _ => [
             "/api/v1/dead-letters/",
             "/api/v1/sagas/",
+            "/api/v1/projections/",
             "/api/v1/subscriptions/",
             "/api/v1/outbox/",
         ]

@@ -20,12 +20,9 @@ use uuid::Uuid;
 
 use crate::events::limit;
 use crate::extract::{Answer, Body, Params};
-use crate::{Parts, events};
+use crate::{Parts, SOMEBODY, events};
 
 pub(crate) use view::{Row, Shown};
-
-/// Who did something by hand, where nobody says.
-const SOMEBODY: &str = "admin";
 
 /// The sagas of one service, as the admin API shows and steers them.
 pub trait SagaDesk: Send + Sync {

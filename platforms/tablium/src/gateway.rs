@@ -39,12 +39,9 @@ fn games() -> Service {
     let limit = json!({ "minute": 6_000, "limit_by": "consumer" });
     let watch = Route::new("games", "/api/v1/games").method("GET");
     let watch = watch.plugin("jwt", json!({}));
-    let rebuild = Route::new("projections", "/api/v1/projections").method("POST");
-    let rebuild = rebuild.plugin("jwt", json!({}));
     let leaders = Route::new("leaders", "/api/v1/leaderboard").method("GET");
     let by_address = json!({ "minute": 600, "limit_by": "ip" });
     Service::new(state::NAME)
-        .route(rebuild.keep_path())
         .route(watch.plugin("rate-limiting", limit).keep_path())
         .route(leaders.plugin("rate-limiting", by_address).keep_path())
 }

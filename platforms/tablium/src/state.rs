@@ -57,7 +57,6 @@ pub fn service() -> Service {
         .post("/internal/games/{game_id}/resign", moves::resign)
         .post("/internal/games/{game_id}/draw", moves::offer_draw)
         .post("/internal/games/{game_id}/draw/answer", moves::answer_draw)
-        .post("/api/v1/projections/{name}/rebuild", http::rebuild)
 }
 
 /// What only reads.

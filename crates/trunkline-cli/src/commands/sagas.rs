@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use super::{Done, Failure, print, show};
+use super::{Done, Failure, print, show, unreachable_are_named};
 use crate::args::{Instance, SagaFilter, Sagas};
 use crate::client::{Client, segment};
 use crate::table::{Table, cell, cells, items};
@@ -138,10 +138,7 @@ async fn list(client: &Client, filter: SagaFilter, as_json: bool) -> Done {
     if as_json {
         return Ok(());
     }
-    for peer in items(&answer, "unreachable") {
-        let [service, error] = ["service", "error"].map(|name| cell(peer, name));
-        eprintln!("{service} does not answer, so its sagas are not here: {error}");
-    }
+    unreachable_are_named(&answer, "sagas");
     if let Some(next) = answer.get("next").and_then(Value::as_str) {
         eprintln!("there may be more: --after {next}");
     }

@@ -18,4 +18,5 @@ mod failures;
 mod gateway;
 mod kit;
 mod platform;
+mod projections;
 mod sagas;

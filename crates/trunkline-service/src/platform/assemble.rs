@@ -96,6 +96,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         relays: up.relays(),
         audits: up.audits(),
         sagas: up.sagas(),
+        projections: up.projections(),
         peers,
         token,
         env,

@@ -20,7 +20,7 @@ use trunkline_console::{PEER_PATH, Parts, SagaDesk};
 use trunkline_core::{ByteString, Envelope, Error, Result, report};
 use trunkline_gateway::Gateway;
 use trunkline_security::Certificates;
-use trunkline_store::{AuditLog, Relay, Store};
+use trunkline_store::{AuditLog, Projections, Relay, Store};
 use trunkline_telemetry::Otlp;
 
 use super::assemble::{Listening, feed};
@@ -90,6 +90,11 @@ impl Up {
         self.units.iter().filter_map(Unit::desk).collect()
     }
 
+    /// The projections of its services.
+    pub(super) fn projections(&self) -> Arc<[(ByteString, Projections)]> {
+        self.units.iter().filter_map(Unit::projections).collect()
+    }
+
     /// What each service answers at its own address: its routes, and what the console of another process asks of it.
     fn service_doors(
         &self,
@@ -131,6 +136,7 @@ impl Up {
             relays: [(name.clone(), unit.relay.clone())].into(),
             audits: [(name.clone(), unit.runtime.audit_log.clone())].into(),
             sagas: unit.desk().into_iter().collect(),
+            projections: unit.projections().into_iter().collect(),
             peers: Arc::default(),
             ..parts.clone()
         };

@@ -341,6 +341,12 @@ impl Unit {
         Some((self.runtime.name.clone(), Arc::new(engine)))
     }
 
+    /// Its projections for the console, if it has any.
+    pub(super) fn projections(&self) -> Option<(ByteString, Projections)> {
+        let all = &self.runtime.projections;
+        (!all.is_empty()).then(|| (self.runtime.name.clone(), all.clone()))
+    }
+
     /// Sends what is committed, then closes the store.
     pub(super) async fn lower(&self, limit: Duration) {
         #[cfg(feature = "device")]

@@ -89,19 +89,10 @@ async fn at(cx: Cx, Path((id, version)): Path<(String, u64)>) -> Result<Json<Val
     Ok(Json(json!({ "value": counter.state().value })))
 }
 
-async fn rebuild(cx: Cx) -> Result<Json<Value>> {
-    cx.projections().rebuild("totals").await?;
-    let status = cx.projections().status().await?;
-    Ok(Json(
-        json!({ "rebuilding": status[0].rebuilding.is_some() }),
-    ))
-}
-
 fn platform() -> Platform {
     let service = Service::new("counters")
         .projection(Totals)
         .post("/counters/{id}", raise)
-        .post("/rebuild", rebuild)
         .get("/counters/{id}/total", total)
         .get("/counters/{id}/versions/{version}", at);
     Platform::new("counting").service(service)
@@ -134,8 +125,7 @@ async fn handlers_decide_by_state_and_tables_follow() {
         (beyond.status, &beyond.body["code"]),
         (404, &json!("version_not_found"))
     );
-    let rebuilt = ask().post("/rebuild", json!({})).await;
-    assert_eq!(rebuilt.status, 200, "{rebuilt:?}");
+    rebuilt_by_hand(&sample).await;
     assert_eq!(ask().get("/counters/a/total").await.body["total"], 10);
     // It is all there again after a start.
     let folder = sample.stop().await;
@@ -144,4 +134,36 @@ async fn handlers_decide_by_state_and_tables_follow() {
         sample.ask("counters").get("/counters/a/total").await.body["total"],
         10
     );
+}
+
+/// Somebody has the totals built anew by the admin API, and watches until they are.
+async fn rebuilt_by_hand(sample: &Sample) {
+    let admin = || sample.admin();
+    let path = "/api/v1/projections/counters/totals/rebuild";
+    let begun = admin().post(path, json!({ "by": "ann" })).await;
+    assert_eq!(begun.body["done"], "rebuild", "{begun:?}");
+    eventually(SOON, async || {
+        let answer = admin().get("/api/v1/projections").await;
+        let totals = &answer.body["projections"][0];
+        assert_eq!(
+            (&totals["service"], &totals["name"], &totals["position"]),
+            (&json!("counters"), &json!("totals"), &json!(10))
+        );
+        totals["rebuilding"].is_null()
+    })
+    .await;
+    let noted = admin().get("/api/v1/audit?action=projection.rebuild").await;
+    let entry = &noted.body["entries"][0];
+    assert_eq!(
+        (&entry["actor"], &entry["object"]),
+        (&json!("ann"), &json!("projection totals"))
+    );
+    for (path, code) in [
+        ("counters/odd", "projection_unknown"),
+        ("odd/totals", "projection_service_unknown"),
+    ] {
+        let path = format!("/api/v1/projections/{path}/rebuild");
+        let refused = admin().post(&path, json!({})).await;
+        assert_eq!((refused.status, &refused.body["code"]), (404, &json!(code)));
+    }
 }

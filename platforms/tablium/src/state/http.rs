@@ -2,15 +2,15 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline::{Cx, Error, Json, Loaded, NoContent, Path, Query, Result, Timestamp, sql};
+use trunkline::{Cx, Error, Json, Loaded, Path, Query, Result, Timestamp, sql};
 
 use super::game::Game;
 use super::lobby;
 use super::tell::exists;
+use crate::Points;
 use crate::games::Kind;
 use crate::limits::{self, PAGE_MAX};
 use crate::view::{GameView, PlayerView, Status};
-use crate::{Points, STAFF};
 
 /// A game in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -114,13 +114,6 @@ pub(super) async fn visible(cx: &Cx, game_id: &str, version: Option<u64>) -> Res
         Some(0) => Err(Error::invalid("version_invalid", "versions count from 1")),
         Some(version) => games.at_version(game_id, version).await,
     }
-}
-
-/// Makes the tables of a projection anew, while they are read as they were; for those who run the site.
-pub(super) async fn rebuild(cx: Cx, Path(name): Path<String>) -> Result<NoContent> {
-    cx.require_role(STAFF)?;
-    cx.projections().rebuild(&name).await?;
-    Ok(NoContent)
 }
 
 /// Whoever has the most points, the first first.

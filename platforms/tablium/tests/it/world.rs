@@ -156,9 +156,21 @@ impl World {
         read().await.unwrap()
     }
 
+    /// Has a projection built from nothing, and waits until it is what is read.
     pub(crate) async fn rebuild(&self, projection: &str) {
-        let path = format!("/api/v1/projections/{projection}/rebuild");
-        self.staff().post(&path, json!({})).await.expect(204);
+        let path = format!(
+            "/api/v1/projections/{}/{projection}/rebuild",
+            tablium::state::NAME
+        );
+        self.admin.post(&path, json!({})).await.expect(200);
+        eventually(SOON, async || {
+            let all = self.admin.get("/api/v1/projections").await.expect(200);
+            let mut all = all["projections"].as_array().unwrap().iter();
+            let one = all.find(|one| one["name"] == projection).unwrap();
+            assert_eq!(one["error"], Value::Null);
+            one["rebuilding"].is_null() && one["behind"] == 0
+        })
+        .await;
     }
 
     pub(crate) async fn comes_to_be(&self, user: &User, game: &str, status: &str) -> Value {
