@@ -3,6 +3,7 @@
 mod options;
 mod parts;
 mod settings;
+mod token;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -21,6 +22,7 @@ use crate::{Config, Kubernetes, Platform, Running, parent_gone, stop_requested};
 
 use options::{Cli, Command, Pods, Run, Up};
 pub use settings::Settings;
+pub use token::{Token, user_token};
 
 /// A platform that is a program. [`launch`] gives it the commands `up`, `run` and `schemas`; it says what it adds to
 /// them, and how it starts.

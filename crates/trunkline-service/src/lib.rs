@@ -45,7 +45,7 @@ pub use http::{Accepted, Asset, Created, NoContent};
 pub use jobs::Schedule;
 pub use kubernetes::Kubernetes;
 #[cfg(feature = "launch")]
-pub use launch::{Program, Settings, launch, print, token_secret};
+pub use launch::{Program, Settings, Token, launch, print, token_secret, user_token};
 pub use namespace::Namespace;
 pub use openapi::Operation;
 pub use ping::{Ping, PingStatus};

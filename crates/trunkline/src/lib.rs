@@ -27,7 +27,7 @@ pub use trunkline_service::{
 #[cfg(feature = "device")]
 pub use trunkline_service::{CommandState, Devices};
 #[cfg(feature = "launch")]
-pub use trunkline_service::{Program, Settings, launch, print, token_secret};
+pub use trunkline_service::{Program, Settings, Token, launch, print, token_secret, user_token};
 pub use trunkline_store::{
     Aggregate, Aggregates, Conn, EventType, EventUpcast, Loaded, Migration, Projection,
     ProjectionStatus, Projections, Reader, Recorded, SqlRow, SqlValue, Statement, Store, Target,

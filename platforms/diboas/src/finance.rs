@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use trunkline::{
-    Claims, Config, Env, KeyringConfig, Platform, Result, Running, Secret, Signer, Verifier,
-    token_secret,
+    Config, Env, KeyringConfig, Platform, Result, Running, Secret, Verifier, token_secret,
+    user_token,
 };
 
 use crate::chains::{Chains, PROVIDERS};
@@ -16,7 +16,7 @@ use crate::{Options, gateway, provider};
 /// Where the checked-in schemas of the events are, as far as the platform runs where it was built.
 const SCHEMAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas");
 /// Who issues the tokens.
-const ISSUER: &str = "diboas";
+pub(crate) const ISSUER: &str = "diboas";
 /// Where the chains' sandbox listens if nobody says otherwise.
 const SANDBOX: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9912);
@@ -109,12 +109,5 @@ fn with_keys(config: &mut Config) -> Result<()> {
 /// # Errors
 /// Those of [`token_secret`].
 pub fn token(data: &Path, user: &str, roles: &[&str], lifetime: Duration) -> Result<String> {
-    let env = Env::system();
-    let signer = Signer::hs256(&token_secret(data, &env)?);
-    let claims = Claims::new(user, lifetime, &env).issued_by(ISSUER);
-    signer.sign(
-        &roles
-            .iter()
-            .fold(claims, |claims, role| claims.with_role(*role)),
-    )
+    user_token(data, ISSUER, (user, roles), lifetime)
 }

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use trunkline::{Config, Platform, Program, Result, Running, print, stop_requested};
+use trunkline::{Config, Platform, Program, Result, Running, Token, print, stop_requested};
 
 use crate::chains::Chains;
+use crate::finance::ISSUER;
 use crate::{Finance, welcome};
 
 /// The platform's own options.
@@ -35,23 +35,6 @@ pub enum Command {
         #[arg(long, default_value = "data/chains")]
         data: PathBuf,
     },
-}
-
-/// Whose token is printed.
-#[derive(Debug, Args)]
-pub struct Token {
-    /// The user, such as user456
-    #[arg(long)]
-    pub(crate) user: String,
-    /// A role: staff runs the platform. Can be given several times
-    #[arg(long)]
-    pub(crate) role: Vec<String>,
-    /// The folder of the platform that is to take the token
-    #[arg(long, default_value = "data")]
-    pub(crate) data: PathBuf,
-    /// How many hours it is good for
-    #[arg(long, default_value_t = 24)]
-    pub(crate) hours: u32,
 }
 
 impl Program for Finance {
@@ -96,7 +79,7 @@ The providers of the sandbox are meridian, polaris and quasar. They fail when th
 
     async fn command(command: Command) -> Result<()> {
         match command {
-            Command::Token(wanted) => token(&wanted),
+            Command::Token(wanted) => wanted.print(ISSUER),
             Command::Sandbox { listen, data } => {
                 let sandbox = Chains::start(&data, listen).await?;
                 print(&format!("the chains are up on {}\n", sandbox.url()))?;
@@ -106,11 +89,4 @@ The providers of the sandbox are meridian, polaris and quasar. They fail when th
             }
         }
     }
-}
-
-fn token(wanted: &Token) -> Result<()> {
-    let lifetime = Duration::from_secs(u64::from(wanted.hours) * 3_600);
-    let roles: Vec<&str> = wanted.role.iter().map(String::as_str).collect();
-    let token = crate::token(&wanted.data, &wanted.user, &roles, lifetime)?;
-    print(&format!("{token}\n"))
 }

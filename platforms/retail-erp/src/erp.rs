@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use trunkline::{Claims, Config, Env, Platform, Result, Running, Signer, Verifier, token_secret};
+use trunkline::{Config, Env, Platform, Result, Running, Verifier, token_secret, user_token};
 
 use crate::swishpay::{self, Swishpay};
 use crate::{Options, gateway, notification, payment};
@@ -12,7 +12,7 @@ use crate::{Options, gateway, notification, payment};
 /// Where the checked-in schemas of the events are, as far as the ERP runs where it was built.
 const SCHEMAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas");
 /// Who issues the tokens.
-const ISSUER: &str = "retail-erp";
+pub(crate) const ISSUER: &str = "retail-erp";
 /// Where the payment gateway's sandbox listens if nobody says otherwise.
 const SANDBOX: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9911);
@@ -85,12 +85,5 @@ impl Erp {
 /// # Errors
 /// Those of [`token_secret`].
 pub fn token(data: &Path, user: &str, roles: &[&str], lifetime: Duration) -> Result<String> {
-    let env = Env::system();
-    let signer = Signer::hs256(&token_secret(data, &env)?);
-    let claims = Claims::new(user, lifetime, &env).issued_by(ISSUER);
-    signer.sign(
-        &roles
-            .iter()
-            .fold(claims, |claims, role| claims.with_role(*role)),
-    )
+    user_token(data, ISSUER, (user, roles), lifetime)
 }

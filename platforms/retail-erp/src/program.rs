@@ -1,12 +1,11 @@
 //! What the ERP's program has beside what every platform's has.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use trunkline::{Config, Platform, Program, Result, Running, print};
+use trunkline::{Config, Platform, Program, Result, Running, Token};
 
+use crate::erp::ISSUER;
 use crate::{Erp, welcome};
 
 mod vm;
@@ -31,23 +30,6 @@ pub enum Command {
     Token(Token),
     /// Run a simulated vending machine, by HTTP against an ERP on this machine or by MQTT
     Vm(Vm),
-}
-
-/// Whose token is printed.
-#[derive(Debug, Args)]
-pub struct Token {
-    /// The user, such as user_789, or the device, such as device_123
-    #[arg(long)]
-    pub(crate) user: String,
-    /// A role: staff runs the shops, device reports and sells. Can be given several times
-    #[arg(long)]
-    pub(crate) role: Vec<String>,
-    /// The folder of the ERP that is to take the token
-    #[arg(long, default_value = "data")]
-    pub(crate) data: PathBuf,
-    /// How many hours it is good for
-    #[arg(long, default_value_t = 24)]
-    pub(crate) hours: u32,
 }
 
 impl Program for Erp {
@@ -99,15 +81,8 @@ The token of the card (cardToken) decides how a payment ends at the sandbox:
 
     async fn command(command: Command) -> Result<()> {
         match command {
-            Command::Token(wanted) => token(&wanted),
+            Command::Token(wanted) => wanted.print(ISSUER),
             Command::Vm(wanted) => vm::run(wanted).await,
         }
     }
-}
-
-fn token(wanted: &Token) -> Result<()> {
-    let lifetime = Duration::from_secs(u64::from(wanted.hours) * 3_600);
-    let roles: Vec<&str> = wanted.role.iter().map(String::as_str).collect();
-    let token = crate::token(&wanted.data, &wanted.user, &roles, lifetime)?;
-    print(&format!("{token}\n"))
 }

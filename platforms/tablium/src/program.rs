@@ -1,12 +1,9 @@
 //! What the site's program has beside what every platform's has.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
-use trunkline::{Config, Env, Platform, Program, Result, Running, Secret, Signer, Verifier, print};
+use trunkline::{Config, Env, Platform, Program, Result, Running, Secret, Signer, Token, Verifier};
 
-use crate::{Site, welcome};
+use crate::{Site, auth, welcome};
 
 /// The site has no options of its own.
 #[derive(Debug, Clone, Default, Args)]
@@ -17,23 +14,6 @@ pub struct Options {}
 pub enum Command {
     /// Print a token for a user
     Token(Token),
-}
-
-/// Whose token is printed.
-#[derive(Debug, Args)]
-pub struct Token {
-    /// The user's id, such as `usr_…`
-    #[arg(long)]
-    pub(crate) user: String,
-    /// A role: staff runs the site. Can be given several times
-    #[arg(long)]
-    pub(crate) role: Vec<String>,
-    /// The folder of the site that is to take the token
-    #[arg(long, default_value = "data")]
-    pub(crate) data: PathBuf,
-    /// How many hours it is good for
-    #[arg(long, default_value_t = 24)]
-    pub(crate) hours: u32,
 }
 
 impl Program for Site {
@@ -77,14 +57,7 @@ platforms/tablium/deploy has the files of the site on several machines.";
 
     async fn command(command: Command) -> Result<()> {
         match command {
-            Command::Token(wanted) => token(&wanted),
+            Command::Token(wanted) => wanted.print(auth::ISSUER),
         }
     }
-}
-
-fn token(wanted: &Token) -> Result<()> {
-    let lifetime = Duration::from_secs(u64::from(wanted.hours) * 3_600);
-    let roles: Vec<&str> = wanted.role.iter().map(String::as_str).collect();
-    let token = crate::token(&wanted.data, &wanted.user, &roles, lifetime)?;
-    print(&format!("{token}\n"))
 }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use trunkline::{Claims, Config, Env, Platform, Result, Running, Signer, Verifier, token_secret};
+use trunkline::{
+    Config, Env, Platform, Result, Running, Signer, Verifier, token_secret, user_token,
+};
 
 use crate::{auth, gateway};
 
@@ -50,9 +52,5 @@ impl Site {
 /// # Errors
 /// Those of [`token_secret`].
 pub fn token(data: &Path, user: &str, roles: &[&str], lifetime: Duration) -> Result<String> {
-    let env = Env::system();
-    let signer = Signer::hs256(&token_secret(data, &env)?);
-    let claims = Claims::new(user, lifetime, &env).issued_by(auth::ISSUER);
-    let with_roles = roles.iter();
-    signer.sign(&with_roles.fold(claims, |claims, role| claims.with_role(*role)))
+    user_token(data, auth::ISSUER, (user, roles), lifetime)
 }
