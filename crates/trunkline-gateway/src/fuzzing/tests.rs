@@ -9,11 +9,12 @@ const FILES: [&str; 2] = [
 const ROUTES: &str = "shop.example.com /orders/1/items -\n- /orders g\n*.example.com /orders p\nshop.* ~/orders/\\d+ g\nshop.example.com:80 /o gp\n- ~/a|/orders/1/.*$ -\n";
 
 /// Each begins with how long its pieces are.
-const REQUESTS: [&[u8]; 4] = [
+const REQUESTS: [&[u8]; 5] = [
     b"\x01GET /a?b=c HTTP/1.1\r\nhost: h\r\nx-odd: \xe4\r\n\r\nHEAD * HTTP/1.1\r\nHost: h\r\n\r\n",
     b"\xffGET /1 HTTP/1.1\r\nhost: h\r\nconnection: a, Close\r\n\r\nGET /2 HTTP/1.1\r\nhost: h\r\n\r\n",
     b"\x05\r\n\nGET http://h/ HTTP/1.1\nhost: h\n\nPOST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nab",
     b"\x0bGET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\nconnection: keep-alive\r\n\r\nGET /chat HTTP/1.1\r\nhost: h\r\nupgrade: websocket\r\n\r\n",
+    b"\x07GET /1 HTTP/1.1\r\nhost: h\r\nconnection: \xff, close\r\n\r\nGET /2 HTTP/1.1\r\nhost: h\r\n\r\n",
 ];
 
 /// Copies, cuts and changes of a text.

@@ -108,7 +108,11 @@ fn headers(bytes: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<(HeaderMap,
         }
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(header.value));
         let value = value.map_err(|_| Odd)?;
-        keeps &= name != CONNECTION || !closes(&value);
+        if name == CONNECTION {
+            // hyper looks for words in text alone.
+            value.to_str().map_err(|_| Odd)?;
+            keeps &= !closes(&value);
+        }
         headers.append(name, value);
     }
     Ok((headers, keeps))
