@@ -27,7 +27,7 @@ use crate::realtime::Inner;
 type Stream = WebSocketStream<TokioIo<Upgraded>>;
 
 /// What a read takes from the system at once: most packets of clients are shorter, and an idle connection keeps it.
-const READ_BYTES: usize = 1024;
+const READ_BYTES: usize = 512;
 /// What is given to the system at once.
 const WRITE_BYTES: usize = 64 * 1024;
 
