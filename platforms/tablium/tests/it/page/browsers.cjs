@@ -59,7 +59,7 @@ function watch() {
   const now = () => performance.timeOrigin + performance.now();
   window.shownAt = {};
   window.clickedAt = 0;
-  addEventListener("pointerdown", () => { window.clickedAt = now(); }, true);
+  for (const press of ["pointerdown", "click"]) addEventListener(press, () => { window.clickedAt = now(); }, true);
   const note = () => {
     const version = document.querySelector(".board")?.dataset.version;
     if (version) window.shownAt[version] ??= now();
@@ -163,6 +163,8 @@ class Player {
 /** Plays the moves by turns; everybody sees each before the next. Gives how long each took, in milliseconds. */
 async function plays(first, second, moves, watchers = []) {
   const took = [];
+  // Versions begin anew with each game.
+  for (const player of [first, second]) await player.page.evaluate(() => { window.shownAt = {}; });
   let count = await first.page.locator(".ply").count();
   for (const move of moves) {
     const mover = count % 2 === 0 ? first : second;
