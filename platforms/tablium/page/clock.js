@@ -18,7 +18,7 @@ export function spelled(ms) {
 export class Clock {
   #text = h("span", { class: "time" });
   #bar = h("span", { class: "left" });
-  #frame = 0;
+  #timer = 0;
   #said = "";
 
   constructor() {
@@ -27,7 +27,7 @@ export class Clock {
 
   /** `ms` was left when it was last stopped; it runs since `since`, a time of the server, or not at all. */
   set({ ms, initialMs, since }) {
-    cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#timer);
     this.element.classList.toggle("running", since !== null);
     const draw = () => {
       const left = since === null ? ms : ms - Math.max(0, serverNow() - since);
@@ -35,12 +35,14 @@ export class Clock {
       if (text !== this.#said) this.#text.textContent = this.#said = text;
       this.#bar.style.transform = `scaleX(${Math.min(1, Math.max(0, left / initialMs))})`;
       this.element.classList.toggle("short", left < SHORT_MS);
-      if (since !== null && left > 0) this.#frame = requestAnimationFrame(draw);
+      // Only when it says something else: each frame would keep the page busy that is to show the next move.
+      const unit = left > SHORT_MS ? 1000 : 100;
+      if (since !== null && left > 0) this.#timer = setTimeout(draw, left % unit + 1);
     };
     draw();
   }
 
   stop() {
-    cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#timer);
   }
 }
