@@ -6,7 +6,7 @@ use trunkline::{Cx, Error, Json, Path, Result};
 
 use super::decide;
 use super::game::{GameEvent, Player};
-use super::tell::{change, exists};
+use super::tell::{answered, change, exists};
 use crate::games::{Kind, Seat};
 use crate::user::{self, Named};
 use crate::view::GameView;
@@ -145,15 +145,10 @@ pub(super) async fn turn_away(
     Path(game_id): Path<String>,
     Json(asked): Json<TurnAway>,
 ) -> Result<Json<GameView>> {
-    let changed = change(&cx, &game_id, |game| {
-        exists(game)?;
-        Ok(decide::turn_away(
-            game.state(),
-            &asked.match_id,
-            &asked.user_id,
-        ))
-    });
-    Ok(Json(changed.await?.1))
+    answered(&cx, &game_id, |game| {
+        Ok(decide::turn_away(game, &asked.match_id, &asked.user_id))
+    })
+    .await
 }
 
 pub(super) async fn start(
@@ -162,11 +157,10 @@ pub(super) async fn start(
     Json(asked): Json<Start>,
 ) -> Result<Json<GameView>> {
     let now = cx.now();
-    let changed = change(&cx, &game_id, |game| {
-        exists(game)?;
-        decide::start(game.state(), &asked.match_id, now)
-    });
-    Ok(Json(changed.await?.1))
+    answered(&cx, &game_id, |game| {
+        decide::start(game, &asked.match_id, now)
+    })
+    .await
 }
 
 pub(super) async fn call_off(
@@ -174,11 +168,10 @@ pub(super) async fn call_off(
     Path(game_id): Path<String>,
     Json(asked): Json<CallOff>,
 ) -> Result<Json<GameView>> {
-    let changed = change(&cx, &game_id, |game| {
-        exists(game)?;
-        Ok(decide::call_off(game.state(), &asked.match_id))
-    });
-    Ok(Json(changed.await?.1))
+    answered(&cx, &game_id, |game| {
+        Ok(decide::call_off(game, &asked.match_id))
+    })
+    .await
 }
 
 pub(super) async fn cancel(
@@ -187,11 +180,7 @@ pub(super) async fn cancel(
     Json(asked): Json<Join>,
 ) -> Result<Json<GameView>> {
     limits::id("gameId", &game_id)?;
-    let changed = change(&cx, &game_id, |game| {
-        exists(game)?;
-        decide::cancel(game.state(), &asked.user_id)
-    });
-    Ok(Json(changed.await?.1))
+    answered(&cx, &game_id, |game| decide::cancel(game, &asked.user_id)).await
 }
 
 /// A user, by the name that user-service knows.

@@ -8,7 +8,7 @@ use super::commands;
 use super::decide;
 use super::game::{Game, GameEvent};
 use super::http::visible;
-use super::tell::{change, exists};
+use super::tell::{answered, change, exists};
 use crate::events::FlagDue;
 use crate::games::Move;
 use crate::limits;
@@ -151,20 +151,12 @@ fn stale(version: u64) -> Error {
 
 pub(super) async fn resign(cx: Cx, Path(game_id): Path<String>) -> Result<Json<GameView>> {
     let user = acting(&cx, &game_id)?;
-    let changed = change(&cx, &game_id, |game| {
-        exists(game)?;
-        decide::resign(game.state(), &user)
-    });
-    Ok(Json(changed.await?.1))
+    answered(&cx, &game_id, |game| decide::resign(game, &user)).await
 }
 
 pub(super) async fn offer_draw(cx: Cx, Path(game_id): Path<String>) -> Result<Json<GameView>> {
     let user = acting(&cx, &game_id)?;
-    let changed = change(&cx, &game_id, |game| {
-        exists(game)?;
-        decide::offer_draw(game.state(), &user)
-    });
-    Ok(Json(changed.await?.1))
+    answered(&cx, &game_id, |game| decide::offer_draw(game, &user)).await
 }
 
 pub(super) async fn answer_draw(
@@ -173,11 +165,10 @@ pub(super) async fn answer_draw(
     Json(answer): Json<Answer>,
 ) -> Result<Json<GameView>> {
     let user = acting(&cx, &game_id)?;
-    let changed = change(&cx, &game_id, |game| {
-        exists(game)?;
-        decide::answer_draw(game.state(), &user, answer.accept)
-    });
-    Ok(Json(changed.await?.1))
+    answered(&cx, &game_id, |game| {
+        decide::answer_draw(game, &user, answer.accept)
+    })
+    .await
 }
 
 fn acting(cx: &Cx, game_id: &str) -> Result<ByteString> {

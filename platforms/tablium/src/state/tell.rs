@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline::{Aggregate as _, Cx, Loaded, Result};
+use trunkline::{Aggregate as _, Cx, Json, Loaded, Result};
 
 use super::decide;
 use super::game::{Game, GameEvent};
@@ -33,6 +33,19 @@ pub(super) async fn change(
     }
     watch_clock(cx, &happened, game.state(), &view).await?;
     Ok((game, view))
+}
+
+/// Changes a game that there is, and answers with it as it is then.
+pub(super) async fn answered(
+    cx: &Cx,
+    game_id: &str,
+    mut decide: impl FnMut(&Game) -> Result<Vec<GameEvent>> + Send,
+) -> Result<Json<GameView>> {
+    let changed = change(cx, game_id, |game| {
+        exists(game)?;
+        decide(game.state())
+    });
+    Ok(Json(changed.await?.1))
 }
 
 /// A stream without an event is no game.
