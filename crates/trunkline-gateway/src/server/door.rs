@@ -187,6 +187,8 @@ impl Line {
             // In a box: hyper and the runtime move what they are given, and it is some kilobytes.
             Box::pin(async move {
                 let mut answer = line.gateway().handle(request, &line.client).await;
+                let told = answer.body_mut().take_told();
+                told.set(answer.headers_mut());
                 last(&mut answer);
                 Ok(answer)
             })
