@@ -173,6 +173,10 @@ impl Journal for Sagas {
         self.write_batch(batch).boxed()
     }
 
+    fn check(&self) -> Result<()> {
+        self.store.confirms()
+    }
+
     fn load<'a>(&'a self, which: &'a Which) -> BoxFuture<'a, Result<Option<Record>>> {
         read::load(&self.store, which).boxed()
     }

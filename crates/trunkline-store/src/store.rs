@@ -261,14 +261,20 @@ impl Store {
         }
     }
 
+    /// Whether commits can still be confirmed in this process: not since a sync has failed.
+    pub(crate) fn confirms(&self) -> Result<()> {
+        match &self.0.backend {
+            Backend::Sqlite(sqlite) => sqlite.syncs.check(),
+            Backend::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Whether the store answers: for health checks.
     ///
     /// # Errors
     /// Why it does not.
     pub async fn check(&self) -> Result<()> {
-        if let Backend::Sqlite(sqlite) = &self.0.backend {
-            sqlite.syncs.check()?;
-        }
+        self.confirms()?;
         let mut reader = self.read().await?;
         sqlx::query("SELECT 1")
             .execute(reader.conn())
