@@ -380,6 +380,9 @@ async fn with_sockets(
         return Ok(router);
     }
     let shared = shared.backbones(&runtime.name)?;
+    if let Some(backbones) = &shared {
+        health::watch_backbone(&runtime.health, backbones.sent.clone());
+    }
     let opened = runtime.sockets.open(namespaces, shared, runtime).await;
     opened
         .map(|sockets| router.merge(sockets))
