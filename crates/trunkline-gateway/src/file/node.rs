@@ -6,6 +6,8 @@ use std::fmt;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use serde_json::{Map, Number, Value};
 
+use crate::beside::give_way;
+
 /// A larger file is refused: 10,000 routes with plugins are some 5 MiB.
 pub(super) const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Values inside of each other.
@@ -102,6 +104,7 @@ impl Node {
 
     /// The same without places.
     pub(crate) fn value(&self) -> Value {
+        give_way();
         match &self.what {
             What::Null => Value::Null,
             What::Flag(flag) => Value::Bool(*flag),
@@ -115,6 +118,18 @@ impl Node {
                     .map(|field| (field.name.clone(), field.node.value()));
                 Value::Object(pairs.collect::<Map<_, _>>())
             }
+        }
+    }
+
+    /// Frees it, giving way meanwhile.
+    pub(super) fn release(self) {
+        match self.what {
+            What::List(list) => list.into_iter().for_each(Self::release),
+            What::Fields(fields) => {
+                let nodes = fields.into_iter().map(|field| field.node);
+                nodes.for_each(Self::release);
+            }
+            _ => give_way(),
         }
     }
 
@@ -154,6 +169,7 @@ struct Loader<'a> {
 
 impl<'a> Loader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Place), Broken> {
+        give_way();
         match self.events.next_event() {
             Some(Ok((event, span))) => Ok((event, Place::of(span))),
             Some(Err(error)) => Err(broken(&error)),
