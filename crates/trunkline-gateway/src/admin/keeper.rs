@@ -125,12 +125,17 @@ impl Keeper {
         if refused.is_some_and(|(refused, _)| *refused == text) {
             return Ok(());
         }
-        let taken = self.take(state, text.clone(), (Some(name), None));
-        match &taken {
-            Ok(()) => tracing::info!(file = name, "the gateway goes by its changed file"),
-            Err(error) => state.refused = Some((text, error.message().to_owned())),
+        match self.take(state, text.clone(), (Some(name), None)) {
+            Ok((_, before)) => {
+                tracing::info!(file = name, "the gateway goes by its changed file");
+                before.release();
+                Ok(())
+            }
+            Err(error) => {
+                state.refused = Some((text, error.message().to_owned()));
+                Err(error)
+            }
         }
-        taken
     }
 
     /// Takes a whole configuration: the text of a file.
@@ -219,7 +224,9 @@ impl Keeper {
 
     fn commit(&self, state: &mut State, text: String, known: Known<'_>) -> Result<()> {
         let Some(file) = self.file.as_ref().filter(|_| self.writes) else {
-            return self.take(state, text, known);
+            let (_, before) = self.take(state, text, known)?;
+            before.release();
+            return Ok(());
         };
         let found = std::fs::read_to_string(&**file);
         let found =
@@ -229,21 +236,26 @@ impl Keeper {
                 "the file was changed by somebody else, and the gateway does not go by it yet";
             return Err(Error::conflict("gateway_file_changed", text));
         }
-        let before = (state.text.clone(), state.document.copy());
-        self.take(state, text, known)?;
+        let (text, document) = self.take(state, text, known)?;
         let Err(error) = write(file, &state.text) else {
+            document.release();
             return Ok(());
         };
         // What is not in the file would be gone after the next start.
-        self.take(state, before.0, (None, Some(before.1)))?;
+        self.take(state, text, (None, Some(document)))?;
         Err(
             unwritable("the change can't be written to the file, and was taken back")
                 .with_source(error),
         )
     }
 
-    /// Has the gateway go by a text.
-    fn take(&self, state: &mut State, text: String, (name, document): Known<'_>) -> Result<()> {
+    /// Has the gateway go by a text. Gives the text and the document before it.
+    fn take(
+        &self,
+        state: &mut State,
+        text: String,
+        (name, document): Known<'_>,
+    ) -> Result<(String, Document)> {
         let (mut config, problems) = read(name.unwrap_or_default(), &text);
         let source = config.source.clone();
         if name.is_none() {
@@ -259,11 +271,12 @@ impl Keeper {
         });
         config.source = source;
         config.release();
-        state.text = text;
-        std::mem::replace(&mut state.document, document).release();
         state.refused = None;
         state.changes += 1;
-        Ok(())
+        Ok((
+            std::mem::replace(&mut state.text, text),
+            std::mem::replace(&mut state.document, document),
+        ))
     }
 }
 
