@@ -155,8 +155,9 @@ impl Gateway {
             .map_err(|problems| problems.refusal(config.source.as_deref()))?;
         let compiled = Arc::new(compiled);
         self.inner.compiled.store(compiled.clone());
-        let (now, before) = (&compiled.upstreams, &before.upstreams);
-        self.inner.watch.go_on(now, before);
+        let (now, past) = (&compiled.upstreams, &before.upstreams);
+        self.inner.watch.go_on(now, past);
+        Compiled::retire(before);
         Ok(())
     }
 
