@@ -251,6 +251,7 @@ fn host(request: &mut Parts) -> Result<Authority> {
     };
     let host = host
         .filter(|host: &Authority| !host.as_str().contains('@') && !host.host().is_empty())
+        .filter(has_good_port)
         .ok_or_else(|| malformed("expected Host to be a host and perhaps a port"))?;
     match request.uri.authority() {
         Some(absolute) if !absolute.as_str().eq_ignore_ascii_case(host.as_str()) => Err(malformed(
@@ -258,6 +259,14 @@ fn host(request: &mut Parts) -> Result<Authority> {
         )),
         _ => Ok(host),
     }
+}
+
+/// Whether what stands behind the host is nothing, or a port: another text would be no port here, and perhaps one elsewhere.
+fn has_good_port(host: &Authority) -> bool {
+    let rest = host.as_str().get(host.host().len()..).unwrap_or_default();
+    let port = rest.strip_prefix(':').unwrap_or(rest);
+    port.is_empty()
+        || (port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
 }
 
 /// Whether it is this path, perhaps with a query, and nothing else.
