@@ -261,7 +261,8 @@ impl Host {
         }
         let authority: Authority = named.parse().ok()?;
         // Before its host there is only what is refused.
-        let fits = !named.contains('@') && !authority.host().is_empty();
+        let fits =
+            !named.contains('@') && !authority.host().is_empty() && has_good_port(&authority);
         fits.then(|| Self {
             text: text.clone(),
             length: authority.host().len(),
@@ -305,6 +306,14 @@ fn host(request: &mut Parts) -> Result<Host> {
     }
 }
 
+/// Whether what stands behind the host is nothing, or a port: another text would be no port here, and perhaps one elsewhere.
+fn has_good_port(host: &Authority) -> bool {
+    let rest = host.as_str().get(host.host().len()..).unwrap_or_default();
+    let port = rest.strip_prefix(':').unwrap_or(rest);
+    port.is_empty()
+        || (port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
+}
+
 /// Whether it is this path, perhaps with a query, and nothing else.
 fn is_onward(uri: &Uri, path: &str) -> bool {
     uri.scheme().is_none() && uri.authority().is_none() && uri.path() == path
@@ -337,6 +346,7 @@ mod tests {
             let read = Host::of(&value).map(|host| (host.name().to_owned(), host.port));
             let authority = text.parse::<Authority>().ok();
             let authority = authority.filter(|host| !text.contains('@') && !host.host().is_empty());
+            let authority = authority.filter(has_good_port);
             let expected = authority.map(|host| (host.host().to_owned(), host.port_u16()));
             prop_assert_eq!(read, expected);
         }

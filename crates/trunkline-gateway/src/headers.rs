@@ -166,7 +166,7 @@ pub(crate) fn forward(headers: &mut HeaderMap, client: &Client, prefix: Option<&
     if let Some(host) = headers.remove(HOST) {
         headers.insert(FORWARDED_HOST, host);
     }
-    if let Some(prefix) = prefix {
+    if let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) {
         put(headers, FORWARDED_PREFIX, prefix);
     }
 }

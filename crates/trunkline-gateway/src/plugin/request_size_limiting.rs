@@ -44,8 +44,8 @@ struct RequestSizeLimiting {
 pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mistake> {
     let settings: Settings = settings(config)?;
     let unit = match settings.size_unit {
-        Unit::Megabytes => 1_000_000,
-        Unit::Kilobytes => 1_000,
+        Unit::Megabytes => 1_024 * 1_024,
+        Unit::Kilobytes => 1_024,
         Unit::Bytes => 1,
     };
     let bytes_max = settings
