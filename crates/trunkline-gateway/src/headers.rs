@@ -21,16 +21,17 @@ const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// # Source
 /// RFC 9110, 7.6.1. `TE: trailers` is kept, for gRPC; `Host` is never taken off by `Connection: host`.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Most have none of them, or one: one look at all names costs less than asking for each.
+    // Most have none of them, or what calls of gRPC say: one look at all names costs less than asking for each.
+    let is_kept = |name: &HeaderName, value: &HeaderValue| *name == TE && value == "trailers";
     let own: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_hop_by_hop(name))
-        .cloned()
+        .iter()
+        .filter(|(name, value)| is_hop_by_hop(name) && !is_kept(name, value))
+        .map(|(name, _)| name.clone())
         .collect();
     if own.is_empty() {
         return;
     }
-    let trailers = own.contains(&TE) && asks_for_trailers(headers);
+    let trailers = asks_for_trailers(headers);
     let named = match own.contains(&CONNECTION) {
         true => named_by_connection(headers),
         false => Vec::new(),
