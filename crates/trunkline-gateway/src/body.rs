@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::BoxError;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+use trunkline_call::stream::Received;
 use trunkline_core::Error;
 
 use crate::plugin::AnswerHeaders;
@@ -73,19 +75,22 @@ pub(crate) enum Inbound {
     None,
     /// hyper reads it.
     Coming(Incoming),
+    /// A stream of HTTP/2 brings it.
+    Streamed(Received),
 }
 
 impl Body for Inbound {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Self::None => Poll::Ready(None),
-            Self::Coming(body) => Pin::new(body).poll_frame(cx),
+            Self::Coming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Streamed(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
 
@@ -93,6 +98,7 @@ impl Body for Inbound {
         match self {
             Self::None => true,
             Self::Coming(body) => body.is_end_stream(),
+            Self::Streamed(body) => body.is_end_stream(),
         }
     }
 
@@ -100,6 +106,7 @@ impl Body for Inbound {
         match self {
             Self::None => SizeHint::with_exact(0),
             Self::Coming(body) => body.size_hint(),
+            Self::Streamed(body) => body.size_hint(),
         }
     }
 }
@@ -141,7 +148,7 @@ impl<B: Body> ClientBody<B> {
 
 impl<B> Body for ClientBody<B>
 where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
     type Data = Bytes;
     type Error = Error;

@@ -115,8 +115,11 @@ pub(crate) fn enter(
     let query = request.uri.query();
     let onward = match &target.base {
         None if strips => Some(onward_uri(rest, query)?),
-        // Most go on as they came.
+        // Most go on as they came, but for the host.
         None if is_onward(&request.uri, &path) => None,
+        None if path.len() > 1 && request.uri.path() == path => {
+            request.uri.path_and_query().cloned().map(Uri::from)
+        }
         None => Some(onward_uri(&path, query)?),
         Some(base) => Some(onward_uri(
             &join(base, &path, strips.then_some(rest)),

@@ -34,16 +34,17 @@ pub(crate) fn strip_of_client(headers: &mut HeaderMap) {
 
 /// Takes off these headers, and what `Connection` names besides.
 fn strip(headers: &mut HeaderMap, is_one: impl Fn(&HeaderName) -> bool) {
-    // Most have none of them, or one: one look at all names costs less than asking for each.
+    // Most have none of them, or what calls of gRPC say, which is kept: one look at all names costs less than asking for each.
+    let is_kept = |name: &HeaderName, value: &HeaderValue| *name == TE && value == "trailers";
     let own: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_one(name))
-        .cloned()
+        .iter()
+        .filter(|(name, value)| is_one(name) && !is_kept(name, value))
+        .map(|(name, _)| name.clone())
         .collect();
     if own.is_empty() {
         return;
     }
-    let trailers = own.contains(&TE) && asks_for_trailers(headers);
+    let trailers = asks_for_trailers(headers);
     let named = match own.contains(&CONNECTION) {
         true => named_by_connection(headers),
         false => Vec::new(),

@@ -196,13 +196,17 @@ impl Gateway {
         self.inner.is_serving.load(Ordering::Acquire)
     }
 
-    /// Answers a request.
+    /// Answers a request, for who writes answers from their headers alone.
     pub(crate) async fn handle(
         &self,
         request: Request<Inbound>,
         client: &Client,
     ) -> Response<Answered<Arrival>> {
-        self.answer(self.begin(request, client), client).await
+        let entered = self.begin(request, client);
+        let mut response = self.answer(entered, client).await;
+        let told = response.body_mut().take_told();
+        told.set(response.headers_mut());
+        response
     }
 
     /// Finds out where a request leads. That needs no waiting: what is left of its work has no room for it.

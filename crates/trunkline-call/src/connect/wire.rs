@@ -403,6 +403,7 @@ impl Wire {
     /// What `Host` says stands in the address in HTTP/2.
     fn address(&self, request: &mut Request<Body>) {
         let host = request.headers_mut().remove(HOST);
+        let host = host.filter(|host| *host != self.host);
         let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
         let path = request.uri().path_and_query().cloned();
         let mut parts = http::uri::Parts::default();
