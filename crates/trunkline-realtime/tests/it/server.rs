@@ -112,10 +112,8 @@ fn open(followed: Arc<AtomicUsize>) -> Namespace {
                     let gone = json!({ "id": socket.id(), "why": why });
                     socket.namespace().to(room).emit("left", &gone).unwrap();
                 }
-                // It takes a moment.
-                for _ in 0..1_000 {
-                    tokio::task::yield_now().await;
-                }
+                // Work that takes longer than the connection's end.
+                tokio::time::sleep(Duration::from_millis(300)).await;
                 followed.fetch_add(1, Ordering::SeqCst);
             }
         })
