@@ -19,7 +19,7 @@ use crate::forward::Onward;
 use crate::means::Means;
 use crate::path::normalise;
 use crate::plugin::{self, Making, Order, Plugin};
-use crate::route::{HeaderRule, HostRule, Name, PathRule, Slot, Table, Target, Way};
+use crate::route::{HeaderRule, HostRule, Name, PathRule, Slot, Table, Target, Way, why};
 use crate::tls::Tls;
 use crate::upstream::{Links, Upstreams};
 use crate::workers::Workers;
@@ -273,12 +273,6 @@ impl Compiler<'_> {
                 "expected `url` or `host`: no service runs in this process",
             );
         }
-        if service.routes.is_empty() {
-            self.wrong(
-                format!("{at}.routes"),
-                "expected a route: nothing leads here",
-            );
-        }
     }
 
     /// The plugins of a scope over those of the scope around it.
@@ -299,8 +293,11 @@ impl Compiler<'_> {
                 let name = &config.name;
                 self.wrong(at, format!("expected `{name}` once, found it again"));
             }
+            if !config.enabled {
+                continue;
+            }
             let slot = plugins.entry(order).or_default();
-            let made = config.enabled.then_some(made);
+            let made = Some(made);
             match &config.consumer {
                 None => slot.all = made,
                 Some(consumer) => {
@@ -327,6 +324,10 @@ impl Compiler<'_> {
         let before = self.before.and_then(|before| before.get(&id));
         let before = before.filter(|(made_by, _)| made_by == settings);
         let before = before.map(|(_, plugin)| plugin.clone());
+        if config.consumer.is_some() && plugin::is_for_all(&config.name) {
+            let expected = "expected no consumer: this plugin is for whoever asks";
+            self.wrong(format!("{at}.consumer"), expected);
+        }
         let consumer = config.consumer.as_deref().unwrap_or_default();
         self.making.scope = format!("{scope} {consumer}");
         let made = self.making.make(&config.name, || settings.clone(), before);
@@ -343,9 +344,12 @@ impl Compiler<'_> {
                 }
                 Some((order, made))
             }
-            Err((inside, expected)) => {
-                let dot = if inside.is_empty() { "" } else { "." };
-                self.wrong(format!("{at}.config{dot}{inside}"), expected);
+            Err(first) => {
+                let all = self.making.mistakes(&config.name, settings, first);
+                for (inside, expected) in all {
+                    let dot = if inside.is_empty() { "" } else { "." };
+                    self.wrong(format!("{at}.config{dot}{inside}"), expected);
+                }
                 None
             }
         }
@@ -415,22 +419,25 @@ impl Compiler<'_> {
                 self.wrong(at, "expected another header: write `hosts`");
                 continue;
             }
-            let pattern = match &**values {
-                [only] => only.strip_prefix("~*"),
-                _ => None,
-            };
-            let built =
-                pattern.map(|pattern| RegexBuilder::new(pattern).size_limit(256 * 1024).build());
-            match built.transpose() {
-                Ok(pattern) => rules.push(HeaderRule {
+            let (patterns, values): (Vec<_>, Vec<_>) =
+                values.iter().partition(|value| value.starts_with("~*"));
+            let patterns = patterns.iter().map(|pattern| {
+                let pattern = pattern.strip_prefix("~*").unwrap_or(pattern);
+                let mut built = RegexBuilder::new(pattern);
+                built.case_insensitive(true).size_limit(256 * 1024).build()
+            });
+            match patterns.collect::<Result<Vec<_>, _>>() {
+                Ok(patterns) => rules.push(HeaderRule {
                     name,
                     values: values
                         .iter()
                         .map(|value| value.to_ascii_lowercase())
                         .collect(),
-                    pattern,
+                    patterns,
                 }),
-                Err(why) => self.wrong(at, format!("expected an expression: {why}")),
+                Err(error) => {
+                    self.wrong(at, format!("expected an expression: {}", why(&error)));
+                }
             }
         }
         rules

@@ -273,9 +273,9 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("POST /config", "services: [", 422, "config:2:1"),
     (
         "POST /config",
-        "services: [{name: a}]",
+        "services: [{name: a, routes: [{name: r}]}]",
         422,
-        "expected a route",
+        "expected paths, hosts",
     ),
 ];
 
