@@ -310,7 +310,7 @@ fn host(request: &mut Parts) -> Result<Host> {
 }
 
 /// Whether what stands behind the host is nothing, or a port: another text would be no port here, and perhaps one elsewhere.
-fn has_good_port(host: &Authority) -> bool {
+pub(crate) fn has_good_port(host: &Authority) -> bool {
     let rest = host.as_str().get(host.host().len()..).unwrap_or_default();
     let port = rest.strip_prefix(':').unwrap_or(rest);
     port.is_empty()

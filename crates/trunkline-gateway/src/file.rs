@@ -236,7 +236,16 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
 
 /// Whether paths that are expressions say so; they do in a file that names no version.
 fn version(fields: &mut Fields<'_>, problems: &mut Problems) -> bool {
-    let marks = fields.one_of("_format_version", &VERSIONS, problems);
+    let node = fields.take("_format_version");
+    let number = node.filter(|node| matches!(node.what, What::Integer(_) | What::Decimal(_)));
+    let marks = match number {
+        Some(node) => {
+            let expected = "expected a text: write the version in quotes, such as \"3.0\"";
+            fields.wrong(node, "_format_version", expected, problems);
+            None
+        }
+        None => fields.one_of("_format_version", &VERSIONS, problems),
+    };
     if let Some(node) = fields.take("_transform")
         && node.what != What::Flag(true)
     {

@@ -20,6 +20,9 @@ use crate::{Config, Gateway};
 /// How often the file is looked at. A change that is seen twice the same is taken.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// One that is missing so often in a row is not being replaced, but gone.
+const MISSED_MAX: u8 = 3;
+
 /// A gateway whose configuration is a file, or is sent to it. Cheap to clone.
 ///
 /// # Guarantees
@@ -38,8 +41,9 @@ pub struct Keeper {
 struct State {
     document: Document,
     text: String,
-    /// The text that the file was last seen with, if that is not what the gateway goes by.
-    refused: Option<(String, String)>,
+    /// The text that the file was last seen with, if that is not what the gateway goes by, and why; no text, if it can't be
+    /// read.
+    refused: Option<(Option<String>, String)>,
     changes: u64,
 }
 
@@ -83,13 +87,22 @@ impl Keeper {
         };
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut before, mut taken) = (None, None);
+        let (mut before, mut taken, mut missed) = (None, None, 0_u8);
         loop {
             ticks.tick().await;
-            let Ok(now) = stamp(&file).await else {
-                // It is being replaced, or it is gone: what it said goes on.
-                continue;
+            let now = match stamp(&file).await {
+                Ok(now) => now,
+                Err(error) => {
+                    // At first it is perhaps being replaced.
+                    missed = missed.saturating_add(1);
+                    if missed == MISSED_MAX {
+                        taken = None;
+                        self.unread(&file, &error).await;
+                    }
+                    continue;
+                }
             };
+            missed = 0;
             // One that is still being written changes between two looks.
             let is_settled = before == Some(now);
             before = Some(now);
@@ -105,7 +118,7 @@ impl Keeper {
         let text = match tokio::fs::read_to_string(file).await {
             Ok(text) => text,
             Err(error) => {
-                tracing::error!(file = name, %error, "the gateway's file can't be read: it goes on as before");
+                self.unread(file, &error).await;
                 return;
             }
         };
@@ -122,7 +135,7 @@ impl Keeper {
             return Ok(());
         }
         let refused = state.refused.as_ref();
-        if refused.is_some_and(|(refused, _)| *refused == text) {
+        if refused.is_some_and(|(refused, _)| refused.as_ref() == Some(&text)) {
             return Ok(());
         }
         match self.take(state, text.clone(), (Some(name), None)) {
@@ -132,10 +145,18 @@ impl Keeper {
                 Ok(())
             }
             Err(error) => {
-                state.refused = Some((text, error.message().to_owned()));
+                state.refused = Some((Some(text), error.message().to_owned()));
                 Err(error)
             }
         }
+    }
+
+    /// The file is gone, or nobody may read it: what it said goes on, and that is told.
+    async fn unread(&self, file: &Path, error: &io::Error) {
+        let file = file.display();
+        tracing::error!(%file, %error, "the gateway's file can't be read: it goes on as before");
+        let why = format!("{file} can't be read: {error}");
+        self.state.lock().await.refused = Some((None, why));
     }
 
     /// Takes a whole configuration: the text of a file.

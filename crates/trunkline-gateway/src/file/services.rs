@@ -6,6 +6,7 @@ use super::node::{Node, What};
 use super::read::{Fields, Problems};
 use super::{Names, Owned, reference, tags};
 use crate::config::{PluginConfig, Protocol, Route, Schemes, Service, Url};
+use crate::entry::has_good_port;
 
 /// The longest time that Kong takes, in milliseconds.
 const MILLIS_MAX: i64 = 2_147_483_646;
@@ -139,8 +140,8 @@ fn parse_url(url: &str) -> Option<Url> {
         None => (rest, ""),
     };
     let authority: http::uri::Authority = authority.parse().ok()?;
-    if authority.as_str().contains('@') || authority.host().is_empty() || path.contains(['?', '#'])
-    {
+    let is_host = !authority.as_str().contains('@') && !authority.host().is_empty();
+    if !is_host || !has_good_port(&authority) || path.contains(['?', '#']) {
         return None;
     }
     Some(Url {

@@ -4,6 +4,7 @@ use super::node::Node;
 use super::read::{Fields, Problems};
 use super::{Owned, owned, reference, tags};
 use crate::config::{Active, Algorithm, Checks, HashOn, Health, Passive, Target, Upstream};
+use crate::entry::has_good_port;
 
 /// The port of a target that names none, as Kong has it.
 const PORT: u16 = 8_000;
@@ -129,6 +130,7 @@ fn rest_of_target(mut fields: Fields<'_>, problems: &mut Problems) -> Option<Tar
     fields.ignored(&["id"]);
     let at = fields.path.clone().into_boxed_str();
     let place: Option<http::uri::Authority> = text.as_deref().and_then(|text| text.parse().ok());
+    let place = place.filter(has_good_port);
     if let (Some(node), None, Some(text)) = (node, &place, &text) {
         let expected = format!("expected a host and perhaps a port, found `{text}`");
         fields.wrong(node, "target", expected, problems);

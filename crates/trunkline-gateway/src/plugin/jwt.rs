@@ -160,25 +160,28 @@ fn whose(settings: &Settings, making: &Making<'_>) -> Result<Whose, Mistake> {
     if let Some(uri) = &settings.jwks_uri {
         return Issuer::new(uri, settings, making).map(Whose::Issuer);
     }
-    if making.consumers.have_tokens() {
-        for (name, is_given) in [
-            ("issuer", settings.issuer.is_some()),
-            ("audience", !settings.audience.is_empty()),
-        ] {
-            if is_given {
-                let expected =
-                    "expected `jwks_uri` with it: a consumer's key says who issues their tokens";
-                return Err(mistake(name, expected));
-            }
+    if !making.consumers.have_tokens() {
+        if let Some(verifier) = making.means.verifier.clone() {
+            return Ok(Whose::Users(verifier));
         }
-        let (consumers, none) = (making.consumers.clone(), Verified::default());
-        return Ok(Whose::Consumers(consumers, none));
+        if making.consumers.are_none() {
+            let expected = "expected a key to verify tokens with, and nobody who could have one: `jwks_uri`, or a consumer with `jwt_secrets`";
+            return Err(mistake("", expected));
+        }
     }
-    let verifier = making.means.verifier.clone().map(Whose::Users);
-    verifier.ok_or_else(|| {
-        let expected = "expected a key to verify tokens with, and there is none: `jwks_uri`, or `jwt_secrets` of a consumer";
-        mistake("", expected)
-    })
+    for (name, is_given) in [
+        ("issuer", settings.issuer.is_some()),
+        ("audience", !settings.audience.is_empty()),
+    ] {
+        if is_given {
+            let expected =
+                "expected `jwks_uri` with it: a consumer's key says who issues their tokens";
+            return Err(mistake(name, expected));
+        }
+    }
+    // Without any key nobody is let in: the last of them may be taken back.
+    let (consumers, none) = (making.consumers.clone(), Verified::default());
+    Ok(Whose::Consumers(consumers, none))
 }
 
 /// RFC 6750, 3.1: a request without a token is told no error code.

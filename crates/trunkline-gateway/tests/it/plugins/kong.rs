@@ -200,3 +200,26 @@ fn what_a_plugin_says_it_is_for_is_held_against_the_file() {
     let expected = "plugins[0].consumer: expected no consumer";
     assert!(error.contains(expected), "{error}");
 }
+
+#[tokio::test]
+async fn alone_nobody_is_let_in_where_no_key_is_left() {
+    let text = r#"
+services:
+- name: a
+  url: http://127.0.0.1:9
+  routes:
+  - {name: tokens, paths: [/tokens], plugins: [{name: jwt}]}
+  - {name: keys, paths: [/keys], plugins: [{name: key-auth}]}
+consumers: [{username: ann}]
+"#;
+    let kit = crate::kit::alone(&Config::parse("kong.yml", text).unwrap()).await;
+    let token = kit.bearer("ann");
+    for (line, headers, code) in [
+        ("GET /tokens", "", "token_missing"),
+        ("GET /tokens", &*token, "token_forged"),
+        ("GET /keys", "", "key_missing"),
+        ("GET /keys", "apikey: a\r\n", "key_unknown"),
+    ] {
+        kit.send(line, headers, "").await.is_problem(401, code);
+    }
+}
