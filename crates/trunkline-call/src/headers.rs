@@ -255,7 +255,7 @@ fn split_roles(roles: &str) -> Vec<ByteString> {
 }
 
 /// What services say among themselves begins so.
-const OURS: &str = "x-trunkline-";
+pub const OURS: &str = "x-trunkline-";
 
 /// Takes off who the user is and what services say among themselves.
 pub(crate) fn strip_inner(headers: &mut HeaderMap) {

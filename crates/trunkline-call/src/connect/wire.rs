@@ -129,17 +129,35 @@ const HTTP_1: u8 = 1;
 const HTTP_2: u8 = 2;
 
 /// How far a request has come, for whoever gives it a time for each step.
-#[derive(Debug, Default)]
-pub struct Stage(AtomicBool);
+#[derive(Debug)]
+pub struct Stage {
+    began: Instant,
+    is_connected: AtomicBool,
+}
+
+impl Default for Stage {
+    /// It begins now.
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            is_connected: AtomicBool::new(false),
+        }
+    }
+}
 
 impl Stage {
+    /// When it began.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Whether it has a connection, and is sent or answered on it.
     pub fn is_connected(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_connected.load(Ordering::Relaxed)
     }
 
     pub(super) fn set(&self, connected: bool) {
-        self.0.store(connected, Ordering::Relaxed);
+        self.is_connected.store(connected, Ordering::Relaxed);
     }
 }
 

@@ -55,9 +55,12 @@ pub(super) fn upstream(node: &Node, path: String, problems: &mut Problems) -> Op
     upstream.tags = tags(&mut fields, problems);
     // How many places its ring has is ours to choose.
     fields.ignored(&["id", "slots"]);
+    if fields.flag("use_srv_name", problems) == Some(true) {
+        let why = "`use_srv_name: true` is not supported: write `host_header`";
+        problems.add(fields.place, &fields.path, why);
+    }
     fields.unsupported(
         &[
-            ("use_srv_name", "write `host_header`"),
             (
                 "hash_on_uri_capture",
                 "hash by a header, a cookie or a parameter",

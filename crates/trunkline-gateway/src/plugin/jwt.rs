@@ -101,7 +101,7 @@ enum Whose {
 #[derive(Debug)]
 struct Jwt {
     whose: Whose,
-    /// The claim that names a consumer's key.
+    /// The claim, or else the field of a token's header, that names a consumer's key.
     key_claim: String,
     places: Places,
     /// Whether the token is all that a header holds, and not only what follows `Bearer`.
@@ -266,6 +266,18 @@ impl Jwt {
         Ok(())
     }
 
+    /// What a token names its consumer's key by: a claim, or else what its header says (`kid`), as for Kong.
+    fn key_of(&self, token: &str) -> Result<Option<ByteString>, Error> {
+        let named = |said: &serde_json::Map<String, Value>| {
+            let key = said.get(&self.key_claim).and_then(Value::as_str);
+            key.map(ByteString::from)
+        };
+        if let Some(key) = named(&trunkline_security::unverified(token)?) {
+            return Ok(Some(key));
+        }
+        Ok(named(&trunkline_security::unverified_header(token)?))
+    }
+
     fn of_consumer(
         &self,
         token: &str,
@@ -275,15 +287,14 @@ impl Jwt {
         if let Some(known) = verified.find(token) {
             return Ok(known);
         }
-        let claimed = trunkline_security::unverified(token)?;
-        let key = claimed.get(&self.key_claim).and_then(Value::as_str);
-        let known = key.and_then(|key| consumers.with_issuer(key));
+        let key = self.key_of(token)?;
+        let known = key.as_deref().and_then(|key| consumers.with_issuer(key));
         let (verifier, member) = known.ok_or_else(|| forged("no consumer has this key"))?;
         // What was signed is what was read: there is one text of the claims.
         let claims: serde_json::Map<String, Value> = verifier.open(token)?;
         let known = Known {
             member: member.clone(),
-            key: key.unwrap_or_default().into(),
+            key: key.unwrap_or_default(),
             times: Times::of(&claims)?,
         };
         verified.note(token, known.clone());
@@ -328,6 +339,10 @@ impl Jwt {
 }
 
 impl Plugin for Jwt {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     /// Keys that were fetched once need not be fetched again for a new configuration.
     fn remembers(&self) -> bool {
         matches!(self.whose, Whose::Issuer(_)) && self.anonymous.is_none()
