@@ -1,6 +1,9 @@
 //! Bodies over streams of HTTP/2, as the `h2` crate has them: what both ends of a call read and send by.
 //!
 //! ```
+//! use std::future::poll_fn;
+//! use std::task::Poll;
+//!
 //! use bytes::Bytes;
 //! use h2::server::SendResponse;
 //! use http::Response;
@@ -9,10 +12,10 @@
 //!
 //! async fn answer(mut to: SendResponse<Bytes>, answer: Response<Body>) -> Result<(), Cut> {
 //!     let (head, body) = answer.into_parts();
-//!     let body = Ahead::of(body).await;
+//!     let mut body = Some(body);
+//!     let body = poll_fn(|cx| Poll::Ready(Ahead::new(body.take().unwrap_or_default(), cx))).await;
 //!     let is_empty = body.is_empty();
-//!     let head = Response::from_parts(head, ());
-//!     match to.send_response(head, is_empty) {
+//!     match to.send_response(Response::from_parts(head, ()), is_empty) {
 //!         Ok(stream) if !is_empty => body.on(stream).await,
 //!         _ => Ok(()),
 //!     }
@@ -20,7 +23,6 @@
 //! ```
 
 use std::fmt;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -157,17 +159,7 @@ enum Next {
 }
 
 impl<B: HttpBody<Data = Bytes, Error = axum::Error> + Unpin> Ahead<B> {
-    /// Looks at the first piece, if it is there; nobody waits for it.
-    pub async fn of(body: B) -> Self {
-        let mut body = Some(body);
-        poll_fn(|cx| match body.take() {
-            Some(body) => Poll::Ready(Self::new(body, cx)),
-            None => Poll::Pending,
-        })
-        .await
-    }
-
-    /// The same, where something is polled already.
+    /// Looks at the first piece, if it is there.
     pub fn new(body: B, cx: &mut Context<'_>) -> Self {
         let mut ahead = Self { body, next: None };
         ahead.look(cx);

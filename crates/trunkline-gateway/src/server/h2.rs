@@ -109,21 +109,21 @@ struct Serving<'a, S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Serving<'_, S> {
     /// Ends with the connection.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        loop {
-            // What they say goes out when the connection is looked at, all of it together.
-            self.requests.poll(cx);
-            let mut has_more = false;
-            while let Poll::Ready(next) = self.connection.poll_accept(cx) {
-                let Some(next) = next.transpose()? else {
-                    return Poll::Ready(Ok(()));
-                };
-                self.requests.begin(self.line, next);
-                has_more = true;
-            }
-            if !has_more {
-                return Poll::Pending;
-            }
+        // What they say goes out when the connection is looked at, all of it together.
+        self.requests.poll(cx);
+        let mut has_more = false;
+        while let Poll::Ready(next) = self.connection.poll_accept(cx) {
+            let Some(next) = next.transpose()? else {
+                return Poll::Ready(Ok(()));
+            };
+            self.requests.begin(self.line, next);
+            has_more = true;
         }
+        if has_more {
+            // What is answered at once has the connection wake us.
+            self.requests.poll(cx);
+        }
+        Poll::Pending
     }
 }
 

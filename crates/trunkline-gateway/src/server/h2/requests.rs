@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, CatchUnwind};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use h2::RecvStream;
@@ -19,6 +19,8 @@ use super::answer::answer;
 /// A request, and where its answer goes.
 pub(super) type Asked = (Request<RecvStream>, SendResponse<Bytes>);
 
+type Work = BoxFuture<'static, ()>;
+
 /// The requests under way; they end with it. The connection's setting bounds how many there are.
 pub(super) struct Requests {
     under_way: UnderWay,
@@ -26,8 +28,9 @@ pub(super) struct Requests {
 }
 
 enum UnderWay {
-    /// Where one thread does everything, a task for each buys nothing, and costs some microseconds.
-    Here(FuturesUnordered<BoxFuture<'static, ()>>),
+    /// Where one thread does everything, a task for each buys nothing. Of one that panics the others hear nothing, as with
+    /// tasks.
+    Here(FuturesUnordered<CatchUnwind<AssertUnwindSafe<Work>>>),
     /// Each may be done by another thread.
     Tasks(JoinSet<()>),
 }
@@ -48,15 +51,12 @@ impl Requests {
     pub(super) fn begin(&mut self, line: &Line, asked: Asked) {
         self.begun += 1;
         // In a box: whoever has it to do moves it, and it is some kilobytes.
-        let work = answer(line.clone(), asked, self.begun == 1);
+        let work: Work = Box::pin(answer(line.clone(), asked, self.begun == 1));
         match &mut self.under_way {
-            UnderWay::Here(all) => {
-                // As with a task: others on the connection go on.
-                all.push(Box::pin(AssertUnwindSafe(work).catch_unwind().map(drop)));
-            }
+            UnderWay::Here(all) => all.push(AssertUnwindSafe(work).catch_unwind()),
             UnderWay::Tasks(tasks) => {
                 while tasks.try_join_next().is_some() {}
-                tasks.spawn(Box::pin(work));
+                tasks.spawn(work);
             }
         }
     }
@@ -64,7 +64,7 @@ impl Requests {
     /// Goes on with those that can.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
         if let UnderWay::Here(all) = &mut self.under_way {
-            while let Poll::Ready(Some(())) = all.poll_next_unpin(cx) {}
+            while let Poll::Ready(Some(_)) = all.poll_next_unpin(cx) {}
         }
     }
 
