@@ -1,6 +1,7 @@
 //! What a connection costs that nobody uses: resident memory of the proxy for each.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -10,12 +11,16 @@ use trunkline_benches::{Args, rounded};
 
 use super::{END, start, token};
 
-/// Opens so many connections to each proxy, sends one request on each, and looks how much larger the proxy is then.
+/// Connections are idle when they have been silent for so long.
+const IDLE_AFTER: Duration = Duration::from_secs(3);
+
+/// Opens so many connections to each proxy, sends one request on each, and looks how much larger the proxy is when all are
+/// idle.
 pub(super) async fn measure(
     args: &Args,
     (ways, upstream, folder): (&[&str], u16, &TempDir),
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let count = args.number("idle", 2_000);
+    let count = args.number("idle", 9_000);
     let request = format!(
         "GET /api/orders/42 HTTP/1.1\r\nhost: shop.example.com\r\nauthorization: Bearer {}\r\n\r\n",
         token()?
@@ -38,6 +43,7 @@ pub(super) async fn measure(
                 before = resident_kb(proxy.pid())?;
             }
         }
+        tokio::time::sleep(IDLE_AFTER).await;
         let after = resident_kb(proxy.pid())?;
         let each = (after as f64 - before as f64) / count as f64;
         println!(

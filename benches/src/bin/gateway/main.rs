@@ -3,7 +3,7 @@
 //! Each proxy has one worker. All stand before the same upstream and are asked by the same client, over loopback, in turns.
 //! `--ways` names some of: `ours` (routing, JWT, rate limit, retries, timeouts, metrics, access log), `ours_limit` (without JWT
 //! and log), `nginx` (`limit_req`), `nginx_log` (with its access log), `haproxy` (JWT and rate limit), `haproxy_plain`.
-//! `--mode idle [--idle 2000]` measures memory for each idle connection instead, `--mode reload [--routes 10000]` a reload.
+//! `--mode idle [--idle 9000]` measures memory for each idle connection instead, `--mode reload [--routes 10000]` a reload.
 //! `--mode grpc` asks by gRPC, HTTP/2 on both sides in the clear: `grpc` (rate limit), `grpc_quiet` (one that tells callers
 //! nothing of what is left, as nginx's), `nginx_grpc` (`grpc_pass` and `limit_req`), `haproxy_grpc` (no limit). With `--calls N` it asks the first way N times and measures nothing, and
 //! `--at PORT` asks whoever listens there, with the upstream at `--upstream PORT`.
@@ -34,6 +34,9 @@ use trunkline_telemetry::{Format, Telemetry, init_logs_behind, prometheus};
 
 /// What every answer ends with.
 const END: &[u8] = b"-the end-";
+/// So many connections each proxy can have, its own to the upstream among them. HAProxy keeps two files ready for each, and
+/// 20,000 is a usual limit.
+const CONNECTIONS_MAX: usize = 9_800;
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const WAYS: &str = "ours,ours_limit,nginx,nginx_log,haproxy,haproxy_plain";
 
@@ -61,6 +64,7 @@ fn serve_alone(file: &Path, args: &Args) -> Result<(), Box<dyn std::error::Error
     let _registry = prometheus::install()?;
     let port = u16::try_from(args.number("port", 0))?;
     let mut alone = Alone::new(file, [SocketAddr::from(([127, 0, 0, 1], port))]);
+    alone.limits.connections_max = CONNECTIONS_MAX;
     alone.workers = usize::try_from(args.number("workers", 1))?;
     let env = Env::system();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -225,7 +229,7 @@ fn nginx(dir: &Path, upstream: u16, rest: impl Fn(u16) -> String) -> std::io::Re
     Server::start(|port| {
         let (file, rest, dir) = (dir.join("conf"), rest(port), dir.display());
         let conf = format!(
-            "daemon off; master_process off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log crit;\nevents {{ worker_connections 4096; }}\nhttp {{\n client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c; uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;\n keepalive_requests 100000000; tcp_nodelay on;\n limit_req_zone $binary_remote_addr zone=one:10m rate=1000000r/s;\n upstream up {{ server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 100000000; }}\n{rest}}}\n"
+            "daemon off; master_process off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log crit;\nevents {{ worker_connections {CONNECTIONS_MAX}; }}\nhttp {{\n client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c; uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;\n keepalive_requests 100000000; tcp_nodelay on;\n limit_req_zone $binary_remote_addr zone=one:10m rate=1000000r/s;\n upstream up {{ server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 100000000; }}\n{rest}}}\n"
         );
         fs::write(&file, conf).expect("a file");
         let mut command = Command::new("nginx");
@@ -243,7 +247,7 @@ fn haproxy(
     Server::start(|port| {
         let file = dir.join("conf");
         let conf = format!(
-            "global\n nbthread 1\n maxconn 8192\n {setting}\ndefaults\n mode http\n timeout connect 1s\n timeout client 30s\n timeout server 5s\n retries 3\n http-reuse always\nfrontend f\n bind 127.0.0.1:{port} {protocol}\n unique-id-format %[uuid()]\n unique-id-header X-Request-Id\n{checks} default_backend b\nbackend b\n server s 127.0.0.1:{upstream} {protocol} pool-max-conn -1\n"
+            "global\n nbthread 1\n maxconn {CONNECTIONS_MAX}\n {setting}\ndefaults\n mode http\n timeout connect 1s\n timeout client 30s\n timeout server 5s\n retries 3\n http-reuse always\nfrontend f\n bind 127.0.0.1:{port} {protocol}\n unique-id-format %[uuid()]\n unique-id-header X-Request-Id\n{checks} default_backend b\nbackend b\n server s 127.0.0.1:{upstream} {protocol} pool-max-conn -1\n"
         );
         fs::write(&file, conf).expect("a file");
         let mut command = Command::new("haproxy");
