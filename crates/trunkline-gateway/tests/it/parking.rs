@@ -212,7 +212,7 @@ async fn a_stop_wakes_all_who_are_parked_and_loses_no_request() {
 }
 
 #[tokio::test]
-async fn who_is_parked_may_still_ask_after_a_stop_and_ends_then() {
+async fn who_is_parked_and_stays_silent_ends_with_the_gateway() {
     let mut kit = gateway(|_| {}).await;
     let mut silent = kit.connect().await;
     let mut never = kit.connect().await;
