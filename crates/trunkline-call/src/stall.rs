@@ -26,6 +26,11 @@ impl<S> Stall<S> {
         }
     }
 
+    /// The connection alone.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
     fn bounded<T>(
         &mut self,
         cx: &mut Context<'_>,

@@ -63,6 +63,7 @@ pub(crate) struct Inner {
     /// Another process accepts from the same sockets.
     pub(crate) is_followed: AtomicBool,
     pub(crate) connections: AtomicUsize,
+    pub(crate) parked: AtomicUsize,
     pub(crate) unmatched: OnceLock<RouteMeters>,
 }
 
@@ -118,6 +119,7 @@ impl Gateway {
             is_serving: AtomicBool::new(false),
             is_followed: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            parked: AtomicUsize::new(0),
             unmatched: OnceLock::new(),
         };
         Ok(Self {
@@ -169,6 +171,11 @@ impl Gateway {
     /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.inner.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many of them are parked: they are silent, and have no task until something comes.
+    pub fn connections_parked(&self) -> usize {
+        self.inner.parked.load(Ordering::Relaxed)
     }
 
     pub(crate) fn tls(&self) -> Option<Arc<Tls>> {

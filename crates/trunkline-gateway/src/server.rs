@@ -5,7 +5,14 @@ mod door;
 mod frames;
 mod h1;
 mod h2;
+mod house;
+#[cfg(unix)]
+mod lot;
+#[cfg(not(unix))]
+#[path = "server/lot/none.rs"]
+mod lot;
 mod opening;
+mod wait;
 mod wire;
 mod writes;
 
@@ -17,7 +24,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use trunkline_call::server::{Accepted, accept};
 use trunkline_core::{Error, Result};
@@ -25,6 +31,7 @@ use trunkline_core::{Error, Result};
 use self::door::{Door, Way};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::h1::{Read, read};
+use self::house::House;
 use crate::Gateway;
 
 /// What a client may take up.
@@ -112,39 +119,28 @@ impl Gateway {
         let places = Arc::new(Semaphore::new(self.limits.connections_max));
         let (stop, stopping) = watch::channel(false);
         let (cut, is_cut) = watch::channel(false);
-        let door = Arc::new(Door {
+        let (lot, watcher) = house::lot(&way).unzip();
+        let door = Door {
             gateway: self.clone(),
             way,
             port: listener.local_addr().map_or(0, |address| address.port()),
+            lot,
             stopping: Stopping(stopping),
             cut: is_cut,
-        });
-        let mut connections = JoinSet::new();
-        let mut shutdown = std::pin::pin!(shutdown);
+        };
+        let mut house = House::new(door, watcher);
         self.inner.is_serving.store(true, Ordering::Release);
         self.inner.watch.begin(&self.inner.compiled);
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = &mut shutdown => break,
-                accepted = accept(&listener, &places, unaccepted) => accepted,
-            };
-            while connections.try_join_next().is_some() {}
-            if let Some(accepted) = accepted {
-                connections.spawn(door.clone().open(accepted));
-            }
-        }
+        house.take(&listener, &places, shutdown).await;
         self.inner.is_serving.store(false, Ordering::Release);
         stop.send_replace(true);
+        house.wake();
         if !self.inner.is_followed.load(Ordering::Acquire) {
-            empty(&listener, &places, |accepted| {
-                connections.spawn(door.clone().open(accepted));
-            })
-            .await;
+            empty(&listener, &places, |accepted| house.admit(accepted)).await;
         }
         drop(listener);
         let limits = &self.limits;
-        let drained = async { while connections.join_next().await.is_some() {} };
+        let drained = house.drained();
         if timeout(limits.linger + limits.drain_within, drained)
             .await
             .is_err()
@@ -152,7 +148,7 @@ impl Gateway {
             tracing::warn!("requests were still under way at the limit and were cut off");
         }
         cut.send_replace(true);
-        connections.shutdown().await;
+        house.shutdown().await;
         self.inner.watch.end(&self.inner.compiled);
         self.flush().await;
     }

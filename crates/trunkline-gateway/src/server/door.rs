@@ -16,8 +16,8 @@ use hyper_util::rt::TokioIo;
 use metrics::gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use trunkline_call::Stall;
 use trunkline_call::server::{Accepted, KeptTimer};
@@ -25,7 +25,9 @@ use trunkline_core::{ByteString, report};
 
 use super::Stopping;
 use super::h1::Rest;
+use super::lot::Lot;
 use super::opening::{Resumed, begin, is_h2};
+use super::wait::Wait;
 use super::wire::Wire;
 use crate::arrival::Arrival;
 use crate::body::{Answered, Inbound};
@@ -46,56 +48,76 @@ pub(super) struct Door {
     pub(super) gateway: Gateway,
     pub(super) way: Way,
     pub(super) port: u16,
+    /// Where connections in the clear are that say nothing.
+    pub(super) lot: Option<Lot>,
     pub(super) stopping: Stopping,
     pub(super) cut: watch::Receiver<bool>,
 }
 
+/// A connection on its way to a task. It is closed before it is counted no more.
+pub(super) struct Guest {
+    pub(super) stream: TcpStream,
+    pub(super) remote: SocketAddr,
+    pub(super) place: OwnedSemaphorePermit,
+    pub(super) open: Open,
+    pub(super) wait: Wait,
+}
+
 impl Door {
-    /// Serves a connection until it ends.
-    pub(super) async fn open(self: Arc<Self>, accepted: Accepted) {
-        let Accepted {
-            stream,
-            remote,
-            place,
-        } = accepted;
-        let open = Open::new(&self.gateway);
+    /// A connection that was accepted just now.
+    pub(super) fn welcome(&self, accepted: Accepted) -> Guest {
+        Guest {
+            stream: accepted.stream,
+            remote: accepted.remote,
+            place: accepted.place,
+            open: Open::new(&self.gateway),
+            wait: Wait::new(self.gateway.limits.head_within, self.lot.is_some()),
+        }
+    }
+
+    /// Serves a connection until it ends or is parked.
+    pub(super) async fn open(self: Arc<Self>, guest: Guest) {
+        let remote = guest.remote;
         let ended = match &self.way {
-            Way::Plain => self.plain(stream, remote).await,
-            Way::Tls(handshakes) => Box::pin(self.secure(stream, remote, handshakes)).await,
+            Way::Plain => self.plain(guest).await,
+            Way::Tls(handshakes) => Box::pin(self.secure(guest, handshakes)).await,
         };
         if let Err(error) = ended {
             tracing::debug!(service = "gateway", %remote, error = %report(&*error), "connection ended");
         }
-        drop((open, place));
     }
 
-    async fn plain(self: &Arc<Self>, mut stream: TcpStream, remote: SocketAddr) -> Ended {
-        let mut stopping = self.stopping.clone();
+    async fn plain(self: &Arc<Self>, mut guest: Guest) -> Ended {
         let limits = &self.gateway.limits;
-        let silent = async {
-            stopping.begun().await;
-            sleep(limits.linger).await;
-        };
-        let opening = tokio::select! {
-            biased;
-            opening = timeout(limits.head_within, begin(&mut stream)) => opening??,
-            () = silent => return Ok(()),
-        };
-        let line = self.line(remote, None);
-        let is_h2 = is_h2(&opening);
-        line.answer(stream, opening, is_h2).await
+        loop {
+            let line = self.line(guest.remote, None);
+            let mut stream = Stall::new(guest.stream, limits.write_stall_max);
+            match line.answer_plain(&mut stream, &mut guest.wait).await? {
+                Rest::Ended => return Ok(()),
+                Rest::Other(held) if guest.wait.is_new => {
+                    let opening = begin(&mut stream, held);
+                    let opening = timeout_at(guest.wait.until, opening).await??;
+                    let is_h2 = is_h2(&opening);
+                    return line.answer_rest(stream, opening, is_h2).await;
+                }
+                Rest::Other(held) => return line.answer_rest(stream, held, false).await,
+                Rest::Silent => guest.stream = stream.into_inner(),
+            }
+            let Some(lot) = &self.lot else { continue };
+            match lot.park(guest)? {
+                Some(back) => guest = back,
+                None => return Ok(()),
+            }
+        }
     }
 
-    async fn secure(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        remote: SocketAddr,
-        handshakes: &Semaphore,
-    ) -> Ended {
+    async fn secure(self: &Arc<Self>, guest: Guest, handshakes: &Semaphore) -> Ended {
         let tls = self.gateway.tls().ok_or("there is no certificate")?;
         let shaken = async {
             let _place = handshakes.acquire().await.map_err(io::Error::other)?;
-            TlsAcceptor::from(tls.config.clone()).accept(stream).await
+            TlsAcceptor::from(tls.config.clone())
+                .accept(guest.stream)
+                .await
         };
         let stream = timeout(self.gateway.limits.handshake_within, shaken).await??;
         let (_, agreed) = stream.get_ref();
@@ -105,8 +127,8 @@ impl Door {
             shown: tls.shown(sni.as_deref()).clone(),
             sni: sni.map(ByteString::from),
         };
-        let line = self.line(remote, Some(session));
-        line.answer(stream, BytesMut::new(), is_h2).await
+        let line = self.line(guest.remote, Some(session));
+        line.answer(stream, is_h2).await
     }
 
     pub(super) fn line(self: &Arc<Self>, remote: SocketAddr, session: Option<Session>) -> Line {
@@ -131,21 +153,33 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Answers requests until the connection ends. `opening` was read beforehand.
-    pub(super) async fn answer<S>(self, stream: S, opening: BytesMut, is_h2: bool) -> Ended
+    /// Answers requests until the connection ends.
+    pub(super) async fn answer<S>(self, stream: S, is_h2: bool) -> Ended
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let mut stream = Stall::new(stream, self.gateway().limits.write_stall_max);
+        let limits = &self.gateway().limits;
+        let mut wait = Wait::new(limits.head_within, false);
+        let mut stream = Stall::new(stream, limits.write_stall_max);
         if is_h2 {
-            let stream = Resumed::new(stream, opening);
-            Box::pin(self.answer_h2(stream)).await?;
-            return Ok(());
+            return self.answer_rest(stream, BytesMut::new(), true).await;
         }
-        match self.answer_plain(&mut stream, opening).await? {
-            Rest::Ended => Ok(()),
-            // In a box: few need it.
-            Rest::Other(held) => Box::pin(self.answer_other(Resumed::new(stream, held))).await,
+        match self.answer_plain(&mut stream, &mut wait).await? {
+            Rest::Ended | Rest::Silent => Ok(()),
+            Rest::Other(held) => self.answer_rest(stream, held, false).await,
+        }
+    }
+
+    /// Answers all that is not for [`Line::answer_plain`]; what is held of it was read beforehand.
+    async fn answer_rest<S>(self, stream: Stall<S>, held: BytesMut, is_h2: bool) -> Ended
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let stream = Resumed::new(stream, held);
+        // In boxes: few plain connections need them.
+        match is_h2 {
+            true => Ok(Box::pin(self.answer_h2(stream)).await?),
+            false => Box::pin(self.answer_other(stream)).await,
         }
     }
 
@@ -224,19 +258,40 @@ impl Line {
 }
 
 /// Counts an open connection for as long as it lives.
-struct Open(Arc<Inner>);
+pub(super) struct Open {
+    inner: Arc<Inner>,
+    is_parked: bool,
+}
 
 impl Open {
-    fn new(gateway: &Gateway) -> Self {
+    pub(super) fn new(gateway: &Gateway) -> Self {
         gateway.inner.connections.fetch_add(1, Ordering::Relaxed);
         gauge!("trunkline_gateway_connections").increment(1);
-        Self(gateway.inner.clone())
+        Self {
+            inner: gateway.inner.clone(),
+            is_parked: false,
+        }
+    }
+
+    /// Counts it among those that are parked.
+    pub(super) fn park(&mut self) {
+        self.is_parked = true;
+        self.inner.parked.fetch_add(1, Ordering::Relaxed);
+        gauge!("trunkline_gateway_connections_parked").increment(1);
+    }
+
+    pub(super) fn unpark(&mut self) {
+        if std::mem::take(&mut self.is_parked) {
+            self.inner.parked.fetch_sub(1, Ordering::Relaxed);
+            gauge!("trunkline_gateway_connections_parked").decrement(1);
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.unpark();
+        self.inner.connections.fetch_sub(1, Ordering::Relaxed);
         gauge!("trunkline_gateway_connections").decrement(1);
     }
 }

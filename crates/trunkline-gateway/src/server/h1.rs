@@ -5,16 +5,16 @@ mod write;
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::mem::take;
 use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
-use futures::future::{Fuse, FusedFuture};
 use http::{Method, Request, Response};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use trunkline_core::Timestamp;
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -24,7 +24,7 @@ use self::read::{Read, read};
 use self::write::Framing;
 use super::door::Line;
 use super::opening::poll_more;
-use crate::Limits;
+use super::wait::{Silent, Wait, Watch};
 use crate::body::Inbound;
 
 /// Data of a body up to this length is copied behind what goes before it, more is sent from where it is.
@@ -36,8 +36,17 @@ const DISCARD_BYTES_MAX: usize = 256 * 1024;
 pub(super) enum Rest {
     /// It has ended.
     Ended,
+    /// The client says nothing: nothing of it is held.
+    Silent,
     /// Somebody else has to read what is held, and whatever comes.
     Other(BytesMut),
+}
+
+/// What comes next.
+enum Next {
+    /// A request, and whether the connection is kept then.
+    Plain(Request<()>, bool),
+    Rest(Rest),
 }
 
 /// A connection, and what was read of it and not used.
@@ -47,36 +56,36 @@ struct Wire<'a, S> {
 }
 
 impl Line {
-    /// Answers requests until the connection ends, or something comes that is not a plain request.
+    /// Answers requests until the connection ends, the client says nothing, or something comes that is not a plain request.
     ///
     /// # Errors
     /// What breaks the connection.
-    pub(super) async fn answer_plain<S>(&self, stream: &mut S, held: BytesMut) -> io::Result<Rest>
+    pub(super) async fn answer_plain<S>(&self, stream: &mut S, wait: &mut Wait) -> io::Result<Rest>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = &self.gateway().limits;
+        let held = BytesMut::new();
         let mut wire = Wire { stream, held };
         let mut stopping = self.door.stopping.clone();
-        let mut stops = pin!(stopping.begun().fuse());
-        let mut timer = pin!(sleep(limits.head_within));
+        let stops = pin!(stopping.begun().fuse());
+        let timer = pin!(sleep_until(wait.first(Instant::now())));
+        let mut watch = Watch {
+            wait,
+            timer,
+            stops,
+            linger: limits.linger,
+        };
         loop {
-            let exchange = match wire.head(limits, timer.as_mut(), stops.as_mut()).await? {
+            let exchange = match wire.next(limits.head_bytes_max, &mut watch).await? {
                 // In a box: a connection that waits for its next request has no room for one.
-                Some(Read::Plain(request, keeps)) => {
-                    Box::pin(self.exchange(&mut wire, request, keeps))
-                }
-                Some(Read::Other) => return Ok(Rest::Other(wire.held)),
-                Some(Read::Part) | None => return Ok(Rest::Ended),
+                Next::Plain(request, keeps) => Box::pin(self.exchange(&mut wire, request, keeps)),
+                Next::Rest(rest) => return Ok(rest),
             };
             if !exchange.await? {
                 break;
             }
-            let within = match stops.is_terminated() {
-                true => limits.linger,
-                false => limits.head_within,
-            };
-            timer.as_mut().reset(Instant::now() + within);
+            watch.next(limits.head_within);
         }
         // A reset, because of what is not read any more, would take the answer with it.
         drop(Box::pin(timeout(limits.linger, wire.take_leave())).await);
@@ -100,39 +109,33 @@ impl Line {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<'_, S> {
-    /// What the client sends next; nothing when it sends no more, or has been silent for too long after a stop.
-    async fn head<F: Future<Output = ()>>(
+    /// What the client sends next.
+    async fn next<F: Future<Output = ()>>(
         &mut self,
-        limits: &Limits,
-        mut timer: Pin<&mut Sleep>,
-        mut stops: Pin<&mut Fuse<F>>,
-    ) -> io::Result<Option<Read>> {
+        head_bytes_max: usize,
+        watch: &mut Watch<'_, F>,
+    ) -> io::Result<Next> {
         let mut known = 0;
         loop {
-            match read(&mut self.held, known, limits.head_bytes_max) {
+            match read(&mut self.held, known, head_bytes_max) {
+                Read::Plain(request, keeps) => return Ok(Next::Plain(request, keeps)),
+                Read::Other => return Ok(Next::Rest(Rest::Other(take(&mut self.held)))),
                 Read::Part => known = self.held.len(),
-                whole => return Ok(Some(whole)),
             }
-            let more = poll_fn(|cx| {
-                if let Poll::Ready(more) = poll_more(self.stream, &mut self.held, cx) {
-                    return Poll::Ready(more);
-                }
-                let stopped = stops.is_terminated();
-                if !stopped && stops.as_mut().poll(cx).is_ready() && known == 0 {
-                    timer.as_mut().reset(Instant::now() + limits.linger);
-                }
-                ready!(timer.as_mut().poll(cx));
-                Poll::Ready(match known {
-                    // Nobody is kept waiting.
-                    0 => Ok(0),
-                    _ => Err(io::ErrorKind::TimedOut.into()),
-                })
+            let is_idle = known == 0;
+            let more = poll_fn(|cx| match poll_more(self.stream, &mut self.held, cx) {
+                Poll::Ready(more) => Poll::Ready(more.map(Ok)),
+                Poll::Pending => watch.poll(is_idle, cx).map(|silent| Ok(Err(silent))),
             });
-            match more.await? {
-                0 if known == 0 => return Ok(None),
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                _ => {}
-            }
+            let rest = match more.await? {
+                Ok(0) if !is_idle => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(Silent::Ends) if !is_idle => return Err(io::ErrorKind::TimedOut.into()),
+                // Nobody is kept waiting.
+                Ok(0) | Err(Silent::Ends) => Rest::Ended,
+                Err(Silent::Parks) => Rest::Silent,
+                Ok(_) => continue,
+            };
+            return Ok(Next::Rest(rest));
         }
     }
 

@@ -28,9 +28,11 @@ pub(super) fn poll_more<S: AsyncRead + Unpin>(
     Poll::Ready(Ok(into.filled().len()))
 }
 
-/// The first bytes of a connection, at least as many as tell which version of HTTP it is.
-pub(super) async fn begin<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<BytesMut> {
-    let mut held = BytesMut::new();
+/// The first bytes of a connection, at least as many as tell which version of HTTP it is; these are there already.
+pub(super) async fn begin<S>(stream: &mut S, mut held: BytesMut) -> io::Result<BytesMut>
+where
+    S: AsyncRead + Unpin,
+{
     while PREFACE.starts_with(&held) && held.len() < PREFACE.len() {
         if poll_fn(|cx| poll_more(stream, &mut held, cx)).await? == 0 {
             break;
@@ -98,7 +100,7 @@ mod tests {
             drop(far);
         };
         let read = async {
-            let opening = begin(&mut near).await.unwrap();
+            let opening = begin(&mut near, BytesMut::new()).await.unwrap();
             let is_h2 = is_h2(&opening);
             let mut all = Vec::new();
             let mut stream = Resumed::new(near, opening);

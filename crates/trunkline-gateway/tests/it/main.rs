@@ -21,6 +21,7 @@ mod identity;
 mod kit;
 mod limits;
 mod odd;
+mod parking;
 mod plugins;
 mod reload;
 mod routing;

@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::CONTENT_LENGTH;
@@ -25,31 +26,39 @@ services:
   - {name: nothing, paths: [/nothing], plugins: [{name: request-termination, config: {status_code: 204}}]}
 "#;
 
+const HERE: &str = "GET /here HTTP/1.1\r\nhost: h\r\n\r\n";
+
 /// What a gateway answers to these bytes on a connection that carries so many at once, until it closes.
 async fn answers(sent: &[u8], at_once: usize) -> String {
     let (near, far) = duplex(at_once);
-    let env = Env::seeded(1);
-    let config = Config::parse("kong.yml", FILE).unwrap();
-    let gateway = Gateway::alone(&config, Telemetry::disabled(env.clone()), env).unwrap();
-    gateway.inner.is_serving.store(true, Ordering::Release);
-    let (_stop, stopping) = watch::channel(false);
-    let (_cut, cut) = watch::channel(false);
-    let door = Arc::new(Door {
-        gateway,
-        way: Way::Plain,
-        port: 80,
-        stopping: Stopping(stopping),
-        cut,
-    });
-    let line = door.line(([127, 0, 0, 1], 1).into(), None);
+    let (_stop, line) = line();
     let (mut read, mut write) = tokio::io::split(far);
     let mut all = String::new();
-    let serve = line.answer(near, BytesMut::new(), false);
+    let serve = line.answer(near, false);
     let send = async { write.write_all(sent).await.unwrap() };
     // hyper tells of what it refuses.
     let (_, (), read) = tokio::join!(serve, send, read.read_to_string(&mut all));
     read.unwrap();
     all
+}
+
+/// A connection's line to a gateway, and what stops that.
+fn line() -> (watch::Sender<bool>, Line) {
+    let env = Env::seeded(1);
+    let config = Config::parse("kong.yml", FILE).unwrap();
+    let gateway = Gateway::alone(&config, Telemetry::disabled(env.clone()), env).unwrap();
+    gateway.inner.is_serving.store(true, Ordering::Release);
+    let (stop, stopping) = watch::channel(false);
+    let (_cut, cut) = watch::channel(false);
+    let door = Arc::new(Door {
+        gateway,
+        way: Way::Plain,
+        port: 80,
+        lot: None,
+        stopping: Stopping(stopping),
+        cut,
+    });
+    (stop, door.line(([127, 0, 0, 1], 1).into(), None))
 }
 
 /// The status lines and the bodies of answers, without what is new in each.
@@ -244,4 +253,42 @@ async fn who_has_gone_away_is_worked_for_no_longer() {
     drop(far);
     let gone = wire.unless_gone(pin!(std::future::pending::<()>())).await;
     assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+}
+
+/// What has become of a connection that can be parked and says this, and after how long. A stop begins after `stop`.
+async fn silent(says: &[u8], parks: bool, stop: Option<Duration>) -> (Option<Rest>, Duration) {
+    let (mut near, mut far) = duplex(1024);
+    let (stops, line) = line();
+    let mut wait = Wait::new(Duration::from_secs(30), parks);
+    far.write_all(says).await.unwrap();
+    let begun = Instant::now();
+    let stopping = async {
+        if let Some(after) = stop {
+            tokio::time::sleep(after).await;
+            stops.send_replace(true);
+        }
+    };
+    let (rest, ()) = tokio::join!(line.answer_plain(&mut near, &mut wait), stopping);
+    assert_eq!(wait.is_new, says.len() < HERE.len());
+    (rest.ok(), begun.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_for_a_second_is_parked_and_who_has_begun_to_ask_is_not() {
+    let seconds = |(rest, took): (Option<Rest>, Duration)| (rest, took.as_secs());
+    for says in ["", HERE] {
+        let parked = seconds(silent(says.as_bytes(), true, None).await);
+        assert!(matches!(parked, (Some(Rest::Silent), 1)), "{says}");
+        let kept = seconds(silent(says.as_bytes(), false, None).await);
+        assert!(matches!(kept, (Some(Rest::Ended), 30)), "{says}");
+        let stopped = silent(says.as_bytes(), true, Some(Duration::from_millis(500))).await;
+        assert!(matches!(stopped.0, Some(Rest::Ended)), "{says}");
+        assert_eq!(stopped.1.as_millis() / 100, 15, "{says}");
+    }
+    for says in ["GET", &format!("{HERE}GET")] {
+        for stop in [None, Some(Duration::from_millis(500))] {
+            let begun = seconds(silent(says.as_bytes(), true, stop).await);
+            assert!(matches!(begun, (None, 30)), "{says}");
+        }
+    }
 }
