@@ -11,6 +11,7 @@ use serde_json::Value;
 use trunkline_call::Channel;
 use trunkline_core::{ByteString, Env};
 
+use crate::beside::{drop_each, give_way};
 use crate::config::{Config, PluginConfig, Route, Service};
 use crate::consumers::Consumers;
 use crate::file::{Problems, Source};
@@ -25,6 +26,11 @@ use crate::workers::Workers;
 
 /// A longer prefix or expression is refused.
 const PATH_BYTES_MAX: usize = 4_096;
+
+/// A request holds the configuration while it looks for its route, for microseconds. One that still does when it was
+/// looked for so often, with a pause after each look, frees it.
+const RETIRE_TRIES: u32 = 100;
+const RETIRE_PAUSE: Duration = Duration::from_millis(1);
 
 /// The plugins of a scope, by their place in the order.
 type Plugins = BTreeMap<Order, Slot>;
@@ -47,6 +53,23 @@ pub(crate) struct Compiled {
     pub(crate) upstreams: Upstreams,
     /// Plugins that remember requests, to go on with in the next configuration.
     kept: Kept,
+}
+
+impl Compiled {
+    /// Frees one that nobody goes by any more here, giving way meanwhile, and not where a request lets go of it: that takes
+    /// milliseconds.
+    pub(crate) fn retire(mut this: Arc<Self>) {
+        for _ in 0..RETIRE_TRIES {
+            match Arc::try_unwrap(this) {
+                Ok(Self { table, kept, .. }) => {
+                    table.release();
+                    return drop_each(kept);
+                }
+                Err(held) => this = held,
+            }
+            std::thread::sleep(RETIRE_PAUSE);
+        }
+    }
 }
 
 /// Plugins by their scope, name and consumer, with the settings that they were made by.
@@ -94,6 +117,7 @@ pub(crate) fn compile(
         let reached = reached(ports, &mut links, (&at, service), &mut wrong);
         compiler.all_wrong(&mut wrong);
         for (index, route) in service.routes.iter().enumerate() {
+            give_way();
             let at = place(&route.at, || format!("{at}.routes[{index}]"));
             let inside = format!("{at}.plugins");
             let scope = format!("route {}", route.name);

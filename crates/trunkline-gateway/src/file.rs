@@ -25,6 +25,7 @@ use self::node::What;
 pub(crate) use self::read::PROBLEMS_MAX;
 pub(crate) use self::read::Problems;
 use self::read::{Fields, text_of};
+use crate::beside::drop_each;
 use crate::compile::{Ports, compile};
 use crate::config::{Config, Consumer, PluginConfig, Route, Service, Target};
 use crate::means::Means;
@@ -49,6 +50,19 @@ impl Source {
     /// What the file says, without places.
     pub(crate) fn value(&self) -> Value {
         self.root.value()
+    }
+}
+
+impl Config {
+    /// Frees it, giving way meanwhile.
+    pub(crate) fn release(self) {
+        if let Some(source) = self.source.and_then(Arc::into_inner) {
+            source.root.release();
+        }
+        for service in self.services {
+            drop_each(service.routes);
+        }
+        drop_each(self.consumers);
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) use grpc_web::called;
 ///
 /// # Guarantees
 /// `access` runs in the order of Kong's priorities, until one does not say [`Verdict::Next`]; `answer` runs for
-/// every plugin of the route on whatever is sent, the gateway's own refusals included; `ended` runs once for each
+/// every plugin of the route that sees answers, on whatever is sent, the gateway's own refusals included; `ended` runs once for each
 /// answer to a request that found its route, when its last byte was sent or is lost. All but `wait` compute and never wait.
 pub trait Plugin: Send + Sync + fmt::Debug {
     /// Before the request goes to its service.
@@ -79,6 +79,12 @@ pub trait Plugin: Send + Sync + fmt::Debug {
     /// When the service has answered, before anybody changes what it said.
     fn received(&self, exchange: &mut Exchange, response: &mut Response<Body>) {
         let _ = (exchange, response);
+    }
+
+    /// Whether it has something to do with answers: only then `answer` is called. Where no plugin of a route has, an answer
+    /// is on its way sooner.
+    fn sees_answers(&self) -> bool {
+        true
     }
 
     /// Before the head of the answer goes to the client.

@@ -14,6 +14,7 @@ use trunkline_core::ByteString;
 
 use self::hosts::Hosts;
 pub(crate) use self::hosts::{HostRule, Name};
+use crate::beside::{drop_each, give_way};
 use crate::config::Schemes;
 use crate::forward::Onward;
 use crate::meters::RouteMeters;
@@ -150,8 +151,15 @@ impl<T> Table<T> {
                 PathRule::Matches { literal, .. } => literal,
             };
             hosts.trie_of(&way.host).insert(literal, index);
+            give_way();
         }
         Self { ways, hosts }
+    }
+
+    /// Frees it, giving way meanwhile.
+    pub(crate) fn release(self) {
+        drop_each(self.ways);
+        self.hosts.release();
     }
 
     pub(crate) fn find(&self, asked: Asked<'_>) -> Found<'_, T> {

@@ -58,6 +58,10 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
 }
 
 impl Plugin for Acl {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     fn access(&self, exchange: &mut Exchange) -> Verdict {
         let Some(consumer) = &exchange.consumer else {
             let text = "expected a consumer that is known";

@@ -342,6 +342,10 @@ impl Jwt {
 }
 
 impl Plugin for Jwt {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     /// Keys that were fetched once need not be fetched again for a new configuration.
     fn remembers(&self) -> bool {
         matches!(self.whose, Whose::Issuer(_)) && self.anonymous.is_none()

@@ -121,6 +121,10 @@ impl KeyAuth {
 }
 
 impl Plugin for KeyAuth {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     fn access(&self, exchange: &mut Exchange) -> Verdict {
         if exchange.consumer.is_some() || (!self.on_preflight && exchange.is_preflight()) {
             return Verdict::Next;

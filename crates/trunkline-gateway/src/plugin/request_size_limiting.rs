@@ -59,6 +59,10 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
 }
 
 impl Plugin for RequestSizeLimiting {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     fn access(&self, exchange: &mut Exchange) -> Verdict {
         exchange.body_bytes_max = Some(self.bytes_max);
         match exchange.body_bytes {

@@ -379,6 +379,22 @@ async fn a_change_that_can_not_be_written_is_taken_back() {
     assert_eq!(admin.ask("POST /services/echo/routes", body).await.0, 201);
 }
 
+#[tokio::test]
+async fn a_change_whose_client_goes_away_is_made_to_its_end() {
+    let admin = admin(true).await;
+    let body = json!({ "name": "second", "paths": ["/second"] });
+    let mut asking = Box::pin(admin.ask("POST /services/echo/routes", body));
+    // It has begun, and nobody waits for it any more.
+    assert!(futures::poll!(&mut asking).is_pending());
+    drop(asking);
+    until(&admin.kit, "/second", 200).await;
+    // This one waits for that one.
+    let routes = &admin.get("/routes").await["data"];
+    assert_eq!(routes.as_array().unwrap().len(), 2);
+    let on_disk = &admin.on_disk()["services"][0]["routes"];
+    assert_eq!(on_disk.as_array().unwrap().len(), 2);
+}
+
 /// Asks until the status is this.
 async fn until(kit: &Kit, path: &str, status: u16) {
     eventually(SOON, async || kit.get(path).await.status == status).await;

@@ -1,6 +1,7 @@
 //! What the official client does, over each of its means.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
@@ -96,6 +97,8 @@ async fn a_server_that_stops_lets_its_clients_come_back() {
     plays(&server, "server_stops", "websocket").await;
     ends.await.unwrap();
     assert_eq!(server.realtime.clients(), 0);
+    let followed = server.followed.load(Ordering::SeqCst);
+    assert_eq!(followed, 1, "what follows a disconnect is waited for");
 }
 
 #[tokio::test(flavor = "multi_thread")]

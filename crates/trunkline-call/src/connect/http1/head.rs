@@ -15,7 +15,7 @@ use super::invalid;
 /// More headers are refused.
 const HEADERS_MAX: usize = 100;
 /// Who passes an answer on says so much more.
-const MORE: usize = 9;
+const MORE: usize = 2;
 /// What most headers have room in.
 const HEADER_BYTES: usize = 48;
 
