@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, ready};
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -129,6 +129,7 @@ impl Pool {
             let path = uri.path_and_query().cloned();
             *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
         }
+        tell_of_body(&mut request);
         let headers = request.headers_mut();
         headers.entry(HOST).or_insert_with(|| self.host.clone());
         let Some(line) = self.idle.take() else {
@@ -237,6 +238,18 @@ pub(super) fn is_reset(error: &io::Error) -> bool {
 
 fn is_switched(response: &Response<Incoming>) -> bool {
     response.status() == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Says that there is a body where nobody knows how long it is: hyper takes a `GET` for one without a body then.
+fn tell_of_body(request: &mut Request<Body>) {
+    let body = request.body();
+    if body.is_end_stream() || body.size_hint().exact().is_some() {
+        return;
+    }
+    let headers = request.headers_mut();
+    if !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 fn tell(stage: Option<&Stage>, connected: bool) {

@@ -1,14 +1,17 @@
 //! What a connection of HTTP/2 keeps to itself: pings, contradictions, and what one request does to others.
 
+use std::convert::Infallible;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 use trunkline_gateway::Schemes;
 
 use super::*;
+use crate::kit::start_at;
 
 /// Longer than a client may be silent and take to say that it is there, and shorter than one without requests is kept.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -119,4 +122,27 @@ async fn requests_of_a_connection_are_answered_by_more_than_one_thread() {
         ask(&mut other, Request::get("http://shop/b")),
     );
     assert_eq!((a.0, b.0), (StatusCode::OK, StatusCode::OK));
+}
+
+#[tokio::test]
+async fn a_body_goes_on_whatever_the_method_is_and_whoever_knows_its_length() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let service = listener.local_addr().unwrap();
+    let mut serves = JoinSet::new();
+    serves.spawn(async { axum::serve(listener, echo()).await });
+    let routes = config([Route::new("api", "/")]);
+    let kit = start_at(routes, service, Limits::default()).await;
+    let (mut sender, _drives) = client(kit.connect().await).await;
+    for method in ["GET", "DELETE", "OPTIONS", "POST", "QUERY"] {
+        for (pieces, bytes) in [(&["abc", "de"][..], 5), (&[""], 0)] {
+            let pieces = pieces.iter().map(|piece| Ok::<_, Infallible>(*piece));
+            let body = Body::from_stream(stream::iter(pieces));
+            let request = Request::builder().method(method).uri("http://shop/");
+            let response = sender.send_request(request.body(body).unwrap()).await;
+            let (status, _, body) = read(response.unwrap()).await;
+            assert_eq!(status, 200, "{method}: {body}");
+            let told: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(told["body_bytes"], bytes, "{method}: {body}");
+        }
+    }
 }
