@@ -44,6 +44,11 @@ pub trait ParkingLot: Send + Sync + fmt::Debug + 'static {
     /// Removes a letter: replayed or discarded. `NotFound` if it is gone.
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>>;
 
+    /// Removes a letter because a replay has handled it, which a lot may tell somebody of. `NotFound` if it is gone.
+    fn handled<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.remove(id)
+    }
+
     /// Tells from now on of keys that are parked or free again, whoever did it.
     fn changes(&self) -> Changes;
 

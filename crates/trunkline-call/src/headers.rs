@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use trunkline_core::{ByteString, Context, Env, Error, Retry, Timestamp, TraceContext};
 
@@ -61,6 +62,38 @@ pub fn spare_table(headers: &mut HeaderMap, is_passing: impl Fn(&str) -> bool) {
         if PASSING.contains(&name) || is_passing(name) {
             value.set_sensitive(true);
         }
+    }
+}
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const OF_CONNECTIONS: [HeaderName; 5] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+];
+
+/// Takes off what HTTP/2 says by frames (RFC 9113, 8.2.2), and what `Connection` names: no message of it may say such a thing.
+pub fn strip_connection(headers: &mut HeaderMap) {
+    let is_kept = |(name, value): (&HeaderName, &HeaderValue)| match *name {
+        TE => value == "trailers",
+        ref name => !OF_CONNECTIONS.contains(name),
+    };
+    if headers.iter().all(is_kept) {
+        return;
+    }
+    let named = headers.remove(CONNECTION);
+    let named = named.as_ref().and_then(|named| named.to_str().ok());
+    for name in named.unwrap_or_default().split(',') {
+        headers.remove(name.trim());
+    }
+    for name in OF_CONNECTIONS {
+        headers.remove(name);
+    }
+    if headers.get(TE).is_some_and(|value| value != "trailers") {
+        headers.remove(TE);
     }
 }
 
@@ -222,7 +255,7 @@ fn split_roles(roles: &str) -> Vec<ByteString> {
 }
 
 /// What services say among themselves begins so.
-const OURS: &str = "x-trunkline-";
+pub const OURS: &str = "x-trunkline-";
 
 /// Takes off who the user is and what services say among themselves.
 pub(crate) fn strip_inner(headers: &mut HeaderMap) {

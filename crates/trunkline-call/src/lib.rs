@@ -26,7 +26,7 @@ pub mod problem;
 pub mod providers;
 pub mod server;
 mod stall;
-mod stream;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 

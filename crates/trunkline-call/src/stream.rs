@@ -1,4 +1,26 @@
-//! Bodies over streams of HTTP/2.
+//! Bodies over streams of HTTP/2, as the `h2` crate has them: what both ends of a call read and send by.
+//!
+//! ```
+//! use std::future::poll_fn;
+//! use std::task::Poll;
+//!
+//! use bytes::Bytes;
+//! use h2::server::SendResponse;
+//! use http::Response;
+//! use trunkline_call::Body;
+//! use trunkline_call::stream::{Ahead, Cut};
+//!
+//! async fn answer(mut to: SendResponse<Bytes>, answer: Response<Body>) -> Result<(), Cut> {
+//!     let (head, body) = answer.into_parts();
+//!     let mut body = Some(body);
+//!     let body = poll_fn(|cx| Poll::Ready(Ahead::new(body.take().unwrap_or_default(), cx))).await;
+//!     let is_empty = body.is_empty();
+//!     match to.send_response(Response::from_parts(head, ()), is_empty) {
+//!         Ok(stream) if !is_empty => body.on(stream).await,
+//!         _ => Ok(()),
+//!     }
+//! }
+//! ```
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,11 +35,13 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::Body;
 
 /// The body that a stream brings. What was read makes room for more.
-pub(crate) struct Received {
+pub struct Received {
     inner: RecvStream,
     /// What is still to come, where the head says so.
     left: Option<u64>,
     state: State,
+    /// Whether it was at its end when somebody read of it last: the stream itself is behind a lock, and many ask.
+    has_ended: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +53,9 @@ enum State {
 
 impl Received {
     /// The body that comes after these headers.
-    pub(crate) fn new(inner: RecvStream, headers: &HeaderMap) -> Self {
-        let state = match inner.is_end_stream() {
+    pub fn new(inner: RecvStream, headers: &HeaderMap) -> Self {
+        let has_ended = inner.is_end_stream();
+        let state = match has_ended {
             true => State::Over,
             false => State::Data,
         };
@@ -40,6 +65,7 @@ impl Received {
             left: length.filter(|_| state == State::Data),
             inner,
             state,
+            has_ended,
         }
     }
 }
@@ -62,6 +88,7 @@ impl HttpBody for Received {
                     }
                     // It fails where the stream is over, and then there is nothing to make room for.
                     drop(this.inner.flow_control().release_capacity(count));
+                    this.has_ended = this.inner.is_end_stream();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 // The other end has said all, and wants no more of ours.
@@ -88,7 +115,7 @@ impl HttpBody for Received {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.state == State::Over || self.inner.is_end_stream()
+        self.state == State::Over || self.has_ended
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -100,6 +127,18 @@ impl HttpBody for Received {
     }
 }
 
+impl<B> fmt::Debug for Ahead<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ahead").finish_non_exhaustive()
+    }
+}
+
+impl<B> fmt::Debug for Sending<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Received").finish_non_exhaustive()
@@ -107,8 +146,8 @@ impl fmt::Debug for Received {
 }
 
 /// A body, looked at one piece ahead: the last one says itself that it is.
-pub(crate) struct Ahead {
-    body: Body,
+pub struct Ahead<B = Body> {
+    body: B,
     next: Option<Next>,
 }
 
@@ -119,21 +158,21 @@ enum Next {
     Broken(axum::Error),
 }
 
-impl Ahead {
+impl<B: HttpBody<Data = Bytes, Error = axum::Error> + Unpin> Ahead<B> {
     /// Looks at the first piece, if it is there.
-    pub(crate) fn new(body: Body, cx: &mut Context<'_>) -> Self {
+    pub fn new(body: B, cx: &mut Context<'_>) -> Self {
         let mut ahead = Self { body, next: None };
         ahead.look(cx);
         ahead
     }
 
     /// Whether there is nothing to send.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         matches!(self.next, Some(Next::End))
     }
 
     /// Sends it on a stream.
-    pub(crate) fn on(self, stream: SendStream<Bytes>) -> Sending {
+    pub fn on(self, stream: SendStream<Bytes>) -> Sending<B> {
         Sending {
             ahead: self,
             stream,
@@ -171,8 +210,8 @@ impl Ahead {
 /// A body on its way onto a stream. Dropped before its end, it takes the stream back.
 ///
 /// Of the body no more is asked than one piece that waits for room, and one more that tells whether it is the last.
-pub(crate) struct Sending {
-    ahead: Ahead,
+pub struct Sending<B = Body> {
+    ahead: Ahead<B>,
     stream: SendStream<Bytes>,
     held: Option<Bytes>,
     has_begun: bool,
@@ -181,14 +220,14 @@ pub(crate) struct Sending {
 
 /// Why a body did not reach its end.
 #[derive(Debug)]
-pub(crate) enum Cut {
+pub enum Cut {
     /// The one who sends broke off.
     Own(axum::Error),
     /// The other end wants no more, or is gone.
     Other,
 }
 
-impl Future for Sending {
+impl<B: HttpBody<Data = Bytes, Error = axum::Error> + Unpin> Future for Sending<B> {
     type Output = Result<(), Cut>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
@@ -201,7 +240,7 @@ impl Future for Sending {
     }
 }
 
-impl Sending {
+impl<B: HttpBody<Data = Bytes, Error = axum::Error> + Unpin> Sending<B> {
     fn send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
         let other = |_| Cut::Other;
         loop {
@@ -262,7 +301,7 @@ impl Sending {
     }
 }
 
-impl Drop for Sending {
+impl<B> Drop for Sending<B> {
     fn drop(&mut self) {
         if !self.is_over {
             self.stream.send_reset(Reason::CANCEL);

@@ -124,7 +124,11 @@ impl Env {
     /// RFC 9562, 5.7 and 6.2 method 3: the twelve bits after the milliseconds are their fraction, and
     /// are counted up when the clock has not moved.
     pub fn id(&self) -> Uuid {
-        let now = self.now();
+        self.id_at(self.now())
+    }
+
+    /// As [`Env::id`], for who has asked what time it is.
+    pub fn id_at(&self, now: Timestamp) -> Uuid {
         let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
         let nanos = u64::try_from(now.subsec_nanosecond()).unwrap_or(0) % 1_000_000;
         let tick = (millis << 12) | (nanos * 4096 / 1_000_000);

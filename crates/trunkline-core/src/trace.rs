@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{ByteString, Env, Error};
+use crate::{Env, Error};
 
 /// Where in a trace a piece of work stands: the `traceparent` of W3C Trace Context, level 1.
 ///
@@ -41,7 +41,7 @@ impl TraceContext {
 
 impl TraceContext {
     /// The header's text; it is written at every hop, so without the machinery of formatting.
-    fn text(&self) -> [u8; TEXT_BYTES] {
+    pub fn text(&self) -> [u8; TEXT_BYTES] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         let (_, rest) = text.split_at_mut(3);
         let (trace, rest) = rest.split_at_mut(32);
@@ -55,10 +55,10 @@ impl TraceContext {
     }
 
     /// The trace's id as headers and logs write it: 32 digits.
-    pub fn trace_hex(&self) -> ByteString {
+    pub fn trace_hex(&self) -> [u8; 32] {
         let mut text = [0; 32];
         put_hex(&mut text, &self.trace_id.to_be_bytes());
-        std::str::from_utf8(&text).unwrap_or_default().into()
+        text
     }
 
     /// `None` for what is no `traceparent`. A later version may add fields; version 00 may not, and ff is forbidden.

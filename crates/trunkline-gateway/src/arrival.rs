@@ -64,7 +64,8 @@ impl Arrival {
         let inner = gateway.inner.clone();
         let headers = request.headers();
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let request_id = ByteString::from(inner.env.id().to_string());
+        let now = inner.env.now();
+        let request_id = ByteString::from(inner.env.id_at(now).to_string());
         let correlation_id = text(CORRELATION_ID)
             .filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()))
             .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
@@ -84,7 +85,7 @@ impl Arrival {
             request_id,
             correlation_id,
             address: client.address.clone(),
-            now: inner.env.now(),
+            now,
             speaks: match request.version() == Version::HTTP_2 && grpc::is_grpc(headers) {
                 true => Speaks::Grpc,
                 false => Speaks::Http,
@@ -126,13 +127,17 @@ impl Arrival {
             .map_or_else(service_name, |t| t.service.clone())
     }
 
-    /// Tells a service or the client both ids.
-    pub(crate) fn tell_ids(&self, headers: &mut HeaderMap) {
-        for (name, id) in [REQUEST_ID, CORRELATION_ID].into_iter().zip(&self.ids) {
-            if let Some(id) = id {
-                headers.insert(name, id.clone());
-            }
-        }
+    /// Both ids, as a service and the client are told them.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let names = [REQUEST_ID, CORRELATION_ID].into_iter();
+        let named = names.zip(self.ids.iter().cloned());
+        named.filter_map(|(name, id)| Some((name, id?)))
+    }
+
+    /// What the clock says then, where it says so: it is not asked twice for one request.
+    pub(crate) fn time_at(&self, then: Instant) -> Timestamp {
+        let since = then.saturating_duration_since(self.began);
+        self.now.checked_add(since).unwrap_or(self.now)
     }
 
     /// Its span, for plugins that tell of it elsewhere.
@@ -220,12 +225,15 @@ impl Ending for Arrival {
     }
 
     /// Counts the request, writes its line and ends its span.
-    fn ended(&mut self, bytes: u64, cut_off: Option<String>) {
-        let took = self.began.elapsed();
+    fn ended(&mut self, bytes: u64, cut_off: Option<String>, at: Instant) {
+        let took = at.saturating_duration_since(self.began);
         self.meters().record(self.status, took);
         tracing::info!(
             service = "gateway",
-            operation = &*self.route(),
+            operation = self
+                .target
+                .as_ref()
+                .map_or(UNMATCHED, |target| &*target.name),
             method = self.method.as_str(),
             path = self.uri.path(),
             status = self.status.as_u16(),
@@ -237,7 +245,7 @@ impl Ending for Arrival {
             user = self.user.as_deref(),
             request_id = &*self.request_id,
             correlation_id = &*self.correlation_id,
-            trace_id = &*self.trace().trace_hex(),
+            trace_id = std::str::from_utf8(&self.trace().trace_hex()).unwrap_or_default(),
             "access"
         );
         if let Some(listeners) = self.listeners.take() {

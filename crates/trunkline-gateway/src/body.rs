@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::BoxError;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
+use trunkline_call::stream::Received;
 use trunkline_core::Error;
 
+use crate::plugin::AnswerHeaders;
 use crate::problem;
 
 /// How the client's body fares. Shared with whoever waits for the answer, because the service sees only that
@@ -72,19 +75,22 @@ pub(crate) enum Inbound {
     None,
     /// hyper reads it.
     Coming(Incoming),
+    /// A stream of HTTP/2 brings it.
+    Streamed(Received),
 }
 
 impl Body for Inbound {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Self::None => Poll::Ready(None),
-            Self::Coming(body) => Pin::new(body).poll_frame(cx),
+            Self::Coming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Streamed(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
 
@@ -92,6 +98,7 @@ impl Body for Inbound {
         match self {
             Self::None => true,
             Self::Coming(body) => body.is_end_stream(),
+            Self::Streamed(body) => body.is_end_stream(),
         }
     }
 
@@ -99,6 +106,7 @@ impl Body for Inbound {
         match self {
             Self::None => SizeHint::with_exact(0),
             Self::Coming(body) => body.size_hint(),
+            Self::Streamed(body) => body.size_hint(),
         }
     }
 }
@@ -140,7 +148,7 @@ impl<B: Body> ClientBody<B> {
 
 impl<B> Body for ClientBody<B>
 where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
     type Data = Bytes;
     type Error = Error;
@@ -194,8 +202,8 @@ where
 
 /// Hears how an answer ended: once, when its body has ended or was dropped.
 pub(crate) trait Ending: Send + Unpin + 'static {
-    /// The bytes that were sent, and why they are not all, if they are not.
-    fn ended(&mut self, bytes: u64, cut_off: Option<String>);
+    /// The bytes that were sent, and why they are not all, if they are not; and when.
+    fn ended(&mut self, bytes: u64, cut_off: Option<String>, at: Instant);
 
     /// The trailers that a client is told of it by that the rest does not come, where its protocol has such.
     fn last_words(&self, error: &axum::Error) -> Option<HeaderMap>;
@@ -205,21 +213,44 @@ pub(crate) trait Ending: Send + Unpin + 'static {
 pub(crate) struct Answered<E: Ending> {
     inner: trunkline_call::Body,
     bytes: u64,
-    ending: Option<E>,
+    /// In a box: an answer is passed on often.
+    ending: Option<Box<E>>,
+    /// What its head says besides.
+    told: AnswerHeaders,
+    /// What time it is, if nothing was waited for since.
+    now: Option<Instant>,
 }
 
 impl<E: Ending> Answered<E> {
-    pub(crate) fn new(inner: trunkline_call::Body, ending: E) -> Self {
+    pub(crate) fn new(inner: trunkline_call::Body, ending: Box<E>, told: AnswerHeaders) -> Self {
         Self {
             inner,
             bytes: 0,
             ending: Some(ending),
+            told,
+            now: None,
         }
+    }
+
+    /// The head is written at this time, and what is there of the body with it.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.now = Some(now);
+    }
+
+    /// What the head says besides, for who writes it. Whoever else gets it has to be told by
+    /// [`AnswerHeaders::set`].
+    pub(crate) fn take_told(&mut self) -> AnswerHeaders {
+        std::mem::take(&mut self.told)
+    }
+
+    /// Who hears how it ends, until that.
+    pub(crate) fn ending(&self) -> Option<&E> {
+        self.ending.as_deref()
     }
 
     fn end(&mut self, cut_off: Option<String>) {
         if let Some(mut ending) = self.ending.take() {
-            ending.ended(self.bytes, cut_off);
+            ending.ended(self.bytes, cut_off, self.now.unwrap_or_else(Instant::now));
         }
     }
 }
@@ -233,7 +264,10 @@ impl<E: Ending> Body for Answered<E> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
-        let mut frame = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        let Poll::Ready(mut frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+            this.now = None;
+            return Poll::Pending;
+        };
         match &frame {
             Some(Ok(frame)) => {
                 this.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;

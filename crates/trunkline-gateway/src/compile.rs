@@ -11,6 +11,7 @@ use serde_json::Value;
 use trunkline_call::Channel;
 use trunkline_core::{ByteString, Env};
 
+use crate::beside::{drop_each, give_way};
 use crate::config::{Config, PluginConfig, Route, Service};
 use crate::consumers::Consumers;
 use crate::file::{Problems, Source};
@@ -18,13 +19,18 @@ use crate::forward::Onward;
 use crate::means::Means;
 use crate::path::normalise;
 use crate::plugin::{self, Making, Order, Plugin};
-use crate::route::{HeaderRule, HostRule, Name, PathRule, Slot, Table, Target, Way};
+use crate::route::{HeaderRule, HostRule, Name, PathRule, Slot, Table, Target, Way, why};
 use crate::tls::Tls;
 use crate::upstream::{Links, Upstreams};
 use crate::workers::Workers;
 
 /// A longer prefix or expression is refused.
 const PATH_BYTES_MAX: usize = 4_096;
+
+/// A request holds the configuration while it looks for its route, for microseconds. One that still does when it was
+/// looked for so often, with a pause after each look, frees it.
+const RETIRE_TRIES: u32 = 100;
+const RETIRE_PAUSE: Duration = Duration::from_millis(1);
 
 /// The plugins of a scope, by their place in the order.
 type Plugins = BTreeMap<Order, Slot>;
@@ -47,6 +53,23 @@ pub(crate) struct Compiled {
     pub(crate) upstreams: Upstreams,
     /// Plugins that remember requests, to go on with in the next configuration.
     kept: Kept,
+}
+
+impl Compiled {
+    /// Frees one that nobody goes by any more here, giving way meanwhile, and not where a request lets go of it: that takes
+    /// milliseconds.
+    pub(crate) fn retire(mut this: Arc<Self>) {
+        for _ in 0..RETIRE_TRIES {
+            match Arc::try_unwrap(this) {
+                Ok(Self { table, kept, .. }) => {
+                    table.release();
+                    return drop_each(kept);
+                }
+                Err(held) => this = held,
+            }
+            std::thread::sleep(RETIRE_PAUSE);
+        }
+    }
 }
 
 /// Plugins by their scope, name and consumer, with the settings that they were made by.
@@ -94,6 +117,7 @@ pub(crate) fn compile(
         let reached = reached(ports, &mut links, (&at, service), &mut wrong);
         compiler.all_wrong(&mut wrong);
         for (index, route) in service.routes.iter().enumerate() {
+            give_way();
             let at = place(&route.at, || format!("{at}.routes[{index}]"));
             let inside = format!("{at}.plugins");
             let scope = format!("route {}", route.name);
@@ -249,12 +273,6 @@ impl Compiler<'_> {
                 "expected `url` or `host`: no service runs in this process",
             );
         }
-        if service.routes.is_empty() {
-            self.wrong(
-                format!("{at}.routes"),
-                "expected a route: nothing leads here",
-            );
-        }
     }
 
     /// The plugins of a scope over those of the scope around it.
@@ -275,8 +293,11 @@ impl Compiler<'_> {
                 let name = &config.name;
                 self.wrong(at, format!("expected `{name}` once, found it again"));
             }
+            if !config.enabled {
+                continue;
+            }
             let slot = plugins.entry(order).or_default();
-            let made = config.enabled.then_some(made);
+            let made = Some(made);
             match &config.consumer {
                 None => slot.all = made,
                 Some(consumer) => {
@@ -303,6 +324,10 @@ impl Compiler<'_> {
         let before = self.before.and_then(|before| before.get(&id));
         let before = before.filter(|(made_by, _)| made_by == settings);
         let before = before.map(|(_, plugin)| plugin.clone());
+        if config.consumer.is_some() && plugin::is_for_all(&config.name) {
+            let expected = "expected no consumer: this plugin is for whoever asks";
+            self.wrong(format!("{at}.consumer"), expected);
+        }
         let consumer = config.consumer.as_deref().unwrap_or_default();
         self.making.scope = format!("{scope} {consumer}");
         let made = self.making.make(&config.name, || settings.clone(), before);
@@ -319,9 +344,12 @@ impl Compiler<'_> {
                 }
                 Some((order, made))
             }
-            Err((inside, expected)) => {
-                let dot = if inside.is_empty() { "" } else { "." };
-                self.wrong(format!("{at}.config{dot}{inside}"), expected);
+            Err(first) => {
+                let all = self.making.mistakes(&config.name, settings, first);
+                for (inside, expected) in all {
+                    let dot = if inside.is_empty() { "" } else { "." };
+                    self.wrong(format!("{at}.config{dot}{inside}"), expected);
+                }
                 None
             }
         }
@@ -391,22 +419,25 @@ impl Compiler<'_> {
                 self.wrong(at, "expected another header: write `hosts`");
                 continue;
             }
-            let pattern = match &**values {
-                [only] => only.strip_prefix("~*"),
-                _ => None,
-            };
-            let built =
-                pattern.map(|pattern| RegexBuilder::new(pattern).size_limit(256 * 1024).build());
-            match built.transpose() {
-                Ok(pattern) => rules.push(HeaderRule {
+            let (patterns, values): (Vec<_>, Vec<_>) =
+                values.iter().partition(|value| value.starts_with("~*"));
+            let patterns = patterns.iter().map(|pattern| {
+                let pattern = pattern.strip_prefix("~*").unwrap_or(pattern);
+                let mut built = RegexBuilder::new(pattern);
+                built.case_insensitive(true).size_limit(256 * 1024).build()
+            });
+            match patterns.collect::<Result<Vec<_>, _>>() {
+                Ok(patterns) => rules.push(HeaderRule {
                     name,
                     values: values
                         .iter()
                         .map(|value| value.to_ascii_lowercase())
                         .collect(),
-                    pattern,
+                    patterns,
                 }),
-                Err(why) => self.wrong(at, format!("expected an expression: {why}")),
+                Err(error) => {
+                    self.wrong(at, format!("expected an expression: {}", why(&error)));
+                }
             }
         }
         rules

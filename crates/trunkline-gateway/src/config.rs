@@ -162,7 +162,7 @@ pub struct PluginConfig {
     pub name: String,
     /// Its settings.
     pub config: Value,
-    /// Whether it is on. A plugin that is off also takes the place of a less specific one.
+    /// Whether it is on. One that is off is as one that is not there: a less specific one holds, as for Kong.
     pub enabled: bool,
     /// The one consumer, by its name, for whose requests it is.
     pub consumer: Option<String>,

@@ -120,12 +120,12 @@ impl Consumers {
         Some((verifier, member))
     }
 
-    pub(crate) fn have_tokens(&self) -> bool {
-        !self.0.by_issuer.is_empty()
+    pub(crate) fn are_none(&self) -> bool {
+        self.0.by_name.is_empty()
     }
 
-    pub(crate) fn have_keys(&self) -> bool {
-        !self.0.by_key.is_empty()
+    pub(crate) fn have_tokens(&self) -> bool {
+        !self.0.by_issuer.is_empty()
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn enter(
     if client
         .session
         .as_ref()
-        .is_some_and(|session| !session.is_for(host.host()))
+        .is_some_and(|session| !session.is_for(host.name()))
     {
         return Err(misdirected());
     }
@@ -115,8 +115,11 @@ pub(crate) fn enter(
     let query = request.uri.query();
     let onward = match &target.base {
         None if strips => Some(onward_uri(rest, query)?),
-        // Most go on as they came.
+        // Most go on as they came, but for the host.
         None if is_onward(&request.uri, &path) => None,
+        None if path.len() > 1 && request.uri.path() == path => {
+            request.uri.path_and_query().cloned().map(Uri::from)
+        }
         None => Some(onward_uri(&path, query)?),
         Some(base) => Some(onward_uri(
             &join(base, &path, strips.then_some(rest)),
@@ -182,7 +185,7 @@ fn captured(regex: &Regex, path: &str) -> Vec<(ByteString, ByteString)> {
 }
 
 /// Asks for the same with TLS (RFC 9110, 15.5.22), or sends the client there.
-fn insecure(status: StatusCode, host: &Authority, request: &Parts) -> Result<Response<Body>> {
+fn insecure(status: StatusCode, host: &Host, request: &Parts) -> Result<Response<Body>> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -195,7 +198,7 @@ fn insecure(status: StatusCode, host: &Authority, request: &Parts) -> Result<Res
             .uri
             .path_and_query()
             .map_or("/", PathAndQuery::as_str);
-        let there = HeaderValue::try_from(format!("https://{}{rest}", host.host()));
+        let there = HeaderValue::try_from(format!("https://{}{rest}", host.name()));
         let there = there.map_err(|_| malformed("expected Host to be a host"))?;
         headers.insert(LOCATION, there);
     }
@@ -207,12 +210,12 @@ fn find<'a>(
     table: &'a Table<Arc<Target>>,
     request: &Parts,
     session: Option<&Session>,
-    (host, path): (&Authority, &str),
+    (host, path): (&Host, &str),
 ) -> Found<'a, Arc<Target>> {
     let asked = Asked {
-        host: host.host(),
+        host: host.name(),
         port: host
-            .port_u16()
+            .port
             .unwrap_or(if session.is_some() { 443 } else { 80 }),
         path,
         method: &request.method,
@@ -234,30 +237,84 @@ fn find<'a>(
     found
 }
 
+/// A host, and perhaps a port.
+struct Host {
+    text: HeaderValue,
+    /// So long is the host itself.
+    length: usize,
+    port: Option<u16>,
+}
+
+impl Host {
+    fn of(text: &HeaderValue) -> Option<Self> {
+        let named = text.to_str().ok()?;
+        // Most are a name and perhaps a port, which is quickly seen.
+        let (host, port) = match named.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (named, None),
+        };
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+        let number = port.and_then(|port| port.parse().ok().filter(|_| !port.starts_with('+')));
+        if !host.is_empty() && host.bytes().all(is_name) && number.is_some() == port.is_some() {
+            return Some(Self {
+                text: text.clone(),
+                length: host.len(),
+                port: number,
+            });
+        }
+        let authority: Authority = named.parse().ok()?;
+        // Before its host there is only what is refused.
+        let fits =
+            !named.contains('@') && !authority.host().is_empty() && has_good_port(&authority);
+        fits.then(|| Self {
+            text: text.clone(),
+            length: authority.host().len(),
+            port: authority.port_u16(),
+        })
+    }
+
+    /// All of it.
+    fn text(&self) -> &str {
+        // It was read from text.
+        self.text.to_str().unwrap_or_default()
+    }
+
+    /// The host without its port.
+    fn name(&self) -> &str {
+        self.text().get(..self.length).unwrap_or_default()
+    }
+}
+
 /// The one host that the request names (RFC 9112, 3.2): a second one could be read by somebody else. HTTP/2 names it as
 /// its `:authority`, and from here on it stands in `Host`.
-fn host(request: &mut Parts) -> Result<Authority> {
+fn host(request: &mut Parts) -> Result<Host> {
     let mut given = request.headers.get_all(HOST).iter();
     let host = match (given.next(), given.next(), request.uri.authority()) {
-        (Some(host), None, _) => host.to_str().ok().and_then(|text| text.parse().ok()),
+        (Some(host), None, _) => Host::of(host),
         (None, None, Some(named)) if request.version == Version::HTTP_2 => {
-            let named = named.clone();
-            if let Ok(host) = HeaderValue::from_str(named.as_str()) {
-                request.headers.insert(HOST, host);
+            let named = HeaderValue::from_str(named.as_str()).ok();
+            if let Some(named) = &named {
+                request.headers.insert(HOST, named.clone());
             }
-            Some(named)
+            named.as_ref().and_then(Host::of)
         }
         _ => return Err(malformed("expected exactly one Host")),
     };
-    let host = host
-        .filter(|host: &Authority| !host.as_str().contains('@') && !host.host().is_empty())
-        .ok_or_else(|| malformed("expected Host to be a host and perhaps a port"))?;
+    let host = host.ok_or_else(|| malformed("expected Host to be a host and perhaps a port"))?;
     match request.uri.authority() {
-        Some(absolute) if !absolute.as_str().eq_ignore_ascii_case(host.as_str()) => Err(malformed(
+        Some(absolute) if !absolute.as_str().eq_ignore_ascii_case(host.text()) => Err(malformed(
             "expected Host to be the host of the request's target",
         )),
         _ => Ok(host),
     }
+}
+
+/// Whether what stands behind the host is nothing, or a port: another text would be no port here, and perhaps one elsewhere.
+pub(crate) fn has_good_port(host: &Authority) -> bool {
+    let rest = host.as_str().get(host.host().len()..).unwrap_or_default();
+    let port = rest.strip_prefix(':').unwrap_or(rest);
+    port.is_empty()
+        || (port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
 }
 
 /// Whether it is this path, perhaps with a query, and nothing else.
@@ -274,4 +331,27 @@ fn onward_uri(path: &str, query: Option<&str>) -> Result<Uri> {
     let path = PathAndQuery::try_from(text)
         .map_err(|_| Error::invalid("path_invalid", "expected a path and a query"))?;
     Ok(Uri::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What is seen quickly is what `Authority` says.
+        #[test]
+        fn a_host_is_read_as_an_authority_is(
+            text in "([a-zA-Z0-9.-]{0,6}|\\[[0-9a-f:]{0,6}\\]|[ -~]{0,8})(:[+0-9a-z]{0,6})?",
+        ) {
+            let value = HeaderValue::from_str(&text).unwrap();
+            let read = Host::of(&value).map(|host| (host.name().to_owned(), host.port));
+            let authority = text.parse::<Authority>().ok();
+            let authority = authority.filter(|host| !text.contains('@') && !host.host().is_empty());
+            let authority = authority.filter(has_good_port);
+            let expected = authority.map(|host| (host.host().to_owned(), host.port_u16()));
+            prop_assert_eq!(read, expected);
+        }
+    }
 }

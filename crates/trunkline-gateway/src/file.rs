@@ -25,6 +25,7 @@ use self::node::What;
 pub(crate) use self::read::PROBLEMS_MAX;
 pub(crate) use self::read::Problems;
 use self::read::{Fields, text_of};
+use crate::beside::drop_each;
 use crate::compile::{Ports, compile};
 use crate::config::{Config, Consumer, PluginConfig, Route, Service, Target};
 use crate::means::Means;
@@ -49,6 +50,19 @@ impl Source {
     /// What the file says, without places.
     pub(crate) fn value(&self) -> Value {
         self.root.value()
+    }
+}
+
+impl Config {
+    /// Frees it, giving way meanwhile.
+    pub(crate) fn release(self) {
+        if let Some(source) = self.source.and_then(Arc::into_inner) {
+            source.root.release();
+        }
+        for service in self.services {
+            drop_each(service.routes);
+        }
+        drop_each(self.consumers);
     }
 }
 
@@ -186,6 +200,7 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
     let mut fields = Fields::of(root, String::new(), problems)?;
     let marks = version(&mut fields, problems);
     let mut names = Names::default();
+    let mut of_consumers = Vec::new();
     let mut config = Config {
         services: fields.list("services", problems, |node, path, problems| {
             services::service(node, path, &mut names, problems)
@@ -194,10 +209,11 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
         certificates: fields.list("certificates", problems, certificates::certificate),
         ca_certificates: fields.list("ca_certificates", problems, certificates::authority),
         consumers: fields.list("consumers", problems, |node, path, problems| {
-            consumers::consumer(node, path, &mut names, problems)
+            consumers::consumer(node, path, (&mut names, &mut of_consumers), problems)
         }),
         ..Config::default()
     };
+    config.plugins = of_consumers;
     let routes = fields.list("routes", problems, |node, path, problems| {
         services::route_of(node, path, &mut names, problems)
     });
@@ -220,7 +236,16 @@ fn document(root: &Node, problems: &mut Problems) -> Option<Config> {
 
 /// Whether paths that are expressions say so; they do in a file that names no version.
 fn version(fields: &mut Fields<'_>, problems: &mut Problems) -> bool {
-    let marks = fields.one_of("_format_version", &VERSIONS, problems);
+    let node = fields.take("_format_version");
+    let number = node.filter(|node| matches!(node.what, What::Integer(_) | What::Decimal(_)));
+    let marks = match number {
+        Some(node) => {
+            let expected = "expected a text: write the version in quotes, such as \"3.0\"";
+            fields.wrong(node, "_format_version", expected, problems);
+            None
+        }
+        None => fields.one_of("_format_version", &VERSIONS, problems),
+    };
     if let Some(node) = fields.take("_transform")
         && node.what != What::Flag(true)
     {
@@ -230,10 +255,11 @@ fn version(fields: &mut Fields<'_>, problems: &mut Problems) -> bool {
     fields.ignored(&["_comment", "_ignore", "_workspace"]);
     if let Some(mut info) = fields.inside("_info", problems) {
         info.ignored(&["select_tags"]);
-        info.unsupported(
-            &[("defaults", "write the values where they hold")],
-            problems,
-        );
+        let defaults = info.take("defaults");
+        if let Some(defaults) = defaults.filter(|node| node.what != What::Fields(Vec::new())) {
+            let why = "`defaults` is not supported: write the values where they hold";
+            info.wrong(defaults, "defaults", why, problems);
+        }
         info.end(problems);
     }
     marks.unwrap_or(true)
@@ -335,13 +361,22 @@ fn give_plugins(
     {
         let place: Option<&mut Vec<PluginConfig>> = match (&route, &service) {
             (None, None) => Some(&mut config.plugins),
-            (Some(owned), _) => {
+            (Some(owned), service) => {
                 let name = names.routes.get(&owned.owner);
                 let found = name.and_then(|name| route_mut(&mut config.services, name));
                 if found.is_none() {
                     unknown(owned, "route", problems);
                 }
-                found.map(|route| &mut route.plugins)
+                if let (Some((index, _)), Some(service)) = (&found, service)
+                    && names.services.get(&service.owner) != Some(index)
+                {
+                    let expected = format!(
+                        "expected the service of the route `{}`, found `{}`",
+                        owned.owner, service.owner
+                    );
+                    problems.add(service.place, &service.path, expected);
+                }
+                found.map(|(_, route)| &mut route.plugins)
             }
             (None, Some(owned)) => {
                 let index = names.services.get(&owned.owner).copied();
@@ -396,9 +431,14 @@ fn name_consumers(config: &mut Config, names: &Names, problems: &mut Problems) {
     }
 }
 
-fn route_mut<'a>(services: &'a mut [Service], name: &str) -> Option<&'a mut Route> {
-    let mut routes = services.iter_mut().flat_map(|service| &mut service.routes);
-    routes.find(|route| route.name == name)
+/// A route by its name, and the place of its service.
+fn route_mut<'a>(services: &'a mut [Service], name: &str) -> Option<(usize, &'a mut Route)> {
+    let services = services.iter_mut().enumerate();
+    let mut routes = services.flat_map(|(index, service)| {
+        let routes = service.routes.iter_mut();
+        routes.map(move |route| (index, route))
+    });
+    routes.find(|(_, route)| route.name == name)
 }
 
 #[cfg(test)]

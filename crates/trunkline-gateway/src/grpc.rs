@@ -100,6 +100,9 @@ pub(crate) fn left(headers: &HeaderMap, waited: Duration) -> Duration {
 
 /// How long that is, as the service is told it.
 pub(crate) fn told(left: Duration) -> Option<HeaderValue> {
+    if left == LASTS_MAX {
+        return Some(HeaderValue::from_static("3600000m"));
+    }
     // An hour has fewer than the eight digits that there may be.
     HeaderValue::try_from(format!("{}m", left.as_millis())).ok()
 }

@@ -3,7 +3,7 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, TE};
 use http::{HeaderMap, HeaderValue};
 pub(crate) use trunkline_call::headers::strip_ours;
-use trunkline_call::headers::{USER_ID, USER_ROLES};
+use trunkline_call::headers::{OURS, USER_ID, USER_ROLES};
 use trunkline_core::ByteString;
 
 use crate::client::Client;
@@ -21,16 +21,30 @@ const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// # Source
 /// RFC 9110, 7.6.1. `TE: trailers` is kept, for gRPC; `Host` is never taken off by `Connection: host`.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Most have none of them, or one: one look at all names costs less than asking for each.
+    strip(headers, is_hop_by_hop);
+}
+
+/// Takes off the same of a client's request, and what only the gateway may say: who the user is and may act as, where the request
+/// came from, and what services say among themselves.
+pub(crate) fn strip_of_client(headers: &mut HeaderMap) {
+    strip(headers, |name| {
+        is_hop_by_hop(name) || is_claim(name) || name.as_str().starts_with(OURS)
+    });
+}
+
+/// Takes off these headers, and what `Connection` names besides.
+fn strip(headers: &mut HeaderMap, is_one: impl Fn(&HeaderName) -> bool) {
+    // Most have none of them, or what calls of gRPC say, which is kept: one look at all names costs less than asking for each.
+    let is_kept = |name: &HeaderName, value: &HeaderValue| *name == TE && value == "trailers";
     let own: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_hop_by_hop(name))
-        .cloned()
+        .iter()
+        .filter(|(name, value)| is_one(name) && !is_kept(name, value))
+        .map(|(name, _)| name.clone())
         .collect();
     if own.is_empty() {
         return;
     }
-    let trailers = own.contains(&TE) && asks_for_trailers(headers);
+    let trailers = asks_for_trailers(headers);
     let named = match own.contains(&CONNECTION) {
         true => named_by_connection(headers),
         false => Vec::new(),
@@ -53,19 +67,19 @@ fn asks_for_trailers(headers: &HeaderMap) -> bool {
 
 /// Headers that hold for one connection only because `Connection` says so.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    // What most say names no header that is not taken off anyway.
+    let is_usual = |value: &HeaderValue| {
+        let usual: [&[u8]; 2] = [b"keep-alive", b"close"];
+        usual
+            .iter()
+            .any(|usual| value.as_bytes().eq_ignore_ascii_case(usual))
+    };
     let values = headers.get_all(CONNECTION).iter();
     let words = values
+        .filter(|value| !is_usual(value))
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim);
-    // What most say names no header that is not taken off anyway.
-    let is_usual = |word: &&str| {
-        ["keep-alive", "close"]
-            .iter()
-            .any(|usual| word.eq_ignore_ascii_case(usual))
-    };
-    let names = words.filter(|word| !is_usual(word));
-    let names = names.filter_map(|word| word.parse::<HeaderName>().ok());
+        .flat_map(|value| value.split(','));
+    let names = words.filter_map(|word| word.trim().parse::<HeaderName>().ok());
     names.filter(|name| *name != HOST).collect()
 }
 
@@ -84,21 +98,28 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
-/// The consumer, as Kong tells services of it.
-pub(crate) static CONSUMER: [HeaderName; 5] = [
-    HeaderName::from_static("x-consumer-username"),
-    HeaderName::from_static("x-consumer-custom-id"),
-    HeaderName::from_static("x-consumer-groups"),
-    HeaderName::from_static("x-anonymous-consumer"),
-    HeaderName::from_static("x-consumer-id"),
-];
+const CONSUMER_USERNAME: HeaderName = HeaderName::from_static("x-consumer-username");
+const CONSUMER_CUSTOM_ID: HeaderName = HeaderName::from_static("x-consumer-custom-id");
+const ANONYMOUS_CONSUMER: HeaderName = HeaderName::from_static("x-anonymous-consumer");
+
+/// Whether Kong tells services of the consumer by it.
+fn is_of_consumer(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "x-consumer-username"
+            | "x-consumer-custom-id"
+            | "x-consumer-groups"
+            | "x-anonymous-consumer"
+            | "x-consumer-id"
+    )
+}
 
 /// Whether a header is one that no plugin may be told to change: of framing, of the connection, or the gateway's word.
 pub(crate) fn is_ours(name: &HeaderName) -> bool {
     is_hop_by_hop(name)
-        || CONSUMER.contains(name)
+        || is_of_consumer(name)
         || [CONTENT_LENGTH, HOST, USER_ID, USER_ROLES].contains(name)
-        || name.as_str().starts_with("x-trunkline-")
+        || name.as_str().starts_with(OURS)
 }
 
 /// Tells the service which consumer it is.
@@ -107,12 +128,11 @@ pub(crate) fn tell_consumer(
     member: &Member,
     is_anonymous: bool,
 ) {
-    let [username, custom_id, _, anonymous, _] = CONSUMER.clone();
-    more.extend(shared(username, &member.username));
+    more.extend(shared(CONSUMER_USERNAME, &member.username));
     let id = member.custom_id.as_ref();
-    more.extend(id.and_then(|id| shared(custom_id, id)));
+    more.extend(id.and_then(|id| shared(CONSUMER_CUSTOM_ID, id)));
     if is_anonymous {
-        more.push((anonymous, HeaderValue::from_static("true")));
+        more.push((ANONYMOUS_CONSUMER, HeaderValue::from_static("true")));
     }
 }
 
@@ -130,27 +150,7 @@ fn is_claim(name: &HeaderName) -> bool {
             | "x-forwarded-port"
             | "x-forwarded-prefix"
             | "x-real-ip"
-            | "x-consumer-username"
-            | "x-consumer-custom-id"
-            | "x-consumer-groups"
-            | "x-anonymous-consumer"
-            | "x-consumer-id"
-    )
-}
-
-/// Takes off what only the gateway may say: who the user is and may act as, where the request came from, and what services say
-/// among themselves.
-pub(crate) fn strip_claims_of_clients(headers: &mut HeaderMap) {
-    strip_ours(headers);
-    // Most requests make none: one look at all names costs less than asking for each.
-    let claimed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_claim(name))
-        .cloned()
-        .collect();
-    for name in claimed {
-        headers.remove(name);
-    }
+    ) || is_of_consumer(name)
 }
 
 /// Tells the service where the request came from, as Kong does.
@@ -167,7 +167,7 @@ pub(crate) fn forward(headers: &mut HeaderMap, client: &Client, prefix: Option<&
     if let Some(host) = headers.remove(HOST) {
         headers.insert(FORWARDED_HOST, host);
     }
-    if let Some(prefix) = prefix {
+    if let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) {
         put(headers, FORWARDED_PREFIX, prefix);
     }
 }
@@ -244,7 +244,7 @@ mod tests {
             ("x-forwarded-port", "443"),
             ("host", "shop"),
         ]);
-        strip_claims_of_clients(&mut headers);
+        strip_of_client(&mut headers);
         let client = Client::new("[::ffff:10.1.2.3]:1".parse().unwrap(), 8000, None);
         forward(&mut headers, &client, Some("/api"));
         let expected = map(&[

@@ -7,6 +7,7 @@
 mod admin;
 mod alone;
 mod arrival;
+mod beside;
 mod body;
 mod client;
 mod compile;

@@ -13,6 +13,7 @@ mod ip_restriction;
 mod jwt;
 mod key_auth;
 mod log;
+mod mistakes;
 mod opentelemetry;
 mod prometheus;
 mod proxy_cache;
@@ -53,7 +54,7 @@ pub(crate) use grpc_web::called;
 ///
 /// # Guarantees
 /// `access` runs in the order of Kong's priorities, until one does not say [`Verdict::Next`]; `answer` runs for
-/// every plugin of the route on whatever is sent, the gateway's own refusals included; `ended` runs once for each
+/// every plugin of the route that sees answers, on whatever is sent, the gateway's own refusals included; `ended` runs once for each
 /// answer to a request that found its route, when its last byte was sent or is lost. All but `wait` compute and never wait.
 pub trait Plugin: Send + Sync + fmt::Debug {
     /// Before the request goes to its service.
@@ -78,6 +79,12 @@ pub trait Plugin: Send + Sync + fmt::Debug {
     /// When the service has answered, before anybody changes what it said.
     fn received(&self, exchange: &mut Exchange, response: &mut Response<Body>) {
         let _ = (exchange, response);
+    }
+
+    /// Whether it has something to do with answers: only then `answer` is called. Where no plugin of a route has, an answer
+    /// is on its way sooner.
+    fn sees_answers(&self) -> bool {
+        true
     }
 
     /// Before the head of the answer goes to the client.
@@ -158,6 +165,11 @@ pub(crate) fn place(name: &str) -> Option<Order> {
     kind.map(|(name, priority, _)| order(name, *priority))
 }
 
+/// Whether it can't be for one consumer alone: it runs before anybody knows who asks, or is for all by its nature.
+pub(crate) fn is_for_all(name: &str) -> bool {
+    ["acl", "bot-detection", "cors", "jwt", "key-auth"].contains(&name)
+}
+
 /// Where a plugin stands among others: by its priority, then by its name.
 pub(crate) type Order = (Reverse<u32>, ByteString);
 
@@ -200,17 +212,24 @@ impl Making<'_> {
 }
 
 /// A plugin's settings; none at all are those by default.
-fn settings<T: DeserializeOwned>(config: Value) -> Result<T, Mistake> {
-    let config = if config.is_null() {
-        Value::Object(serde_json::Map::new())
-    } else {
-        config
-    };
+fn settings<T: DeserializeOwned>(mut config: Value) -> Result<T, Mistake> {
+    if config.is_null() {
+        config = Value::Object(serde_json::Map::new());
+    }
+    leave_out_unsaid(&mut config);
     serde_path_to_error::deserialize(config).map_err(|error| {
         let path = error.path().to_string();
         let at = if path == "." { String::new() } else { path };
         (at, error.into_inner().to_string())
     })
+}
+
+/// Takes away fields that say nothing: `deck` writes each setting that a plugin could have, and `null` where it has none.
+fn leave_out_unsaid(config: &mut Value) {
+    if let Value::Object(fields) = config {
+        fields.retain(|_, value| !value.is_null());
+        fields.values_mut().for_each(leave_out_unsaid);
+    }
 }
 
 /// The consumer that stands for those who show nothing, by its name.

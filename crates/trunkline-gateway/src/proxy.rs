@@ -1,7 +1,7 @@
 //! One request's way through the gateway.
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -65,6 +65,22 @@ pub(crate) struct Inner {
     pub(crate) connections: AtomicUsize,
     pub(crate) parked: AtomicUsize,
     pub(crate) unmatched: OnceLock<RouteMeters>,
+}
+
+/// A request that has come in.
+pub(crate) struct Entered {
+    arrival: Box<Arrival>,
+    /// Nothing where a plugin panicked.
+    goes: Option<Goes>,
+    is_h2: bool,
+}
+
+/// How a request goes on.
+enum Goes {
+    /// It leads there, and is what plugins see.
+    To(Arc<Target>, Box<Exchange>),
+    /// This is answered at once.
+    Back(Response<Body>),
 }
 
 impl Gateway {
@@ -141,8 +157,9 @@ impl Gateway {
             .map_err(|problems| problems.refusal(config.source.as_deref()))?;
         let compiled = Arc::new(compiled);
         self.inner.compiled.store(compiled.clone());
-        let (now, before) = (&compiled.upstreams, &before.upstreams);
-        self.inner.watch.go_on(now, before);
+        let (now, past) = (&compiled.upstreams, &before.upstreams);
+        self.inner.watch.go_on(now, past);
+        Compiled::retire(before);
         Ok(())
     }
 
@@ -186,19 +203,49 @@ impl Gateway {
         self.inner.is_serving.load(Ordering::Acquire)
     }
 
+    /// Answers a request, for who writes answers from their headers alone.
     pub(crate) async fn handle(
         &self,
         request: Request<Inbound>,
         client: &Client,
     ) -> Response<Answered<Arrival>> {
+        let entered = self.begin(request, client);
+        let mut response = self.answer(entered, client).await;
+        let told = response.body_mut().take_told();
+        told.set(response.headers_mut());
+        response
+    }
+
+    /// Finds out where a request leads. That needs no waiting: what is left of its work has no room for it.
+    pub(crate) fn begin(&self, request: Request<Inbound>, client: &Client) -> Entered {
+        let mut arrival = Box::new(Arrival::new(self, &request, client));
         let is_h2 = request.version() == Version::HTTP_2;
-        let mut arrival = Arrival::new(self, &request, client);
-        let answer = self.answer(request, client, &mut arrival);
-        let answering = AssertUnwindSafe(answer).catch_unwind();
-        let mut response = match answering.await {
-            Ok(response) => response,
-            Err(_) => arrival.refuse(&Error::internal("a plugin of the gateway panicked")),
+        let entering = || self.enter(request, client, &mut arrival);
+        Entered {
+            goes: panic::catch_unwind(AssertUnwindSafe(entering)).ok(),
+            arrival,
+            is_h2,
+        }
+    }
+
+    pub(crate) async fn answer(
+        &self,
+        entered: Entered,
+        client: &Client,
+    ) -> Response<Answered<Arrival>> {
+        let mut arrival = entered.arrival;
+        let answered = match entered.goes {
+            Some(Goes::To(target, exchange)) => {
+                let run = self.run(&target, exchange, &mut arrival);
+                AssertUnwindSafe(run).catch_unwind().await.ok()
+            }
+            Some(Goes::Back(response)) => Some((response, AnswerHeaders::default())),
+            None => None,
         };
+        let (mut response, mut told) = answered.unwrap_or_else(|| {
+            let panicked = Error::internal("a plugin of the gateway panicked");
+            (arrival.refuse(&panicked), AnswerHeaders::default())
+        });
         if let Err(error) = upgrade::settle(client, arrival.near(), &mut response) {
             response = arrival.refuse(&error);
         }
@@ -207,23 +254,21 @@ impl Gateway {
         }
         let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let said = response.headers_mut();
-        arrival.tell_ids(said);
-        if is_h2 {
+        if entered.is_h2 {
             // It says so by frames.
             said.remove(CONNECTION);
         } else if !self.is_serving() && !is_tunnel {
             said.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        for (name, id) in arrival.ids() {
+            told.insert(name, id);
+        }
         arrival.answered(response.status());
-        response.map(|body| Answered::new(body, arrival))
+        response.map(|body| Answered::new(body, arrival, told))
     }
 
-    async fn answer(
-        &self,
-        request: Request<Inbound>,
-        client: &Client,
-        arrival: &mut Arrival,
-    ) -> Response<Body> {
+    /// Where a request leads, and the request as the plugins see it; or what is answered at once.
+    fn enter(&self, request: Request<Inbound>, client: &Client, arrival: &mut Arrival) -> Goes {
         let (mut parts, body) = request.into_parts();
         if let Some(near) = upgrade::asked(&mut parts, body.is_end_stream()) {
             arrival.speaks = Speaks::WebSocket(near);
@@ -236,14 +281,13 @@ impl Gateway {
                 captures,
             })) => {
                 arrival.found(target.clone(), parts.uri.path());
-                let shape = (body.size_hint().exact(), prefix.as_deref());
-                let mut exchange = self.exchange(parts, shape, client, arrival);
+                let mut exchange = self.exchange(parts, body, (client, prefix.as_deref()), arrival);
                 exchange.captures = captures;
-                self.run(&target, exchange, body, arrival).await
+                Goes::To(target, exchange)
             }
-            Ok(Entry::Insecure(response)) => response,
-            Ok(Entry::Probe(probe)) => probe.answer(self.is_serving()),
-            Err(error) => arrival.refuse(&error),
+            Ok(Entry::Insecure(response)) => Goes::Back(response),
+            Ok(Entry::Probe(probe)) => Goes::Back(probe.answer(self.is_serving())),
+            Err(error) => Goes::Back(arrival.refuse(&error)),
         }
     }
 
@@ -251,13 +295,12 @@ impl Gateway {
     fn exchange(
         &self,
         mut request: http::request::Parts,
-        (body_bytes, prefix): (Option<u64>, Option<&str>),
-        client: &Client,
+        body: Inbound,
+        (client, prefix): (&Client, Option<&str>),
         arrival: &Arrival,
     ) -> Box<Exchange> {
         let all = &mut request.headers;
-        headers::strip_hop_by_hop(all);
-        headers::strip_claims_of_clients(all);
+        headers::strip_of_client(all);
         all.reserve(ADDED);
         headers::forward(all, client, prefix);
         if request.version == Version::HTTP_2 {
@@ -267,12 +310,16 @@ impl Gateway {
             upgrade::announce(all);
             request.extensions.insert(near.clone());
         }
-        arrival.tell_ids(all);
-        headers::put(all, TRACEPARENT, &arrival.trace().to_string());
+        for (name, id) in arrival.ids() {
+            all.insert(name, id);
+        }
+        if let Ok(trace) = HeaderValue::from_bytes(&arrival.trace().text()) {
+            all.insert(TRACEPARENT, trace);
+        }
         // It is passed on often.
         Box::new(Exchange {
             request,
-            body_bytes,
+            body_bytes: body.size_hint().exact(),
             remote: client.remote,
             route: arrival.route(),
             service: arrival.service(),
@@ -286,7 +333,7 @@ impl Gateway {
             body_bytes_max: None,
             extensions: http::Extensions::new(),
             answer_headers: AnswerHeaders::default(),
-            body: Held::Gone,
+            body: Held::Coming(body, self.limits.body_idle_max),
             trace: arrival.span(),
         })
     }
@@ -295,10 +342,8 @@ impl Gateway {
         &self,
         target: &Target,
         mut exchange: Box<Exchange>,
-        body: Inbound,
         arrival: &mut Arrival,
-    ) -> Response<Body> {
-        exchange.body = Held::Coming(body, self.limits.body_idle_max);
+    ) -> (Response<Body>, AnswerHeaders) {
         let verdict = access(&target.plugins, &mut exchange).await;
         arrival.user = exchange.claims.as_ref().map(|claims| claims.sub.clone());
         arrival.body = exchange.body.progress();
@@ -323,7 +368,15 @@ impl Gateway {
             Verdict::Answer(response) => response,
             Verdict::Refuse(error) => arrival.refuse(&error),
         };
-        finish(&target.plugins, &mut exchange, &mut response);
+        let mut told = std::mem::take(&mut exchange.answer_headers);
+        // Nobody else has to see them.
+        let seers = seers(&target.plugins, &exchange);
+        if seers.clone().next().is_some() || !listeners.is_empty() {
+            std::mem::take(&mut told).set(response.headers_mut());
+        }
+        for plugin in seers {
+            plugin.answer(&exchange, &mut response);
+        }
         if !listeners.is_empty() {
             arrival.listeners = Some(Box::new(Listeners {
                 plugins: listeners,
@@ -333,7 +386,7 @@ impl Gateway {
                 service_status: asked.and_then(|(_, status)| status),
             }));
         }
-        response
+        (response, told)
     }
 }
 
@@ -366,18 +419,15 @@ fn received(plugins: &[Slot], exchange: &mut Exchange, response: &mut Response<B
 }
 
 /// Headers that most requests get on their way.
-const ADDED: usize = 12;
-/// Headers with ids, which each answer gets at last.
-const IDS: usize = 2;
-
-/// What the plugins say of the answer, whoever gave it.
-fn finish(plugins: &[Slot], exchange: &mut Exchange, response: &mut Response<Body>) {
-    let said = std::mem::take(&mut exchange.answer_headers);
-    said.set(response.headers_mut(), IDS);
+const ADDED: usize = 8;
+/// Those who have something to do with the answer, whoever gave it; often nobody.
+fn seers<'a>(
+    plugins: &'a [Slot],
+    exchange: &'a Exchange,
+) -> impl Iterator<Item = &'a Arc<dyn Plugin>> + Clone {
     let consumer = exchange.consumer_name();
-    for plugin in plugins.iter().filter_map(|slot| slot.plugin(consumer)) {
-        plugin.answer(exchange, response);
-    }
+    let all = plugins.iter().filter_map(move |slot| slot.plugin(consumer));
+    all.filter(|plugin| plugin.sees_answers())
 }
 
 /// Those who want to hear how the request ends; mostly nobody.

@@ -14,6 +14,7 @@ use trunkline_core::ByteString;
 
 use self::hosts::Hosts;
 pub(crate) use self::hosts::{HostRule, Name};
+use crate::beside::{drop_each, give_way};
 use crate::config::Schemes;
 use crate::forward::Onward;
 use crate::meters::RouteMeters;
@@ -78,8 +79,8 @@ pub(crate) struct HeaderRule {
     pub(crate) name: HeaderName,
     /// One of these, in small letters.
     pub(crate) values: Vec<String>,
-    /// Or one that this matches, in small letters.
-    pub(crate) pattern: Option<Regex>,
+    /// Or one that one of these matches, whatever its letters.
+    pub(crate) patterns: Vec<Regex>,
 }
 
 /// One of the ways to a route: one host, one path, its methods, headers and names of TLS.
@@ -150,8 +151,15 @@ impl<T> Table<T> {
                 PathRule::Matches { literal, .. } => literal,
             };
             hosts.trie_of(&way.host).insert(literal, index);
+            give_way();
         }
         Self { ways, hosts }
+    }
+
+    /// Frees it, giving way meanwhile.
+    pub(crate) fn release(self) {
+        drop_each(self.ways);
+        self.hosts.release();
     }
 
     pub(crate) fn find(&self, asked: Asked<'_>) -> Found<'_, T> {
@@ -243,8 +251,8 @@ impl HeaderRule {
         let mut given = headers.get_all(&self.name).iter();
         given.any(|value| {
             let value = value.to_str().unwrap_or_default().to_ascii_lowercase();
-            let matches = |pattern: &Regex| pattern.is_match(&value);
-            self.values.contains(&value) || self.pattern.as_ref().is_some_and(matches)
+            let mut patterns = self.patterns.iter();
+            self.values.contains(&value) || patterns.any(|pattern| pattern.is_match(&value))
         })
     }
 }

@@ -178,12 +178,20 @@ impl Realtime {
         self.0.links.lock().len()
     }
 
-    /// Disconnects everybody, and waits at most so long until they have gone; they come back by themselves, to wherever they are led
-    /// then.
+    /// Disconnects everybody, and waits at most so long until they have gone and what follows is done; they come back by themselves, to
+    /// wherever they are led then.
     pub async fn close(&self, within: Duration) {
         self.0.stop.cancel();
-        let mut tasks = std::mem::take(&mut *self.0.tasks.0.lock());
-        let ended = async { while tasks.join_next().await.is_some() {} };
+        let ended = async {
+            loop {
+                let mut tasks = std::mem::take(&mut *self.0.tasks.0.lock());
+                if tasks.is_empty() {
+                    return;
+                }
+                // Whoever goes leaves something to do: what follows a disconnect.
+                while tasks.join_next().await.is_some() {}
+            }
+        };
         if timeout(within, ended).await.is_err() {
             tracing::warn!("clients were still there at the limit and were cut off");
         }

@@ -67,6 +67,14 @@ pub trait Journal: Send + Sync + fmt::Debug {
         .boxed()
     }
 
+    /// Whether it takes anything at all in this process; once it does not, it never does again, and the engine ends.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// One instance with its entries by `seq` and its messages by arrival.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use crate::journal::{
     Body, Change, Entry, Fault, Instance, Message, Record, State, Went, Write, Written,
 };
 use crate::saga::undo::Undo;
+use crate::writer;
 
 mod past;
 mod rest;
@@ -309,7 +310,7 @@ impl<H: Host> Live<H> {
         match written {
             Ok(Written::Done) => {}
             Ok(_) => self.halted(Halt::Reload).await,
-            Err(error) if error.code() == "saga_engine_stopped" => self.halted(Halt::Stop).await,
+            Err(error) if writer::is_away(&error) => self.halted(Halt::Stop).await,
             Err(error) => self.halted(Halt::Park(Fault::of(&error))).await,
         }
     }

@@ -42,7 +42,7 @@ pub use tokens::{
     KeyPublisher, Opened, Published, RemoteKeys, RemoteKeysPolicy, SERVICE_TOKEN, ServiceClaims,
     ServiceTokens, TokenKeys, TokenKeysPolicy,
 };
-pub use verifier::{LEEWAY, Verifier, unverified};
+pub use verifier::{LEEWAY, Verifier, unverified, unverified_header};
 
 /// The refusals of tokens, for whoever looks at more of them than a [`Verifier`] does.
 pub mod refusals {

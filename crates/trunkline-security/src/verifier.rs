@@ -162,11 +162,24 @@ impl Verifier {
 /// # Errors
 /// `Unauthenticated` (`token_malformed`) for what is not a JWT.
 pub fn unverified(token: &str) -> Result<serde_json::Map<String, serde_json::Value>> {
-    use base64::Engine;
     keys::header(token)?;
-    let claims = token.split('.').nth(1).ok_or_else(malformed)?;
+    part(token, 1)
+}
+
+/// What a token's header says, as [`unverified`] tells of its claims.
+///
+/// # Errors
+/// `Unauthenticated` (`token_malformed`) for what is no token.
+pub fn unverified_header(token: &str) -> Result<serde_json::Map<String, serde_json::Value>> {
+    keys::header(token)?;
+    part(token, 0)
+}
+
+fn part(token: &str, number: usize) -> Result<serde_json::Map<String, serde_json::Value>> {
+    use base64::Engine;
+    let part = token.split('.').nth(number).ok_or_else(malformed)?;
     let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(claims)
+        .decode(part)
         .map_err(|_| malformed())?;
     serde_json::from_slice(&json).map_err(|_| malformed())
 }

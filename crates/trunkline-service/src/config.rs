@@ -163,7 +163,8 @@ pub struct Traces {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Alerts {
-    /// Gets a POST with JSON for each key that is parked and each decision about a dead letter, such as `http://127.0.0.1:9093/alerts`; none by default.
+    /// Gets a POST with JSON for each key that is parked and each decision about a dead letter, such as `http://127.0.0.1:9093/alerts`; at
+    /// least once, also after a kill; none by default.
     pub webhook: Option<String>,
 }
 

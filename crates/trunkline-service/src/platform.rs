@@ -122,16 +122,17 @@ impl Platform {
         self
     }
 
-    /// Calls this for each key that is parked, when its first dead letter is kept; at least once, and quickly: the
-    /// subscription waits for it. `[alerts]` in the configuration names a webhook that is told the same.
+    /// Calls this for each key that is parked, when its first dead letter is kept; quickly, for the subscription waits for it, and in
+    /// this process, so not if it is killed before. `[alerts]` in the configuration names a webhook that is told the same, and that
+    /// even then; [`Service::on_dead_letter`](crate::Service::on_dead_letter) is a handler that runs even then.
     #[must_use]
     pub fn on_dead_letter(mut self, hook: impl Fn(&DeadLetter) + Send + Sync + 'static) -> Self {
         self.hooks.dead_letter = Some(Arc::new(hook));
         self
     }
 
-    /// Calls this with the service's name for each instance of a saga that is parked; at least once, and quickly: the saga's
-    /// engine waits for it. The webhook of `[alerts]` is told the same.
+    /// Calls this with the service's name for each instance of a saga that is parked; quickly, for the saga's engine waits for it, and
+    /// in this process, so not if it is killed before. The webhook of `[alerts]` is told the same, and that even then.
     #[must_use]
     pub fn on_saga_parked(
         mut self,

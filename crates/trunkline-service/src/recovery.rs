@@ -18,7 +18,6 @@ use trunkline_core::{Error, Result, report};
 use trunkline_store::Recoveries;
 
 use crate::Cx;
-use crate::alerts::Alerts;
 use crate::runtime::Runtime;
 
 /// When the store can't say what is to be done, it is asked again after this.
@@ -43,7 +42,6 @@ pub(crate) struct Recoverer {
     runtime: Arc<Runtime>,
     handler: LetterHandler,
     consumers: Vec<Consumer>,
-    alerts: Alerts,
     letters: Recoveries,
     /// A letter is to be replayed that was not before.
     scheduled: Arc<Notify>,
@@ -53,14 +51,13 @@ impl Recoverer {
     pub(crate) fn new(
         runtime: Arc<Runtime>,
         handler: LetterHandler,
-        (consumers, alerts): (&[Consumer], &Alerts),
+        consumers: &[Consumer],
     ) -> Self {
         Self {
             letters: runtime.store.recoveries(),
             runtime,
             handler,
             consumers: consumers.to_vec(),
-            alerts: alerts.clone(),
             scheduled: Arc::default(),
         }
     }

@@ -25,6 +25,8 @@ pub struct StoreConfig {
     pub idempotency_lease: Duration,
     /// How long a caller waits for a connection before `Overloaded`: 10 seconds.
     pub acquire_timeout: Duration,
+    /// Whether alerts of dead letters and parked sagas are written down, for somebody who sends them ([`crate::Alerts`]): no.
+    pub alerts: bool,
     /// What stands before each sync of a store in a file: none, but in tests.
     pub sync_probe: Option<Arc<dyn SyncProbe>>,
 }
@@ -39,6 +41,7 @@ impl StoreConfig {
             idempotency_window: Duration::from_secs(24 * 3600),
             idempotency_lease: Duration::from_secs(15),
             acquire_timeout: Duration::from_secs(10),
+            alerts: false,
             sync_probe: None,
         }
     }

@@ -8,6 +8,7 @@
 //! Statements are begun with [`sql`], or written for sqlx's `Any` driver: `$1` placeholders, columns of type BIGINT, INTEGER,
 //! DOUBLE PRECISION and TEXT (and BYTEA or BLOB), `SUM` cast to BIGINT.
 
+mod alerts;
 mod audit;
 mod config;
 mod error;
@@ -33,6 +34,7 @@ mod tx;
 
 pub use trunkline_security::AuditOutcome;
 
+pub use alerts::{Alert, Alerts};
 pub use audit::{AuditBreak, AuditCheck, AuditHead, AuditLog, AuditQuery, AuditRecord};
 pub use config::StoreConfig;
 pub use error::{is_away, sql_error};

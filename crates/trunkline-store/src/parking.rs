@@ -17,11 +17,12 @@ use trunkline_core::{Envelope, Error, Result, Retry};
 use crate::error::sql_error;
 use crate::jobs::{optional_timestamp, timestamp};
 use crate::store::Backend;
-use crate::{Engine, Store, Tx, text};
+use crate::{Alert, Engine, Store, Tx, text};
 
 pub(crate) use self::news::News;
 pub use self::recovery::Recoveries;
 pub(crate) use self::recovery::decide;
+pub(crate) use self::reserve::reserve;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -101,8 +102,13 @@ impl SqlParkingLot {
                 }
             }
             // One that was there before may be gone any moment.
-            if insert(&mut tx, letter).await? && !free.contains(&letter.key) {
-                held.insert(&letter.key);
+            if insert(&mut tx, letter).await? {
+                if letter.error.is_some() {
+                    tx.alert(|_| Alert::dead_letter(letter)).await?;
+                }
+                if !free.contains(&letter.key) {
+                    held.insert(&letter.key);
+                }
             }
             let change = Change::Parked {
                 group: letter.group.clone(),
@@ -257,8 +263,11 @@ impl SqlParkingLot {
             .await
     }
 
-    async fn delete(&self, id: &str) -> Result<()> {
+    async fn delete(&self, id: &str, is_handled: bool) -> Result<()> {
         let mut tx = self.store.begin().await?;
+        if is_handled && self.store.config().alerts {
+            tell_recovered(&mut tx, id).await?;
+        }
         let row = sqlx::query(REMOVE)
             .bind(text::write(id).into_owned())
             .fetch_optional(tx.conn())
@@ -279,6 +288,23 @@ impl SqlParkingLot {
             Some(_) => None,
         };
         self.commit_and_tell(tx, change.into_iter().collect()).await
+    }
+}
+
+/// Tells of a letter that was to be replayed by itself, and is about to go.
+async fn tell_recovered(tx: &mut Tx, id: &str) -> Result<()> {
+    let sql = format!("{COLUMNS} WHERE id = $1 AND retry_at IS NOT NULL");
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(text::write(id).into_owned())
+        .fetch_optional(tx.conn())
+        .await
+        .map_err(sql_error)?;
+    match row {
+        Some(row) => {
+            let letter = letter(&row)?;
+            tx.alert(|_| Alert::recovered(&letter)).await
+        }
+        None => Ok(()),
     }
 }
 
@@ -334,7 +360,11 @@ impl ParkingLot for SqlParkingLot {
     }
 
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.delete(id))
+        Box::pin(self.delete(id, false))
+    }
+
+    fn handled<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.delete(id, true))
     }
 
     fn changes(&self) -> Changes {
@@ -345,7 +375,7 @@ impl ParkingLot for SqlParkingLot {
         &'a self,
         group: &'a str,
     ) -> BoxFuture<'a, Result<Option<Box<dyn Reservation>>>> {
-        Box::pin(reserve::reserve(&self.store, group))
+        Box::pin(async move { reserve(&self.store, ("letters", group)).await })
     }
 }
 

@@ -11,10 +11,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use trunkline_core::{Error, ErrorKind, Result};
 use trunkline_saga::{
-    Claim, Claimed, Durable, Instance, Journal, Query, Record, Which, Write, Written,
+    Claim, Claimed, Durable, Instance, Journal, Query, Record, State, Which, Write, Written,
 };
 
-use crate::{Engine, Store, Tx};
+use crate::{Alert, Engine, Store, Tx};
 
 mod bulk;
 mod claim;
@@ -114,7 +114,10 @@ impl Sagas {
         let mut written = Vec::with_capacity(batch.len());
         for round in round::split(batch) {
             match round::apply(tx.conn(), round, now).await? {
-                Some(answers) => written.extend(answers),
+                Some(answers) => {
+                    tell_parked(&mut tx, round, &answers).await?;
+                    written.extend(answers);
+                }
                 None => {
                     tx.rollback().await?;
                     return Ok(None);
@@ -148,6 +151,9 @@ impl Sagas {
             let answer = first(round::apply(tx.conn(), std::slice::from_ref(write), now).await?);
             if answer == Written::Lost {
                 tx.rollback_to(0).await?;
+            } else {
+                let (write, answer) = (std::slice::from_ref(write), std::slice::from_ref(&answer));
+                tell_parked(&mut tx, write, answer).await?;
             }
             tx.release(0).await?;
             written.push(answer);
@@ -171,6 +177,10 @@ impl Journal for Sagas {
         batch: &'a [Write],
     ) -> BoxFuture<'a, Result<(Vec<Written>, Durable)>> {
         self.write_batch(batch).boxed()
+    }
+
+    fn check(&self) -> Result<()> {
+        self.store.confirms()
     }
 
     fn load<'a>(&'a self, which: &'a Which) -> BoxFuture<'a, Result<Option<Record>>> {
@@ -199,6 +209,22 @@ impl Journal for Sagas {
 
 pub(crate) use claim::free_all;
 pub use standing::Standing;
+
+/// Tells of the instances that were just parked.
+async fn tell_parked(tx: &mut Tx, writes: &[Write], answers: &[Written]) -> Result<()> {
+    for (write, answer) in writes.iter().zip(answers) {
+        if let Write::Went(went) = write
+            && let Some(change) = &went.change
+            && change.state == State::Parked
+            && *answer == Written::Done
+            && let Some(instance) = read::instance(tx.conn(), went.id).await?
+        {
+            tx.alert(|store| Alert::saga_parked(store.service(), &instance))
+                .await?;
+        }
+    }
+    Ok(())
+}
 
 /// Two transactions waited for each other, and the database chose this one.
 fn is_conflict(error: &Error) -> bool {

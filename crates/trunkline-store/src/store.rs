@@ -24,7 +24,7 @@ use crate::owner::Presence;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::tx::{Mode, Tx};
-use crate::{Idempotency, Jobs, Recoveries, inbox, parking, tables};
+use crate::{Alerts, Idempotency, Jobs, Recoveries, inbox, parking, tables};
 
 /// Which database a store is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,8 @@ struct Inner {
     /// Changes when events were appended to streams.
     appended: watch::Sender<()>,
     news: parking::News,
+    /// Alerts were written.
+    alerted: Notify,
     inbox_turns: AtomicU64,
     presence: Presence,
     // Last, so that its folder goes when the connections are gone.
@@ -103,8 +105,8 @@ impl Store {
     /// `sqlite:PATH` (relative paths are taken from the working directory), `sqlite::memory:` (a file
     /// that goes away with the store), or `postgres://USER@HOST/DATABASE?schema=NAME`, where `schema`
     /// is the service's name by default and `pool=4` bounds its writers. Each replica of a service takes
-    /// up to seven connections more: two to read with, three of the relay, one that listens for dead
-    /// letters, and one while it replays some. `{service}` stands for the
+    /// up to eight connections more: two to read with, three of the relay, one that listens for dead
+    /// letters, one while it replays some, and one while it sends alerts. `{service}` stands for the
     /// service's name.
     ///
     /// # Guarantees
@@ -158,6 +160,7 @@ impl Store {
             outbox,
             appended: watch::Sender::new(()),
             news: parking::News::default(),
+            alerted: Notify::new(),
             inbox_turns: AtomicU64::new(0),
             presence,
             _folder: folder,
@@ -261,14 +264,20 @@ impl Store {
         }
     }
 
+    /// Whether commits can still be confirmed in this process: not since a sync has failed.
+    pub(crate) fn confirms(&self) -> Result<()> {
+        match &self.0.backend {
+            Backend::Sqlite(sqlite) => sqlite.syncs.check(),
+            Backend::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Whether the store answers: for health checks.
     ///
     /// # Errors
     /// Why it does not.
     pub async fn check(&self) -> Result<()> {
-        if let Backend::Sqlite(sqlite) = &self.0.backend {
-            sqlite.syncs.check()?;
-        }
+        self.confirms()?;
         let mut reader = self.read().await?;
         sqlx::query("SELECT 1")
             .execute(reader.conn())
@@ -294,6 +303,11 @@ impl Store {
     /// Those of them that this service decides about by itself.
     pub fn recoveries(&self) -> Recoveries {
         Recoveries::new(self.clone())
+    }
+
+    /// What the people who look after the platform are to be told of it.
+    pub fn alerts(&self) -> Alerts {
+        Alerts::new(self.clone())
     }
 
     /// Idempotency keys of HTTP requests.
@@ -337,6 +351,11 @@ impl Store {
     /// What changes among the dead letters.
     pub(crate) fn news(&self) -> &parking::News {
         &self.0.news
+    }
+
+    /// Tells whoever sends alerts of commits.
+    pub(crate) fn alerted(&self) -> &Notify {
+        &self.0.alerted
     }
 
     /// The id of this process in this store.

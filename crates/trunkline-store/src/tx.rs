@@ -47,6 +47,8 @@ pub struct Tx {
     due: Option<Timestamp>,
     /// Events were appended to streams, which projections want to know.
     appended: bool,
+    /// Alerts were written, which somebody is to send.
+    alerted: bool,
 }
 
 /// What a transaction is for.
@@ -111,6 +113,7 @@ impl Tx {
             savepoints: Vec::new(),
             due: None,
             appended: false,
+            alerted: false,
         })
     }
 
@@ -246,6 +249,10 @@ impl Tx {
         self.appended = true;
     }
 
+    pub(crate) fn note_alert(&mut self) {
+        self.alerted = true;
+    }
+
     /// Makes everything durable and wakes the relay.
     ///
     /// # Guarantees
@@ -277,6 +284,9 @@ impl Tx {
         }
         if self.appended {
             self.store.appended().send_replace(());
+        }
+        if self.alerted {
+            self.store.alerted().notify_one();
         }
         Ok(durable)
     }

@@ -258,7 +258,7 @@ impl Replay<'_> {
         traced.close(&ended);
         let error = match ended.single() {
             Outcome::Done => {
-                gone_is_fine(self.inner.ports.lot.remove(&letter.id).await)?;
+                gone_is_fine(self.inner.ports.lot.handled(&letter.id).await)?;
                 self.report.replayed += 1;
                 self.note(&letter, ReplayOutcome::Handled, None);
                 return Ok(true);

@@ -10,14 +10,14 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::line::Bundle;
 use crate::Body;
-use crate::headers::spare_table;
+use crate::headers::{spare_table, strip_connection};
 use crate::load::Place;
 use crate::stream::{Ahead, Cut, Received, Sending};
 
@@ -37,7 +37,7 @@ pub(super) async fn exchange(
     mut request: Request<Body>,
     tasks: &Mutex<JoinSet<()>>,
 ) -> Result<Response<Carried>, Failure> {
-    strip(request.headers_mut());
+    strip_connection(request.headers_mut());
     if !is_first {
         spare_table(request.headers_mut(), |_| false);
     }
@@ -86,38 +86,6 @@ fn begin(
         Poll::Ready(Err(Cut::Own(error))) => Err(Failure::Own(error)),
         // One who wants no more of it may have answered.
         Poll::Ready(Ok(()) | Err(Cut::Other)) => Ok((answer, None)),
-    }
-}
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const OF_CONNECTIONS: [HeaderName; 5] = [
-    CONNECTION,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-];
-
-/// Takes off what HTTP/2 says by frames (RFC 9113, 8.2.2), and what `Connection` names.
-fn strip(headers: &mut HeaderMap) {
-    let is_kept = |(name, value): (&HeaderName, &HeaderValue)| match *name {
-        TE => value == "trailers",
-        ref name => !OF_CONNECTIONS.contains(name),
-    };
-    if headers.iter().all(is_kept) {
-        return;
-    }
-    let named = headers.remove(CONNECTION);
-    let named = named.as_ref().and_then(|named| named.to_str().ok());
-    for name in named.unwrap_or_default().split(',') {
-        headers.remove(name.trim());
-    }
-    for name in OF_CONNECTIONS {
-        headers.remove(name);
-    }
-    if headers.get(TE).is_some_and(|value| value != "trailers") {
-        headers.remove(TE);
     }
 }
 

@@ -18,6 +18,7 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use http::{HeaderValue, Method, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use trunkline_core::{Error, Result};
 
 pub(super) use self::body::Answer;
@@ -84,8 +85,9 @@ impl Client {
         stage: &Stage,
     ) -> Result<Response<Answer>, Unanswered> {
         let bytes = head.encode(&self.host);
+        let mut now = stage.began();
         loop {
-            let kept = self.idle.take();
+            let kept = self.idle.take_at(now);
             let is_kept = kept.is_some();
             let mut line = match kept {
                 Some(line) => line,
@@ -104,7 +106,7 @@ impl Client {
             match answer {
                 Ok(received) => return Ok(self.answer(received, line)),
                 // It was closed while nobody used it.
-                Err(Failure::Unsent) if is_kept => {}
+                Err(Failure::Unsent) if is_kept => now = Instant::now(),
                 Err(failure) => return Err(line.broke(failure, is_kept)),
             }
         }

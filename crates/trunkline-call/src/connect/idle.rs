@@ -54,9 +54,14 @@ impl<L: Peered> Idle<L> {
 
     /// The connection that was used last: the longer others are idle, the sooner they are closed.
     pub(super) fn take(&self) -> Option<L> {
+        self.take_at(Instant::now())
+    }
+
+    /// The same, for who knows what time it is.
+    pub(super) fn take_at(&self, now: Instant) -> Option<L> {
         let mut kept = self.kept.lock();
         let last = kept.pop_back()?;
-        if last.since.elapsed() < self.bounds.idle_max {
+        if now.saturating_duration_since(last.since) < self.bounds.idle_max {
             return Some(last.line);
         }
         // Those before it are older.

@@ -129,17 +129,35 @@ const HTTP_1: u8 = 1;
 const HTTP_2: u8 = 2;
 
 /// How far a request has come, for whoever gives it a time for each step.
-#[derive(Debug, Default)]
-pub struct Stage(AtomicBool);
+#[derive(Debug)]
+pub struct Stage {
+    began: Instant,
+    is_connected: AtomicBool,
+}
+
+impl Default for Stage {
+    /// It begins now.
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            is_connected: AtomicBool::new(false),
+        }
+    }
+}
 
 impl Stage {
+    /// When it began.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Whether it has a connection, and is sent or answered on it.
     pub fn is_connected(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_connected.load(Ordering::Relaxed)
     }
 
     pub(super) fn set(&self, connected: bool) {
-        self.0.store(connected, Ordering::Relaxed);
+        self.is_connected.store(connected, Ordering::Relaxed);
     }
 }
 
@@ -385,6 +403,7 @@ impl Wire {
     /// What `Host` says stands in the address in HTTP/2.
     fn address(&self, request: &mut Request<Body>) {
         let host = request.headers_mut().remove(HOST);
+        let host = host.filter(|host| *host != self.host);
         let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
         let path = request.uri().path_and_query().cloned();
         let mut parts = http::uri::Parts::default();

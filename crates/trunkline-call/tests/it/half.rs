@@ -37,13 +37,17 @@ struct World {
 }
 
 async fn world(fault: Fault) -> World {
+    world_with(fault, POLICY).await
+}
+
+async fn world_with(fault: Fault, policy: &str) -> World {
     let mut servers = Vec::new();
     for place in 0..4 {
         servers.push(Sick::start(if place < 2 { fault } else { Fault::None }).await);
     }
     let env = Env::system();
     let network = Network::new(Telemetry::new(env.clone()), env.clone());
-    network.set_policies(toml::from_str::<Policies>(POLICY).unwrap());
+    network.set_policies(toml::from_str::<Policies>(policy).unwrap());
     let told = Arc::<Mutex<Vec<Event>>>::default();
     let tell = told.clone();
     network.on_call_event(move |event| tell.lock().push(event.event));
@@ -172,9 +176,8 @@ async fn all_bad_is_the_target_left_alone_and_one_that_is_well_is_enough() {
 
 #[tokio::test]
 async fn who_tries_again_goes_to_another_instance() {
-    let world = world(Fault::Resets).await;
-    world.servers[2].set(Fault::Resets);
-    // Three of four reset, no breaker leaves them out, and each call has just enough attempts.
+    // Three of four reset, no breaker leaves them out, and each call has just enough attempts. The budget has enough for all
+    // from the first call on.
     let policy = r#"
         [there]
         attempts_max = 4
@@ -183,8 +186,8 @@ async fn who_tries_again_goes_to_another_instance() {
         breaker = { failures_max = 0, rate_percent = 0 }
         budget = { percent = 100, per_second = 1_000_000, saved_max = 1_000 }
     "#;
-    let policy = toml::from_str::<Policies>(policy).unwrap();
-    world.network.set_policies(policy);
+    let world = world_with(Fault::Resets, policy).await;
+    world.servers[2].set(Fault::Resets);
     for _ in 0..100 {
         assert!(world.is_answered().await);
     }

@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 use trunkline_core::{Env, Error, Result};
 
 use super::kinds::{Kind, SHAPES, Shape};
+use crate::beside::{drop_each, give_way};
 
 /// Everything in a file.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Document {
     /// What the file says of itself: its format's version and the like.
     pub(super) head: Map<String, Value>,
@@ -43,6 +44,34 @@ impl Document {
         document
     }
 
+    /// The same once more.
+    pub(super) fn copy(&self) -> Self {
+        let copy = |entity: &Entity| {
+            give_way();
+            entity.clone()
+        };
+        Self {
+            head: self.head.clone(),
+            entities: self.entities.iter().map(copy).collect(),
+        }
+    }
+
+    /// Whether another says the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let mut both = self.entities.iter().zip(&other.entities);
+        self.entities.len() == other.entities.len()
+            && self.head == other.head
+            && both.all(|(one, other)| {
+                give_way();
+                one == other
+            })
+    }
+
+    /// Frees it, giving way meanwhile.
+    pub(super) fn release(self) {
+        drop_each(self.entities);
+    }
+
     fn take(
         &mut self,
         shape: &'static Shape,
@@ -54,6 +83,7 @@ impl Document {
             return;
         };
         for item in items {
+            give_way();
             let mut fields = match item {
                 Value::Object(fields) => fields,
                 // A name alone: `snis: [shop.example.com]`.
@@ -86,6 +116,7 @@ impl Document {
     fn resolve(&mut self) {
         let mut called = HashMap::new();
         for entity in &self.entities {
+            give_way();
             let names = entity.kind.shape().names.iter();
             let names = names.filter_map(|name| entity.fields.get(*name).and_then(text));
             for name in std::iter::once(entity.id.clone()).chain(names) {
@@ -94,6 +125,7 @@ impl Document {
             }
         }
         for entity in &mut self.entities {
+            give_way();
             let fields = std::mem::take(&mut entity.fields);
             let (said, fields) = said_owners(entity.kind.shape(), fields);
             entity.fields = fields;

@@ -13,17 +13,22 @@ use trunkline_core::{Env, Error, Result, report};
 
 use super::document::Document;
 use super::kinds::Kind;
+use crate::beside;
 use crate::file::{Node, read};
 use crate::{Config, Gateway};
 
 /// How often the file is looked at. A change that is seen twice the same is taken.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// One that is missing so often in a row is not being replaced, but gone.
+const MISSED_MAX: u8 = 3;
+
 /// A gateway whose configuration is a file, or is sent to it. Cheap to clone.
 ///
 /// # Guarantees
 /// A configuration that is wrong changes nothing. Where changes are written back, one that can't be written is taken back.
-/// The file is replaced by a rename: whoever reads it sees all of a change or nothing of it.
+/// The file is replaced by a rename: whoever reads it sees all of a change or nothing of it. A change that has begun is made
+/// to its end, also where whoever asked for it goes away.
 #[derive(Clone)]
 pub struct Keeper {
     gateway: Gateway,
@@ -36,8 +41,9 @@ pub struct Keeper {
 struct State {
     document: Document,
     text: String,
-    /// The text that the file was last seen with, if that is not what the gateway goes by.
-    refused: Option<(String, String)>,
+    /// The text that the file was last seen with, if that is not what the gateway goes by, and why; no text, if it can't be
+    /// read.
+    refused: Option<(Option<String>, String)>,
     changes: u64,
 }
 
@@ -81,13 +87,22 @@ impl Keeper {
         };
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut before, mut taken) = (None, None);
+        let (mut before, mut taken, mut missed) = (None, None, 0_u8);
         loop {
             ticks.tick().await;
-            let Ok(now) = stamp(&file).await else {
-                // It is being replaced, or it is gone: what it said goes on.
-                continue;
+            let now = match stamp(&file).await {
+                Ok(now) => now,
+                Err(error) => {
+                    // At first it is perhaps being replaced.
+                    missed = missed.saturating_add(1);
+                    if missed == MISSED_MAX {
+                        taken = None;
+                        self.unread(&file, &error).await;
+                    }
+                    continue;
+                }
             };
+            missed = 0;
             // One that is still being written changes between two looks.
             let is_settled = before == Some(now);
             before = Some(now);
@@ -99,33 +114,49 @@ impl Keeper {
     }
 
     async fn look(&self, file: &Path) {
+        let name = file.display().to_string();
         let text = match tokio::fs::read_to_string(file).await {
             Ok(text) => text,
             Err(error) => {
-                tracing::error!(file = %file.display(), %error, "the gateway's file can't be read: it goes on as before");
+                self.unread(file, &error).await;
                 return;
             }
         };
-        let mut state = self.state.lock().await;
+        let looked = self.work(move |keeper, state| keeper.see(state, text, &name));
+        if let Err(error) = looked.await {
+            tracing::error!(error = %report(&error), "the gateway's changed file is wrong: it goes on as before");
+        }
+    }
+
+    /// Takes what the file says now, if that is new.
+    fn see(&self, state: &mut State, text: String, name: &str) -> Result<()> {
         if state.text == text {
             state.refused = None;
-            return;
+            return Ok(());
         }
-        if state
-            .refused
-            .as_ref()
-            .is_some_and(|(refused, _)| *refused == text)
-        {
-            return;
+        let refused = state.refused.as_ref();
+        if refused.is_some_and(|(refused, _)| refused.as_ref() == Some(&text)) {
+            return Ok(());
         }
-        let name = file.display().to_string();
-        match self.take(&mut state, text.clone(), Some(&name)).await {
-            Ok(()) => tracing::info!(file = name, "the gateway goes by its changed file"),
+        match self.take(state, text.clone(), (Some(name), None)) {
+            Ok((_, before)) => {
+                tracing::info!(file = name, "the gateway goes by its changed file");
+                before.release();
+                Ok(())
+            }
             Err(error) => {
-                tracing::error!(error = %report(&error), "the gateway's changed file is wrong: it goes on as before");
-                state.refused = Some((text, error.message().to_owned()));
+                state.refused = Some((Some(text), error.message().to_owned()));
+                Err(error)
             }
         }
+    }
+
+    /// The file is gone, or nobody may read it: what it said goes on, and that is told.
+    async fn unread(&self, file: &Path, error: &io::Error) {
+        let file = file.display();
+        tracing::error!(%file, %error, "the gateway's file can't be read: it goes on as before");
+        let why = format!("{file} can't be read: {error}");
+        self.state.lock().await.refused = Some((None, why));
     }
 
     /// Takes a whole configuration: the text of a file.
@@ -134,38 +165,55 @@ impl Keeper {
     /// `InvalidInput` (`gateway_config_invalid`) with every mistake; `Conflict` (`gateway_config_changed`) if it is
     /// not the one that has this tag; `Unavailable` if it can't be written back.
     pub(super) async fn load(&self, text: String, tag: Option<&str>) -> Result<String> {
-        let mut state = self.state.lock().await;
-        if tag.is_some_and(|tag| tag != state.tag()) {
-            let text = "the configuration has changed since it was read";
-            return Err(Error::conflict("gateway_config_changed", text));
-        }
-        self.commit(&mut state, text, Some("config")).await?;
-        Ok(state.tag())
+        let tag = tag.map(str::to_owned);
+        let load = move |keeper: &Self, state: &mut State| {
+            if tag.is_some_and(|tag| tag != state.tag()) {
+                let text = "the configuration has changed since it was read";
+                return Err(Error::conflict("gateway_config_changed", text));
+            }
+            keeper.commit(state, text, (Some("config"), None))?;
+            Ok(state.tag())
+        };
+        self.work(load).await
     }
 
     /// Changes the document, and with it the gateway and the file.
     ///
     /// # Errors
     /// As `change`, and as [`Keeper::load`].
-    pub(super) async fn change<T>(
+    pub(super) async fn change<T: Send + 'static>(
         &self,
-        touched: impl FnOnce(&T) -> Option<(Kind, String)>,
-        change: impl FnOnce(&mut Document) -> Result<T>,
+        touched: impl FnOnce(&T) -> Option<(Kind, String)> + Send + 'static,
+        change: impl FnOnce(&mut Document) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let mut state = self.state.lock().await;
-        let mut document = state.document.clone();
-        let done = change(&mut document)?;
-        if document == state.document {
-            return Ok(done);
-        }
-        let rendered = document.render()?;
-        let place =
-            touched(&done).and_then(|(kind, id)| rendered.place_of(kind, &id).map(str::to_owned));
-        let committed = self.commit(&mut state, rendered.text, None).await;
-        committed.map_err(|error| of_entity(error, place.as_deref()))?;
-        // The ids that entities have here outlive the change.
-        state.document = document;
-        Ok(done)
+        let change = move |keeper: &Self, state: &mut State| {
+            let mut document = state.document.copy();
+            let done = change(&mut document)?;
+            if document.is_same(&state.document) {
+                document.release();
+                return Ok(done);
+            }
+            let rendered = document.render()?;
+            let place = touched(&done);
+            let place =
+                place.and_then(|(kind, id)| rendered.place_of(kind, &id).map(str::to_owned));
+            // The ids that entities have here outlive the change.
+            let committed = keeper.commit(state, rendered.text, (None, Some(document)));
+            committed.map_err(|error| of_entity(error, place.as_deref()))?;
+            Ok(done)
+        };
+        self.work(change).await
+    }
+
+    /// Works on the state beside the requests, for a large one takes a while. It goes to its end, also where nobody waits
+    /// for that any more.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self, &mut State) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let mut state = self.state.clone().lock_owned().await;
+        let keeper = self.clone();
+        beside::run(move || work(&keeper, &mut state)).await?
     }
 
     /// The document as it is.
@@ -195,11 +243,13 @@ impl Keeper {
         })
     }
 
-    async fn commit(&self, state: &mut State, text: String, name: Option<&str>) -> Result<()> {
+    fn commit(&self, state: &mut State, text: String, known: Known<'_>) -> Result<()> {
         let Some(file) = self.file.as_ref().filter(|_| self.writes) else {
-            return self.take(state, text, name).await;
+            let (_, before) = self.take(state, text, known)?;
+            before.release();
+            return Ok(());
         };
-        let found = tokio::fs::read_to_string(&**file).await;
+        let found = std::fs::read_to_string(&**file);
         let found =
             found.map_err(|error| unwritable("the file can't be read").with_source(error))?;
         if found != state.text {
@@ -207,48 +257,52 @@ impl Keeper {
                 "the file was changed by somebody else, and the gateway does not go by it yet";
             return Err(Error::conflict("gateway_file_changed", text));
         }
-        let before = state.text.clone();
-        self.take(state, text, name).await?;
-        let Err(error) = write(file, &state.text).await else {
+        let (text, document) = self.take(state, text, known)?;
+        let Err(error) = write(file, &state.text) else {
+            document.release();
             return Ok(());
         };
         // What is not in the file would be gone after the next start.
-        self.take(state, before, None).await?;
+        self.take(state, text, (None, Some(document)))?;
         Err(
             unwritable("the change can't be written to the file, and was taken back")
                 .with_source(error),
         )
     }
 
-    /// Has the gateway go by a text.
-    async fn take(&self, state: &mut State, text: String, name: Option<&str>) -> Result<()> {
-        let gateway = self.gateway.clone();
-        let name = name.map(str::to_owned);
-        let env = self.env.clone();
-        let taking = move || {
-            let (mut config, problems) = read(name.as_deref().unwrap_or_default(), &text);
-            let said = config.source.as_ref().map(|source| source.value());
-            if name.is_none() {
-                config.source = None;
-            }
-            if !problems.is_empty() {
-                return Err(problems.refusal(config.source.as_deref()));
-            }
-            gateway.reload(&config)?;
-            Ok((text, Document::of(said.unwrap_or_default(), &env)))
-        };
-        // A large one takes a while, and requests go on meanwhile.
-        let taken = tokio::task::spawn_blocking(taking).await;
-        let (text, document) = taken.map_err(|error| {
-            Error::internal("a configuration was not read").with_source(error)
-        })??;
-        state.text = text;
-        state.document = document;
+    /// Has the gateway go by a text. Gives the text and the document before it.
+    fn take(
+        &self,
+        state: &mut State,
+        text: String,
+        (name, document): Known<'_>,
+    ) -> Result<(String, Document)> {
+        let (mut config, problems) = read(name.unwrap_or_default(), &text);
+        let source = config.source.clone();
+        if name.is_none() {
+            config.source = None;
+        }
+        if !problems.is_empty() {
+            return Err(problems.refusal(config.source.as_deref()));
+        }
+        self.gateway.reload(&config)?;
+        let document = document.unwrap_or_else(|| {
+            let said = source.as_ref().map(|source| source.value());
+            Document::of(said.unwrap_or_default(), &self.env)
+        });
+        config.source = source;
+        config.release();
         state.refused = None;
         state.changes += 1;
-        Ok(())
+        Ok((
+            std::mem::replace(&mut state.text, text),
+            std::mem::replace(&mut state.document, document),
+        ))
     }
 }
+
+/// What messages call a text by, and the document that it says where that is known.
+type Known<'a> = (Option<&'a str>, Option<Document>);
 
 impl State {
     /// What tells this configuration from another.
@@ -309,29 +363,23 @@ async fn stamp(file: &Path) -> io::Result<Stamp> {
 }
 
 /// Writes beside the file, and puts it in its place when it is on the disk.
-async fn write(file: &Path, text: &str) -> io::Result<()> {
-    let file = tokio::fs::canonicalize(file).await?;
-    let text = text.to_owned();
-    let written = tokio::task::spawn_blocking(move || {
-        use std::io::Write as _;
-        let folder = file.parent().unwrap_or_else(|| Path::new("."));
-        let name = file
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let beside = folder.join(format!(".{name}.new"));
-        let mut new = std::fs::File::create(&beside)?;
-        // Whoever could not read the file can't read the next either.
-        new.set_permissions(std::fs::metadata(&file)?.permissions())?;
-        new.write_all(text.as_bytes())?;
-        new.sync_all()?;
-        std::fs::rename(&beside, &file)?;
-        std::fs::File::open(folder)?.sync_all()
-    });
-    written
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write as _;
+    let file = std::fs::canonicalize(file)?;
+    let folder = file.parent().unwrap_or_else(|| Path::new("."));
+    let name = file
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let beside = folder.join(format!(".{name}.new"));
+    let mut new = std::fs::File::create(&beside)?;
+    // Whoever could not read the file can't read the next either.
+    new.set_permissions(std::fs::metadata(&file)?.permissions())?;
+    new.write_all(text.as_bytes())?;
+    new.sync_all()?;
+    std::fs::rename(&beside, &file)?;
+    std::fs::File::open(folder)?.sync_all()
 }
 
 impl fmt::Debug for Keeper {

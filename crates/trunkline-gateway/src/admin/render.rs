@@ -1,6 +1,7 @@
 //! A document as a file again: what belongs to one thing stands inside of it, as `deck` writes it.
 
 use std::collections::HashMap;
+use std::io;
 
 use serde_json::{Map, Value};
 use trunkline_core::{Error, Result};
@@ -8,6 +9,7 @@ use yaml_serde::{Mapping, Value as Yaml};
 
 use super::document::{Document, Entity};
 use super::kinds::{Kind, SHAPES, Shape};
+use crate::beside::give_way;
 
 /// The format's version of a file that says none.
 const VERSION: &str = "3.0";
@@ -50,6 +52,7 @@ impl Document {
             places: Vec::with_capacity(self.entities.len()),
         };
         for entity in &self.entities {
+            give_way();
             writer.known.insert((entity.kind, &entity.id), entity);
             let owner = nest(entity).and_then(|kind| Some((kind, entity.owner(kind)?)));
             let place = writer.inside.entry((owner, entity.kind)).or_default();
@@ -67,13 +70,34 @@ impl Document {
         for shape in &SHAPES {
             writer.list(&mut root, (shape, ""), None);
         }
-        let text = yaml_serde::to_string(&Yaml::Mapping(root))
-            .map_err(|error| Error::internal("a document is YAML").with_source(error))?;
+        let text = text_of(&Yaml::Mapping(root))?;
         Ok(Rendered {
             text,
             places: writer.places,
         })
     }
+}
+
+fn text_of(root: &Yaml) -> Result<String> {
+    /// Gives way as it is written to.
+    struct Bytes(Vec<u8>);
+
+    impl io::Write for Bytes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            give_way();
+            self.0.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut bytes = Bytes(Vec::new());
+    yaml_serde::to_writer(&mut bytes, root)
+        .map_err(|error| Error::internal("a document is YAML").with_source(error))?;
+    String::from_utf8(bytes.0).map_err(|error| Error::internal("YAML is UTF-8").with_source(error))
 }
 
 /// What something stands inside of: its kind and id; nothing is the file itself.
@@ -100,6 +124,7 @@ impl<'a> Writer<'a> {
     }
 
     fn entity(&mut self, entity: &'a Entity, path: String) -> Mapping {
+        give_way();
         let mut fields = entity.fields.clone();
         if entity.has_id {
             fields.insert("id".to_owned(), Value::from(&*entity.id));

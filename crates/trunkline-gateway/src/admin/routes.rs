@@ -75,14 +75,14 @@ async fn dispatch(keeper: &Keeper, request: Request) -> Result<Response<Body>> {
 }
 
 /// What a path means: all of a kind, or one, perhaps among those of an owner.
-struct Asked<'a> {
+struct Asked {
     kind: Kind,
-    called: Option<&'a str>,
-    owner: Option<(Kind, &'a str)>,
+    called: Option<String>,
+    owner: Option<(Kind, String)>,
 }
 
-impl<'a> Asked<'a> {
-    fn of(steps: &[&'a str]) -> Option<Self> {
+impl Asked {
+    fn of(steps: &[&str]) -> Option<Self> {
         let (kind, called, owner) = match *steps {
             [list] => (Kind::at(list)?, None, None),
             [list, called] => (Kind::at(list)?, Some(called), None),
@@ -97,17 +97,17 @@ impl<'a> Asked<'a> {
         let belongs = |(owner, _): (Kind, &str)| kind.shape().owners.contains(&owner);
         owner.is_none_or(belongs).then_some(Self {
             kind,
-            called,
-            owner,
+            called: called.map(str::to_owned),
+            owner: owner.map(|(kind, called)| (kind, called.to_owned())),
         })
     }
 
     /// The owner by its id.
     fn owner<'d>(&self, document: &'d Document) -> Result<Option<(Kind, &'d str)>> {
-        let Some((kind, called)) = self.owner else {
+        let Some((kind, called)) = &self.owner else {
             return Ok(None);
         };
-        Ok(Some((kind, &document.known(kind, called, None)?.id)))
+        Ok(Some((*kind, &document.known(*kind, called, None)?.id)))
     }
 
     /// Changes the document, among what belongs to the owner.
@@ -131,7 +131,7 @@ async fn entities(
 ) -> Result<Response<Body>> {
     let asked = Asked::of(steps)
         .ok_or_else(|| Error::not_found("route_unknown", "there is nothing here; see /"))?;
-    let Asked { kind, called, .. } = asked;
+    let (kind, called) = (asked.kind, asked.called.clone());
     let env = keeper.env().clone();
     let touched = |entity: &Entity| Some((entity.kind, entity.id.clone()));
     match (&parts.method, called) {
@@ -146,13 +146,13 @@ async fn entities(
         (&Method::GET, Some(called)) => {
             let view = |document: &Document| {
                 let owner = asked.owner(document)?;
-                Ok(document.known(kind, called, owner)?.view())
+                Ok(document.known(kind, &called, owner)?.view())
             };
             Ok(json_of(StatusCode::OK, &keeper.read(view).await?))
         }
         (&Method::POST, None) => {
             let body = fields(&parts.headers, body).await?;
-            let change = |document: &mut Document| {
+            let change = move |document: &mut Document| {
                 asked.within(document, |document, owner| {
                     document.create(kind, body, owner, &env)
                 })
@@ -162,19 +162,20 @@ async fn entities(
         }
         (&Method::PUT | &Method::PATCH, Some(called)) => {
             let body = fields(&parts.headers, body).await?;
-            let change = |document: &mut Document| {
-                asked.within(document, |document, owner| match parts.method {
-                    Method::PUT => document.put((kind, called), body, owner, &env),
-                    _ => document.patch((kind, called), body, owner, &env),
+            let is_whole = parts.method == Method::PUT;
+            let change = move |document: &mut Document| {
+                asked.within(document, |document, owner| match is_whole {
+                    true => document.put((kind, &called), body, owner, &env),
+                    false => document.patch((kind, &called), body, owner, &env),
                 })
             };
             let made = keeper.change(touched, change).await?;
             Ok(json_of(StatusCode::OK, &made.view()))
         }
         (&Method::DELETE, Some(called)) => {
-            let change = |document: &mut Document| {
+            let change = move |document: &mut Document| {
                 asked.within(document, |document, owner| {
-                    document.delete(kind, called, owner);
+                    document.delete(kind, &called, owner);
                     Ok(())
                 })
             };
@@ -188,7 +189,7 @@ async fn entities(
 }
 
 /// A page of a list: `size`, `offset` and `tags`, as Kong has them.
-fn page(document: &Document, asked: &Asked<'_>, path: &str, query: &str) -> Result<Value> {
+fn page(document: &Document, asked: &Asked, path: &str, query: &str) -> Result<Value> {
     let (mut size, mut offset, mut tags) = (SIZE, 0, String::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let number = || {

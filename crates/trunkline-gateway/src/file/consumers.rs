@@ -2,8 +2,8 @@
 
 use super::node::Node;
 use super::read::{Fields, Problems};
-use super::{Names, Owned, owned, tags, unknown};
-use crate::config::{Consumer, JwtSecret, KeyCredential};
+use super::{Names, Owned, owned, services, tags, unknown};
+use crate::config::{Consumer, JwtSecret, KeyCredential, PluginConfig};
 
 /// Credentials that stand on their own, each with its consumer.
 pub(super) struct Credentials {
@@ -15,7 +15,7 @@ pub(super) struct Credentials {
 pub(super) fn consumer(
     node: &Node,
     path: String,
-    names: &mut Names,
+    (names, plugins): (&mut Names, &mut Vec<PluginConfig>),
     problems: &mut Problems,
 ) -> Option<Consumer> {
     let mut fields = Fields::of(node, path, problems)?;
@@ -40,13 +40,15 @@ pub(super) fn consumer(
             ("oauth2_credentials", none),
             ("mtls_auth_credentials", none),
             ("groups", "it is of Kong's commercial edition; write `acls`"),
-            (
-                "plugins",
-                "write the plugin at a service, a route or the top, with `consumer`",
-            ),
         ],
         problems,
     );
+    let own = fields.list("plugins", problems, services::plugin);
+    let called = username.as_ref().or(custom_id.as_ref());
+    plugins.extend(own.into_iter().map(|plugin| PluginConfig {
+        consumer: called.cloned(),
+        ..plugin
+    }));
     let consumer = Consumer {
         username: username.or_else(|| custom_id.clone()).unwrap_or_default(),
         custom_id,

@@ -6,10 +6,14 @@ use std::fmt;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use serde_json::{Map, Number, Value};
 
+use crate::beside::give_way;
+
 /// A larger file is refused: 10,000 routes with plugins are some 5 MiB.
 pub(super) const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Values inside of each other.
 const DEPTH_MAX: usize = 64;
+/// So many fields are faster looked through than hashed.
+const FIELDS_FEW: usize = 16;
 /// Values in one document, those that aliases repeat included.
 const NODES_MAX: usize = 2_000_000;
 
@@ -102,6 +106,7 @@ impl Node {
 
     /// The same without places.
     pub(crate) fn value(&self) -> Value {
+        give_way();
         match &self.what {
             What::Null => Value::Null,
             What::Flag(flag) => Value::Bool(*flag),
@@ -115,6 +120,18 @@ impl Node {
                     .map(|field| (field.name.clone(), field.node.value()));
                 Value::Object(pairs.collect::<Map<_, _>>())
             }
+        }
+    }
+
+    /// Frees it, giving way meanwhile.
+    pub(super) fn release(self) {
+        match self.what {
+            What::List(list) => list.into_iter().for_each(Self::release),
+            What::Fields(fields) => {
+                let nodes = fields.into_iter().map(|field| field.node);
+                nodes.for_each(Self::release);
+            }
+            _ => give_way(),
         }
     }
 
@@ -154,6 +171,7 @@ struct Loader<'a> {
 
 impl<'a> Loader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Place), Broken> {
+        give_way();
         match self.events.next_event() {
             Some(Ok((event, span))) => Ok((event, Place::of(span))),
             Some(Err(error)) => Err(broken(&error)),
@@ -231,7 +249,7 @@ impl<'a> Loader<'a> {
                 let text = "expected no merge key: write the fields out, or use an alias for a whole value";
                 return Err((place, text.to_owned()));
             }
-            if let Some(first) = names.insert(name.clone(), place) {
+            if let Some(first) = given_at(&name, place, &fields, &mut names) {
                 let text = format!("expected `{name}` once, and it is at {first} already");
                 return Err((place, text));
             }
@@ -258,6 +276,26 @@ impl<'a> Loader<'a> {
         }
         Ok(())
     }
+}
+
+/// Where a name among fields was given already. It is looked for in a map where they are many.
+fn given_at(
+    name: &str,
+    place: Place,
+    fields: &[Field],
+    names: &mut HashMap<String, Place>,
+) -> Option<Place> {
+    if fields.len() < FIELDS_FEW {
+        let mut fields = fields.iter();
+        return fields
+            .find(|field| field.name == name)
+            .map(|field| field.place);
+    }
+    if names.is_empty() {
+        let known = fields.iter().map(|field| (field.name.clone(), field.place));
+        names.extend(known);
+    }
+    names.insert(name.to_owned(), place)
 }
 
 fn size(node: &Node) -> usize {
@@ -395,8 +433,11 @@ mod tests {
     #[test]
     fn what_is_broken_is_named_with_its_place() {
         let deep = "[".repeat(100);
+        let mut many: String = (0..40).map(|at| format!("f{at}: 1\n")).collect();
+        many.push_str("f1: 2\n");
         for (text, line, named) in [
             ("a: 1\na: 2", 2, "at 1:1 already"),
+            (&many, 40, "`f1` once, and it is at 2:1"),
             ("a:\n  <<: {b: 1}", 2, "merge key"),
             ("a: !include x", 1, "no tag"),
             ("a: !!int x", 1, "no tag"),

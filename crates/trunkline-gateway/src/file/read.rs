@@ -6,6 +6,7 @@ use trunkline_core::Error;
 
 use super::Source;
 use super::node::{Field, Node, Place, What};
+use crate::beside::give_way;
 
 /// More mistakes than this are counted, and not told one by one.
 pub(crate) const PROBLEMS_MAX: usize = 200;
@@ -89,6 +90,7 @@ impl<'n> Fields<'n> {
 
     /// A field. One that says nothing (`null`) is as one that is not there.
     pub(crate) fn take(&mut self, name: &'static str) -> Option<&'n Node> {
+        give_way();
         self.asked.push(name);
         let field = self.fields.iter().find(|field| field.name == name)?;
         (field.node.what != What::Null).then_some(&field.node)

@@ -6,6 +6,7 @@ use super::node::{Node, What};
 use super::read::{Fields, Problems};
 use super::{Names, Owned, reference, tags};
 use crate::config::{PluginConfig, Protocol, Route, Schemes, Service, Url};
+use crate::entry::has_good_port;
 
 /// The longest time that Kong takes, in milliseconds.
 const MILLIS_MAX: i64 = 2_147_483_646;
@@ -139,8 +140,8 @@ fn parse_url(url: &str) -> Option<Url> {
         None => (rest, ""),
     };
     let authority: http::uri::Authority = authority.parse().ok()?;
-    if authority.as_str().contains('@') || authority.host().is_empty() || path.contains(['?', '#'])
-    {
+    let is_host = !authority.as_str().contains('@') && !authority.host().is_empty();
+    if !is_host || !has_good_port(&authority) || path.contains(['?', '#']) {
         return None;
     }
     Some(Url {
@@ -303,6 +304,25 @@ fn schemes(fields: &mut Fields<'_>, problems: &mut Problems) -> Schemes {
     }
 }
 
+/// A plugin is for requests of HTTP, with TLS or without: Kong tells it from TCP streams by its protocols, and from no more.
+fn protocols(fields: &mut Fields<'_>, problems: &mut Problems) {
+    const HTTP: [&str; 6] = ["http", "https", "grpc", "grpcs", "ws", "wss"];
+    const STREAMS: [&str; 4] = ["tcp", "tls", "tls_passthrough", "udp"];
+    let words = fields.list("protocols", problems, |node, path, problems| {
+        let word = super::text_of(node).unwrap_or_default();
+        if !HTTP.iter().chain(&STREAMS).any(|known| *known == word) {
+            let expected = format!("expected one of {}, found `{word}`", HTTP.join(", "));
+            problems.add(node.place, &path, expected);
+        }
+        Some(word)
+    });
+    if !words.is_empty() && words.iter().all(|word| STREAMS.contains(&&**word)) {
+        let why = "TCP streams are not served here: expected http, https, grpc or grpcs as well";
+        let path = format!("{}.protocols", fields.path);
+        problems.add(fields.place, &path, why);
+    }
+}
+
 /// A plugin inside of what it is for.
 pub(super) fn plugin(node: &Node, path: String, problems: &mut Problems) -> Option<PluginConfig> {
     let fields = Fields::of(node, path, problems)?;
@@ -335,7 +355,8 @@ fn rest_of_plugin(mut fields: Fields<'_>, problems: &mut Problems) -> Option<Plu
     let consumer = reference(&mut fields, "consumer", problems);
     let config = fields.take("config").map(Node::value).unwrap_or_default();
     let enabled = fields.flag("enabled", problems).unwrap_or(true);
-    fields.ignored(&["id", "instance_name", "protocols"]);
+    fields.ignored(&["id", "instance_name"]);
+    protocols(&mut fields, problems);
     tags(&mut fields, problems);
     let enterprise = "it is of Kong's commercial edition";
     fields.unsupported(

@@ -135,6 +135,18 @@ const REFUSED: &[(&str, &str)] = &[
         "kong.yml:1:18: _format_version: expected one of 1.1, 2.1, 3.0, found `4.0`",
     ),
     (
+        "_format_version: 3.0",
+        "kong.yml:1:18: _format_version: expected a text: write the version in quotes",
+    ),
+    (
+        "services:\n- name: a\n  url: http://x:99999",
+        "kong.yml:3:8: services[0].url: expected `http://host:port/path`",
+    ),
+    (
+        "upstreams:\n- name: u\n  targets: [{target: \"a:99999\"}]",
+        "upstreams[0].targets[0].target: expected a host",
+    ),
+    (
         "_transform: false",
         "kong.yml:1:13: _transform: expected `true`",
     ),

@@ -4,6 +4,7 @@ use super::node::Node;
 use super::read::{Fields, Problems};
 use super::{Owned, owned, reference, tags};
 use crate::config::{Active, Algorithm, Checks, HashOn, Health, Passive, Target, Upstream};
+use crate::entry::has_good_port;
 
 /// The port of a target that names none, as Kong has it.
 const PORT: u16 = 8_000;
@@ -55,9 +56,12 @@ pub(super) fn upstream(node: &Node, path: String, problems: &mut Problems) -> Op
     upstream.tags = tags(&mut fields, problems);
     // How many places its ring has is ours to choose.
     fields.ignored(&["id", "slots"]);
+    if fields.flag("use_srv_name", problems) == Some(true) {
+        let why = "`use_srv_name: true` is not supported: write `host_header`";
+        problems.add(fields.place, &fields.path, why);
+    }
     fields.unsupported(
         &[
-            ("use_srv_name", "write `host_header`"),
             (
                 "hash_on_uri_capture",
                 "hash by a header, a cookie or a parameter",
@@ -126,6 +130,7 @@ fn rest_of_target(mut fields: Fields<'_>, problems: &mut Problems) -> Option<Tar
     fields.ignored(&["id"]);
     let at = fields.path.clone().into_boxed_str();
     let place: Option<http::uri::Authority> = text.as_deref().and_then(|text| text.parse().ok());
+    let place = place.filter(has_good_port);
     if let (Some(node), None, Some(text)) = (node, &place, &text) {
         let expected = format!("expected a host and perhaps a port, found `{text}`");
         fields.wrong(node, "target", expected, problems);

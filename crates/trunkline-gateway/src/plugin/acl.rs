@@ -19,6 +19,8 @@ struct Settings {
     #[serde(alias = "blacklist")]
     deny: Vec<ByteString>,
     hide_groups_header: bool,
+    always_use_authenticated_groups: bool,
+    include_consumer_groups: bool,
 }
 
 #[derive(Debug)]
@@ -31,6 +33,18 @@ struct Acl {
 
 pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mistake> {
     let settings: Settings = settings(config)?;
+    for (name, is_asked) in [
+        (
+            "always_use_authenticated_groups",
+            settings.always_use_authenticated_groups,
+        ),
+        ("include_consumer_groups", settings.include_consumer_groups),
+    ] {
+        if is_asked {
+            let expected = "expected false: groups are those of a consumer's `acls` alone";
+            return Err(mistake(name, expected));
+        }
+    }
     let (groups, allows) = match (settings.allow.is_empty(), settings.deny.is_empty()) {
         (false, true) => (settings.allow, true),
         (true, false) => (settings.deny, false),
@@ -44,6 +58,10 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
 }
 
 impl Plugin for Acl {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     fn access(&self, exchange: &mut Exchange) -> Verdict {
         let Some(consumer) = &exchange.consumer else {
             let text = "expected a consumer that is known";

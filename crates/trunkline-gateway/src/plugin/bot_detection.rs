@@ -57,6 +57,10 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
 }
 
 impl Plugin for BotDetection {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     fn access(&self, exchange: &mut Exchange) -> Verdict {
         let mut agents = exchange.request.headers.get_all(USER_AGENT).iter();
         let denied = agents.any(|agent| {

@@ -20,6 +20,9 @@ use crate::problem;
 /// A body that a plugin reads has to be whole within this time, however steadily it comes.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
+/// Headers with ids, which each answer gets at last.
+const IDS: usize = 2;
+
 /// A request on its way and what is known about it.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -60,26 +63,52 @@ pub struct Exchange {
 
 /// Headers that an answer gets in place of those of their names, whoever gives it.
 #[derive(Debug, Default)]
-pub struct AnswerHeaders(Vec<(HeaderName, HeaderValue)>);
+pub struct AnswerHeaders {
+    /// Each name once.
+    all: Vec<(HeaderName, HeaderValue)>,
+    /// A bit for each length that a name has: most others have another one.
+    lengths: u64,
+}
 
 impl AnswerHeaders {
     /// Sets a header; of those of one name the last one counts.
     pub fn insert(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.push((name, value));
+        let length = length_bit(&name);
+        if self.lengths & length != 0
+            && let Some((_, before)) = self.all.iter_mut().find(|(known, _)| *known == name)
+        {
+            *before = value;
+            return;
+        }
+        self.lengths |= length;
+        self.all.push((name, value));
     }
 
-    /// Leaves room for so many headers.
+    /// Leaves room for so many headers, and for those that every answer gets.
     pub(crate) fn reserve(&mut self, more: usize) {
-        self.0.reserve_exact(more);
+        self.all.reserve_exact(more + IDS);
     }
 
-    /// Gives them to an answer, and leaves room there for some more.
-    pub(crate) fn set(self, headers: &mut HeaderMap, more: usize) {
-        headers.reserve(self.0.len() + more);
-        for (name, value) in self.0 {
+    /// Whether there is one of this name.
+    pub(crate) fn has(&self, name: &HeaderName) -> bool {
+        self.lengths & length_bit(name) != 0 && self.all.iter().any(|(known, _)| known == name)
+    }
+
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&HeaderName, &HeaderValue)> {
+        self.all.iter().map(|(name, value)| (name, value))
+    }
+
+    /// Gives them to an answer.
+    pub(crate) fn set(self, headers: &mut HeaderMap) {
+        headers.reserve(self.all.len());
+        for (name, value) in self.all {
             headers.insert(name, value);
         }
     }
+}
+
+fn length_bit(name: &HeaderName) -> u64 {
+    1 << (name.as_str().len() % 64)
 }
 
 /// The span of a request.
@@ -220,7 +249,9 @@ mod tests {
         for (name, value) in [("a", "1"), ("b", "2"), ("b", "6")] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        said.set(&mut headers, 1);
+        assert!(said.has(&HeaderName::from_static("c")));
+        assert!(!said.has(&HeaderName::from_static("a")));
+        said.set(&mut headers);
         let mut told: Vec<_> = headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))

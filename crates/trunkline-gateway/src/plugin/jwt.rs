@@ -101,7 +101,7 @@ enum Whose {
 #[derive(Debug)]
 struct Jwt {
     whose: Whose,
-    /// The claim that names a consumer's key.
+    /// The claim, or else the field of a token's header, that names a consumer's key.
     key_claim: String,
     places: Places,
     /// Whether the token is all that a header holds, and not only what follows `Bearer`.
@@ -160,25 +160,28 @@ fn whose(settings: &Settings, making: &Making<'_>) -> Result<Whose, Mistake> {
     if let Some(uri) = &settings.jwks_uri {
         return Issuer::new(uri, settings, making).map(Whose::Issuer);
     }
-    if making.consumers.have_tokens() {
-        for (name, is_given) in [
-            ("issuer", settings.issuer.is_some()),
-            ("audience", !settings.audience.is_empty()),
-        ] {
-            if is_given {
-                let expected =
-                    "expected `jwks_uri` with it: a consumer's key says who issues their tokens";
-                return Err(mistake(name, expected));
-            }
+    if !making.consumers.have_tokens() {
+        if let Some(verifier) = making.means.verifier.clone() {
+            return Ok(Whose::Users(verifier));
         }
-        let (consumers, none) = (making.consumers.clone(), Verified::default());
-        return Ok(Whose::Consumers(consumers, none));
+        if making.consumers.are_none() {
+            let expected = "expected a key to verify tokens with, and nobody who could have one: `jwks_uri`, or a consumer with `jwt_secrets`";
+            return Err(mistake("", expected));
+        }
     }
-    let verifier = making.means.verifier.clone().map(Whose::Users);
-    verifier.ok_or_else(|| {
-        let expected = "expected a key to verify tokens with, and there is none: `jwks_uri`, or `jwt_secrets` of a consumer";
-        mistake("", expected)
-    })
+    for (name, is_given) in [
+        ("issuer", settings.issuer.is_some()),
+        ("audience", !settings.audience.is_empty()),
+    ] {
+        if is_given {
+            let expected =
+                "expected `jwks_uri` with it: a consumer's key says who issues their tokens";
+            return Err(mistake(name, expected));
+        }
+    }
+    // Without any key nobody is let in: the last of them may be taken back.
+    let (consumers, none) = (making.consumers.clone(), Verified::default());
+    Ok(Whose::Consumers(consumers, none))
 }
 
 /// RFC 6750, 3.1: a request without a token is told no error code.
@@ -266,6 +269,18 @@ impl Jwt {
         Ok(())
     }
 
+    /// What a token names its consumer's key by: a claim, or else what its header says (`kid`), as for Kong.
+    fn key_of(&self, token: &str) -> Result<Option<ByteString>, Error> {
+        let named = |said: &serde_json::Map<String, Value>| {
+            let key = said.get(&self.key_claim).and_then(Value::as_str);
+            key.map(ByteString::from)
+        };
+        if let Some(key) = named(&trunkline_security::unverified(token)?) {
+            return Ok(Some(key));
+        }
+        Ok(named(&trunkline_security::unverified_header(token)?))
+    }
+
     fn of_consumer(
         &self,
         token: &str,
@@ -275,15 +290,14 @@ impl Jwt {
         if let Some(known) = verified.find(token) {
             return Ok(known);
         }
-        let claimed = trunkline_security::unverified(token)?;
-        let key = claimed.get(&self.key_claim).and_then(Value::as_str);
-        let known = key.and_then(|key| consumers.with_issuer(key));
+        let key = self.key_of(token)?;
+        let known = key.as_deref().and_then(|key| consumers.with_issuer(key));
         let (verifier, member) = known.ok_or_else(|| forged("no consumer has this key"))?;
         // What was signed is what was read: there is one text of the claims.
         let claims: serde_json::Map<String, Value> = verifier.open(token)?;
         let known = Known {
             member: member.clone(),
-            key: key.unwrap_or_default().into(),
+            key: key.unwrap_or_default(),
             times: Times::of(&claims)?,
         };
         verified.note(token, known.clone());
@@ -328,6 +342,10 @@ impl Jwt {
 }
 
 impl Plugin for Jwt {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     /// Keys that were fetched once need not be fetched again for a new configuration.
     fn remembers(&self) -> bool {
         matches!(self.whose, Whose::Issuer(_)) && self.anonymous.is_none()

@@ -64,12 +64,7 @@ pub(super) fn make(config: Value, making: &Making<'_>) -> Result<Arc<dyn Plugin>
         ));
     }
     let anonymous = anonymous(settings.anonymous.as_deref(), making)?;
-    if !making.consumers.have_keys() && anonymous.is_none() {
-        return Err(mistake(
-            "",
-            "expected a consumer with a key, and there is none",
-        ));
-    }
+    // Without any key nobody is let in. Keys may come later, and the last of them may be taken back.
     let headers = header_names("key_names", &settings.key_names)?;
     let challenge = match &settings.realm {
         Some(realm) => format!("Key realm=\"{realm}\""),
@@ -126,6 +121,10 @@ impl KeyAuth {
 }
 
 impl Plugin for KeyAuth {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     fn access(&self, exchange: &mut Exchange) -> Verdict {
         if exchange.consumer.is_some() || (!self.on_preflight && exchange.is_preflight()) {
             return Verdict::Next;

@@ -45,6 +45,10 @@ impl Log {
 }
 
 impl Plugin for Log {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     fn remembers(&self) -> bool {
         true
     }

@@ -141,6 +141,10 @@ impl Series {
 }
 
 impl Plugin for Prometheus {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     fn remembers(&self) -> bool {
         true
     }

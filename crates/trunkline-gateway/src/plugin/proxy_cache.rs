@@ -188,6 +188,11 @@ impl ProxyCache {
             add(&[u8::from(who.is_some())]);
             add(who.unwrap_or_default().as_bytes());
         }
+        // A service may say something else to who asks for another host, or by TLS.
+        for name in ["x-forwarded-host", "x-forwarded-proto"] {
+            let value = request.headers.get(name);
+            add(value.map_or(&b""[..], HeaderValue::as_bytes));
+        }
         add(exchange.route.as_bytes());
         add(request.method.as_str().as_bytes());
         let path = request.uri.path();

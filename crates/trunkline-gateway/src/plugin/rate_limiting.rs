@@ -312,8 +312,7 @@ impl Told {
 /// Writes a number, and tells where it stands.
 fn append(text: &mut String, number: u64) -> Range<usize> {
     let before = text.len();
-    // Writing to a String can't fail.
-    write!(text, "{number}").unwrap_or_default();
+    text.push_str(itoa::Buffer::new().format(number));
     before..text.len()
 }
 
@@ -382,6 +381,10 @@ impl RateLimiting {
 }
 
 impl Plugin for RateLimiting {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     fn remembers(&self) -> bool {
         true
     }

@@ -44,8 +44,8 @@ struct RequestSizeLimiting {
 pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mistake> {
     let settings: Settings = settings(config)?;
     let unit = match settings.size_unit {
-        Unit::Megabytes => 1_000_000,
-        Unit::Kilobytes => 1_000,
+        Unit::Megabytes => 1_024 * 1_024,
+        Unit::Kilobytes => 1_024,
         Unit::Bytes => 1,
     };
     let bytes_max = settings
@@ -59,6 +59,10 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
 }
 
 impl Plugin for RequestSizeLimiting {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     fn access(&self, exchange: &mut Exchange) -> Verdict {
         exchange.body_bytes_max = Some(self.bytes_max);
         match exchange.body_bytes {

@@ -78,6 +78,10 @@ pub(super) fn make(config: Value, _: &Making<'_>) -> Result<Arc<dyn Plugin>, Mis
 }
 
 impl Plugin for RequestTermination {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     fn access(&self, exchange: &mut Exchange) -> Verdict {
         if let Some((header, parameter)) = &self.trigger {
             let request = &exchange.request;

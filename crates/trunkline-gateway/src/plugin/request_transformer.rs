@@ -159,6 +159,10 @@ impl RequestTransformer {
 }
 
 impl Plugin for RequestTransformer {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     fn access(&self, exchange: &mut Exchange) -> Verdict {
         let path = match self.path(exchange) {
             Ok(path) => path,

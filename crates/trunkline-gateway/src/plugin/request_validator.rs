@@ -255,6 +255,10 @@ impl RequestValidator {
 }
 
 impl Plugin for RequestValidator {
+    fn sees_answers(&self) -> bool {
+        false
+    }
+
     /// A document that was fetched once need not be fetched again for a new configuration.
     fn remembers(&self) -> bool {
         matches!(self.rules, Rules::Remote(_))

@@ -49,6 +49,14 @@ impl Hosts {
         }
     }
 
+    /// Frees it, giving way meanwhile.
+    pub(super) fn release(self) {
+        self.any.release();
+        let named = [self.exact, self.below, self.above];
+        let named = named.into_iter().flat_map(HashMap::into_values);
+        named.for_each(Trie::release);
+    }
+
     /// Gives the paths of every rule that takes a host.
     pub(super) fn each<'a>(&'a self, host: &str, mut visit: impl FnMut(&'a Trie)) {
         let small;

@@ -127,7 +127,10 @@ fn headers_ports_and_names_of_tls_are_asked_for() {
     let header = |values: &[&str], pattern: Option<&str>| HeaderRule {
         name: HeaderName::from_static("x-version"),
         values: values.iter().map(|&value| value.to_owned()).collect(),
-        pattern: pattern.map(|pattern| Regex::new(pattern).unwrap()),
+        patterns: pattern
+            .map(|pattern| Regex::new(pattern).unwrap())
+            .into_iter()
+            .collect(),
     };
     let mut exact = way("exact", "", "/", &[]);
     exact.headers = vec![header(&["2", "beta"], None)];

@@ -1,5 +1,7 @@
 //! All prefixes of a path that somebody declared, found in one walk along the path.
 
+use crate::beside::give_way;
+
 /// A compressed tree of texts, each with the ways that begin with it.
 #[derive(Debug, Default)]
 pub(super) struct Trie {
@@ -20,6 +22,11 @@ impl Trie {
     /// Adds a way. They have to come in the order in which they are tried.
     pub(super) fn insert(&mut self, text: &str, way: usize) {
         self.root.insert(text.as_bytes(), way);
+    }
+
+    /// Frees it, giving way meanwhile.
+    pub(super) fn release(self) {
+        self.root.release();
     }
 
     /// Gives the ways of every text that `path` begins with, the shortest first.
@@ -45,6 +52,11 @@ impl Node {
         let first = text.first().copied();
         self.below
             .binary_search_by_key(&first, |child| child.edge.first().copied())
+    }
+
+    fn release(self) {
+        self.below.into_iter().for_each(Self::release);
+        give_way();
     }
 
     fn child(&self, text: &[u8]) -> Option<&Self> {

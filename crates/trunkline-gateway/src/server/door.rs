@@ -139,11 +139,12 @@ impl Door {
     }
 }
 
-type Ended = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
+/// How a connection ended.
+pub(super) type Ended = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 pub(super) type Answer = Response<Answered<Arrival>>;
 /// The work of a request.
-pub(super) type Work = BoxFuture<'static, std::result::Result<Answer, Infallible>>;
+type Work = BoxFuture<'static, std::result::Result<Answer, Infallible>>;
 
 /// A connection that requests come on.
 #[derive(Clone)]
@@ -178,7 +179,7 @@ impl Line {
         let stream = Resumed::new(stream, held);
         // In boxes: few plain connections need them.
         match is_h2 {
-            true => Ok(Box::pin(self.answer_h2(stream)).await?),
+            true => Box::pin(self.answer_h2(stream)).await,
             false => Box::pin(self.answer_other(stream)).await,
         }
     }
@@ -206,24 +207,17 @@ impl Line {
         &self.door.gateway
     }
 
-    /// Answers what hyper reads; `last` is done to each answer.
-    pub(super) fn service<F>(
+    /// Answers what hyper reads.
+    fn service(
         &self,
-        last: F,
-    ) -> impl Service<Request<Incoming>, Response = Answer, Error = Infallible, Future = Work> + use<F>
-    where
-        F: Fn(&mut Answer) + Clone + Send + 'static,
+    ) -> impl Service<Request<Incoming>, Response = Answer, Error = Infallible, Future = Work> + use<>
     {
         let line = self.clone();
         service_fn(move |request: Request<Incoming>| -> Work {
-            let (line, last) = (line.clone(), last.clone());
+            let line = line.clone();
             let request = request.map(Inbound::Coming);
             // In a box: hyper and the runtime move what they are given, and it is some kilobytes.
-            Box::pin(async move {
-                let mut answer = line.gateway().handle(request, &line.client).await;
-                last(&mut answer);
-                Ok(answer)
-            })
+            Box::pin(async move { Ok(line.gateway().handle(request, &line.client).await) })
         })
     }
 
@@ -234,7 +228,7 @@ impl Line {
     {
         let limits = &self.gateway().limits;
         let mut stopping = self.door.stopping.clone();
-        let service = self.service(|_| {});
+        let service = self.service();
         let connection = http1::Builder::new()
             .timer(KeptTimer::default())
             .header_read_timeout(limits.head_within)

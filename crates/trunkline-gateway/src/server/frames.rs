@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -42,6 +44,7 @@ pub(super) struct Frames<S> {
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
     counts: Counts,
+    heard: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -61,7 +64,13 @@ impl<S> Frames<S> {
             head: [0; HEAD_BYTES],
             head_bytes: 0,
             counts: Counts::default(),
+            heard: Arc::default(),
         }
+    }
+
+    /// Changes whenever something comes.
+    pub(super) fn heard(&self) -> Arc<AtomicU64> {
+        self.heard.clone()
     }
 
     fn look(&mut self, mut bytes: &[u8]) -> io::Result<()> {
@@ -129,6 +138,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
         let this = self.get_mut();
         let before = into.filled().len();
         std::task::ready!(Pin::new(&mut this.inner).poll_read(cx, into))?;
+        this.heard.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(this.look(into.filled().get(before..).unwrap_or_default()))
     }
 }

@@ -3,6 +3,7 @@
 mod read;
 mod write;
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem::take;
@@ -26,11 +27,20 @@ use super::door::Line;
 use super::opening::poll_more;
 use super::wait::{Silent, Wait, Watch};
 use crate::body::Inbound;
+use crate::plugin::AnswerHeaders;
 
 /// Data of a body up to this length is copied behind what goes before it, more is sent from where it is.
 const COPY_BYTES_MAX: usize = 4 * 1024;
 /// What a client may still send that is not read any more, before the connection is closed.
 const DISCARD_BYTES_MAX: usize = 256 * 1024;
+
+/// What a longer answer was written with is not kept.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
+
+thread_local! {
+    /// What a thread writes its answers with; nothing while one is written.
+    static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// How the connection goes on.
 pub(super) enum Rest {
@@ -93,18 +103,26 @@ impl Line {
     }
 
     /// Answers a request, and says whether the connection is kept.
-    async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        wire: &mut Wire<'_, S>,
+    fn exchange<'a, S: AsyncRead + AsyncWrite + Unpin>(
+        &'a self,
+        wire: &'a mut Wire<'_, S>,
         request: Request<()>,
         keeps: bool,
-    ) -> io::Result<bool> {
+    ) -> impl Future<Output = io::Result<bool>> {
         let method = request.method().clone();
-        let request = request.map(|()| Inbound::None);
-        let work = pin!(self.gateway().handle(request, &self.client));
-        let answer = wire.unless_gone(work).await?;
-        let now = self.gateway().inner.env.now();
-        wire.send(answer, (&method, keeps), now).await
+        let entered = self
+            .gateway()
+            .begin(request.map(|()| Inbound::None), &self.client);
+        async move {
+            let work = pin!(self.gateway().answer(entered, &self.client));
+            let mut answer = wire.unless_gone(work).await?;
+            let told = answer.body_mut().take_told();
+            let now = Instant::now();
+            answer.body_mut().begin(now);
+            let now = answer.body().ending().map(|arrival| arrival.time_at(now));
+            let now = now.unwrap_or_else(|| self.gateway().inner.env.now());
+            wire.send(answer, (&method, keeps), (told, now)).await
+        }
     }
 }
 
@@ -161,15 +179,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<'_, S> {
         &mut self,
         answer: Response<B>,
         (method, keeps): (&Method, bool),
-        now: Timestamp,
+        (told, now): (AnswerHeaders, Timestamp),
     ) -> io::Result<bool>
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
     {
         let (head, mut body) = answer.into_parts();
-        let mut out = Vec::new();
+        let mut out = KEPT.take();
         let length = body.size_hint().exact();
-        let written = write::head(&mut out, &head, (method, length, keeps), now);
+        let written = write::head(&mut out, (&head, &told), (method, length, keeps), now);
+        drop(told);
         let (mut framing, keeps) = written.map_err(|write::Unfit| unfit())?;
         while !framing.is_over() {
             let next = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await;
@@ -201,6 +220,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<'_, S> {
             }
         }
         self.write([&out, &[], &[]]).await?;
+        if out.capacity() <= KEPT_BYTES_MAX {
+            out.clear();
+            KEPT.set(out);
+        }
         match framing {
             Framing::Broken => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(keeps),

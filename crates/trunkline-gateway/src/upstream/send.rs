@@ -56,7 +56,7 @@ struct Failed {
     /// Whether nothing was sent,
     is_untouched: bool,
     /// and the request, if it has a body and is there.
-    unsent: Option<Request<Body>>,
+    unsent: Option<Box<Request<Body>>>,
     was_kept: bool,
 }
 
@@ -75,7 +75,8 @@ impl Backend {
             key,
         } = sending;
         let (mut request, progress) = match body {
-            Some((body, progress)) => (Some(head.to_request(body)), Some(progress)),
+            // In a box: most have none, and need no room for it.
+            Some((body, progress)) => (Some(Box::new(head.to_request(body))), Some(progress)),
             // Its head is all of it, and stays at hand.
             None => (None, None),
         };
@@ -123,7 +124,7 @@ impl Backend {
     async fn attempt(
         &self,
         index: usize,
-        (head, request): (RequestHead<'_>, Option<Request<Body>>),
+        (head, request): (RequestHead<'_>, Option<Box<Request<Body>>>),
         progress: Option<&Progress>,
     ) -> Result<Response<Body>, Failed> {
         let member = self.group.members.get(index).zip(self.ends.get(index));
@@ -140,7 +141,7 @@ impl Backend {
                 if is_ours {
                     request.headers_mut().insert(HOST, host.clone());
                 }
-                let mut sent = Box::pin(wire.send(request, &stage));
+                let mut sent = Box::pin(wire.send(*request, &stage));
                 self.in_time(sent.as_mut(), &stage, progress).await
             }
             None => {
@@ -194,22 +195,25 @@ impl Backend {
     ) -> Option<Result<Response<WireBody>, Unanswered>> {
         let mut timer = pin!(None::<Sleep>);
         let mut seen = None;
+        // A connection that was kept is there at once.
+        let mut now = Some(stage.began());
         poll_fn(|cx| {
             if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
                 return Poll::Ready(Some(answer));
             }
+            let began = now.take();
             if !stage.is_connected() {
                 return Poll::Pending;
             }
             loop {
-                let now = progress.map(Progress::step);
-                if seen != Some(now) {
-                    seen = Some(now);
+                let step = progress.map(Progress::step);
+                if seen != Some(step) {
+                    seen = Some(step);
                     let within = match progress {
                         Some(progress) if !progress.is_whole() => self.write_within,
                         _ => self.read_within,
                     };
-                    let until = Instant::now() + within;
+                    let until = began.unwrap_or_else(Instant::now) + within;
                     match timer.as_mut().as_pin_mut() {
                         Some(waits) => waits.reset(until),
                         None => timer.set(Some(sleep_until(until))),
@@ -250,7 +254,7 @@ impl Failed {
             error: told.with_source(error),
             said,
             is_untouched,
-            unsent: unsent.map(|request| *request),
+            unsent,
             was_kept,
         }
     }

@@ -273,9 +273,9 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("POST /config", "services: [", 422, "config:2:1"),
     (
         "POST /config",
-        "services: [{name: a}]",
+        "services: [{name: a, routes: [{name: r}]}]",
         422,
-        "expected a route",
+        "expected paths, hosts",
     ),
 ];
 
@@ -379,6 +379,22 @@ async fn a_change_that_can_not_be_written_is_taken_back() {
     assert_eq!(admin.ask("POST /services/echo/routes", body).await.0, 201);
 }
 
+#[tokio::test]
+async fn a_change_whose_client_goes_away_is_made_to_its_end() {
+    let admin = admin(true).await;
+    let body = json!({ "name": "second", "paths": ["/second"] });
+    let mut asking = Box::pin(admin.ask("POST /services/echo/routes", body));
+    // It has begun, and nobody waits for it any more.
+    assert!(futures::poll!(&mut asking).is_pending());
+    drop(asking);
+    until(&admin.kit, "/second", 200).await;
+    // This one waits for that one.
+    let routes = &admin.get("/routes").await["data"];
+    assert_eq!(routes.as_array().unwrap().len(), 2);
+    let on_disk = &admin.on_disk()["services"][0]["routes"];
+    assert_eq!(on_disk.as_array().unwrap().len(), 2);
+}
+
 /// Asks until the status is this.
 async fn until(kit: &Kit, path: &str, status: u16) {
     eventually(SOON, async || kit.get(path).await.status == status).await;
@@ -419,8 +435,47 @@ async fn the_file_is_followed_and_what_is_wrong_in_it_is_not() {
     replace(&admin.file, START);
     until(&admin.kit, "/first", 200).await;
     assert_eq!(admin.ask("POST /services/echo/routes", body).await.0, 201);
+    // A file that is gone is told of, until it is there again.
+    let written = std::fs::read_to_string(&admin.file).unwrap();
     std::fs::remove_file(&admin.file).unwrap();
+    eventually(SOON, is_refused).await;
     assert_eq!(admin.kit.get("/second").await.status, 200);
+    replace(&admin.file, &written);
+    eventually(SOON, async || !is_refused().await).await;
+    assert_eq!(admin.kit.get("/second").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_service_is_begun_in_the_order_of_kongs_guides_and_its_last_key_is_revoked() {
+    let admin = admin(false).await;
+    let list = admin.get("/services").await;
+    let url = list["data"][0].get("url").cloned();
+    let mut service = json!({ "name": "begun" });
+    service["url"] = url.unwrap_or_else(|| json!("http://127.0.0.1:9"));
+    for (line, body) in [
+        ("POST /services", service),
+        (
+            "POST /services/begun/plugins",
+            json!({ "name": "key-auth" }),
+        ),
+        ("POST /services/begun/plugins", json!({ "name": "jwt" })),
+        (
+            "POST /services/begun/routes",
+            json!({ "name": "begun", "paths": ["/begun"] }),
+        ),
+        ("POST /consumers", json!({ "username": "jason" })),
+        ("POST /consumers/jason/key-auth", json!({ "key": "jasons" })),
+    ] {
+        let (status, told) = admin.ask(line, body).await;
+        assert_eq!(status, 201, "{line} {told}");
+    }
+    // No token is known yet, and the platform's users have none here.
+    let asked = admin.kit.send("GET /begun", "apikey: jasons\r\n", "").await;
+    asked.is_problem(401, "token_missing");
+    let (status, told) = admin.ask("DELETE /consumers/jason", json!({})).await;
+    assert_eq!(status, 204, "{told}");
+    let asked = admin.kit.send("GET /begun", "apikey: jasons\r\n", "").await;
+    assert_eq!(asked.status, 401, "{asked:?}");
 }
 
 #[tokio::test]

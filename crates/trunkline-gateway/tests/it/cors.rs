@@ -69,6 +69,40 @@ async fn any_origin_is_any_origin_without_credentials() {
     assert_eq!(simple.header("vary"), None);
     assert_eq!(
         kit.get("/api").await.header("access-control-allow-origin"),
-        None
+        Some("*"),
+        "a cache may give it to a page"
     );
+}
+
+#[tokio::test]
+async fn origins_may_be_expressions_and_pages_may_reach_into_a_network() {
+    let settings = json!({
+        "origins": [r"https://([a-z]+\.)?shop\.example", r".*\.dev\.example", "https://a.example:8443"],
+        "credentials": true, "private_network": true, "allow_origin_absent": false
+    });
+    let kit = start(config([Route::new("api", "/api").plugin("cors", settings)])).await;
+    for (origin, is_allowed) in [
+        ("https://shop.example", true),
+        ("https://eu.shop.example", true),
+        ("https://EU.shop.example", true),
+        ("http://eu.shop.example", false),
+        ("https://eu.shop.example.evil", false),
+        ("https://evil.example/https://shop.example", false),
+        ("http://x.dev.example:3000", true),
+        ("http://dev.example", false),
+        ("https://a.example:8443", true),
+        ("https://a.example", false),
+        ("null", false),
+    ] {
+        let headers = format!("origin: {origin}\r\n");
+        let answer = kit.send("GET /api", &headers, "").await;
+        let allowed = answer.header("access-control-allow-origin");
+        assert_eq!(allowed, is_allowed.then_some(origin), "{origin}");
+    }
+    let told = kit.get("/api").await;
+    assert_eq!(told.header("access-control-allow-origin"), None);
+    let asks = "origin: https://shop.example\r\naccess-control-request-method: GET\r\naccess-control-request-private-network: true\r\n";
+    let preflight = kit.send("OPTIONS /api", asks, "").await;
+    let private = preflight.header("access-control-allow-private-network");
+    assert_eq!(private, Some("true"));
 }

@@ -2,6 +2,7 @@
 //!
 //! Words in capitals stand for what a test has: addresses, certificates, the path of a log.
 
+mod dump;
 mod edge;
 mod migration;
 mod observed;
@@ -26,13 +27,14 @@ use crate::kit::{Answer, Kit, alone, echo};
 use crate::tls::own;
 use crate::upstream_tls::{Ca, serving};
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("seed.yml", include_str!("../../src/file/tests/seed.yml")),
     ("shop.yml", include_str!("files/shop.yml")),
     ("partners.json", include_str!("files/partners.json")),
     ("migration.yml", include_str!("files/migration.yml")),
     ("edge.yml", include_str!("files/edge.yml")),
     ("observed.yml", include_str!("files/observed.yml")),
+    ("dump.yml", include_str!("files/dump.yml")),
 ];
 
 /// What stands in a file for what a test has.

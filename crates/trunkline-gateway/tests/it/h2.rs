@@ -1,5 +1,7 @@
 //! HTTP/2, with prior knowledge, beside HTTP/1.1 on one address.
 
+mod connection;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! A gateway in front of a service that tells what it got.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use axum::Router;
@@ -333,20 +334,29 @@ pub(crate) async fn read_until(stream: &mut (impl AsyncRead + Unpin), wanted: &s
     text
 }
 
+type Kept = Arc<parking_lot::Mutex<Vec<String>>>;
+
+thread_local! {
+    static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
+}
+
 /// The lines of the log, for as long as it lives: those of the thread that made it.
 pub(crate) struct Lines {
-    lines: Arc<parking_lot::Mutex<Vec<String>>>,
-    _guard: tracing::subscriber::DefaultGuard,
+    lines: Kept,
 }
 
 impl Lines {
     pub(crate) fn new() -> Self {
-        let lines = Arc::default();
-        let guard = tracing::subscriber::set_default(Writer(Arc::clone(&lines)));
-        Self {
-            lines,
-            _guard: guard,
-        }
+        // One for all threads, which wants every line: `tracing` asks whether anybody wants a line when it is first said,
+        // and remembers the answer. A thread without a subscriber would say no for all others.
+        static INIT: Once = Once::new();
+        INIT.call_once(|| {
+            tracing::subscriber::set_global_default(Writer).unwrap();
+            tracing::callsite::rebuild_interest_cache();
+        });
+        let lines = Kept::default();
+        KEPT.set(Some(lines.clone()));
+        Self { lines }
     }
 
     /// How many lines have this text in them.
@@ -356,7 +366,14 @@ impl Lines {
     }
 }
 
-struct Writer(Arc<parking_lot::Mutex<Vec<String>>>);
+impl Drop for Lines {
+    fn drop(&mut self) {
+        KEPT.set(None);
+    }
+}
+
+/// Keeps lines where the thread keeps any.
+struct Writer;
 
 impl tracing::Subscriber for Writer {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
@@ -378,9 +395,13 @@ impl tracing::Subscriber for Writer {
                 self.0.push_str(&format!("{}={value:?} ", field.name()));
             }
         }
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        self.0.lock().push(text.0);
+        KEPT.with_borrow(|kept| {
+            if let Some(kept) = kept {
+                let mut text = Text(String::new());
+                event.record(&mut text);
+                kept.lock().push(text.0);
+            }
+        });
     }
 
     fn enter(&self, _: &tracing::span::Id) {}

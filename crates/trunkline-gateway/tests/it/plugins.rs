@@ -7,6 +7,7 @@ mod file_log;
 mod http_log;
 mod issuer;
 mod keys;
+mod kong;
 mod metrics;
 mod openapi;
 mod own;

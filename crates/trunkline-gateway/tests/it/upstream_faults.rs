@@ -113,11 +113,36 @@ async fn what_is_no_answer_is_a_problem_and_takes_its_connection_along() {
         "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nbroken header\r\n\r\n",
         "HTTP/3 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     ] {
         target.does(Does::Says(said));
         kit.get("/r").await.is_problem(502, "upstream_unreachable");
         target.does(Does::Answers(200));
         assert_eq!(kit.get("/r").await.body, "t-a", "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_is_told_where_it_holds_and_checked_where_nothing_follows() {
+    let target = Target::start("t-a").await;
+    let kit = in_front_of(&target, "  retries: 0\n").await;
+    target.does(Does::Says(
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ));
+    let chunked = kit.get("/r").await;
+    assert_eq!(chunked.header("content-length"), None);
+    assert!(chunked.body.contains("hello"), "{chunked:?}");
+    target.does(Does::Says(
+        "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\nhello",
+    ));
+    let twice = kit.get("/r").await;
+    assert_eq!(twice.header("content-length"), Some("5"));
+    assert_eq!(twice.body, "hello");
+    for length in ["1\r\ncontent-length: 2", "-1", "+1", ""] {
+        let said = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        target.does(Does::Says(said.leak()));
+        let head = kit.send("HEAD /r", "", "").await;
+        assert_eq!(head.status, 502, "{length:?}");
     }
 }
 

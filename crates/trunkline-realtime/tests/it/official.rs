@@ -1,6 +1,7 @@
 //! What the official client does, over each of its means.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
@@ -86,15 +87,17 @@ async fn a_server_that_stops_lets_its_clients_come_back() {
     let limits = Limits::default();
     let server = Server::with(limits).await;
     let realtime = server.realtime.clone();
-    let of = realtime.of("/").unwrap();
+    let (of, followed) = (realtime.of("/").unwrap(), server.followed.clone());
     let ends = tokio::spawn(async move {
         while of.all().count() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         realtime.close(Duration::from_secs(10)).await;
+        followed.load(Ordering::SeqCst)
     });
     plays(&server, "server_stops", "websocket").await;
-    ends.await.unwrap();
+    let followed = ends.await.unwrap();
+    assert_eq!(followed, 1, "what follows a disconnect is waited for");
     assert_eq!(server.realtime.clients(), 0);
 }
 

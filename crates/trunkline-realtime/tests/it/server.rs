@@ -1,5 +1,7 @@
 //! A server of a test's own, on a free port.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +15,8 @@ use trunkline_realtime::{Handshake, Limits, Member, Namespace, Rate, Realtime, S
 pub(crate) struct Server {
     pub(crate) realtime: Realtime,
     pub(crate) url: String,
+    /// What follows a disconnect was done so often.
+    pub(crate) followed: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }
 
@@ -28,7 +32,8 @@ impl Server {
     }
 
     pub(crate) async fn with(limits: Limits) -> Self {
-        let namespaces = [open(), games()];
+        let followed = Arc::<AtomicUsize>::default();
+        let namespaces = [open(followed.clone()), games()];
         let realtime = Realtime::new(namespaces, limits, Env::system()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -37,13 +42,14 @@ impl Server {
         Self {
             realtime,
             url,
+            followed,
             serving,
         }
     }
 }
 
 /// For everybody.
-fn open() -> Namespace {
+fn open(followed: Arc<AtomicUsize>) -> Namespace {
     Namespace::at("/")
         .rate(Rate {
             burst: 200,
@@ -99,10 +105,16 @@ fn open() -> Namespace {
             socket.disconnect();
             Ok(())
         })
-        .on_disconnect(|socket, rooms, why| async move {
-            for room in rooms {
-                let gone = json!({ "id": socket.id(), "why": why });
-                socket.namespace().to(room).emit("left", &gone).unwrap();
+        .on_disconnect(move |socket, rooms, why| {
+            let followed = followed.clone();
+            async move {
+                for room in rooms {
+                    let gone = json!({ "id": socket.id(), "why": why });
+                    socket.namespace().to(room).emit("left", &gone).unwrap();
+                }
+                // Work that takes longer than the connection's end.
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                followed.fetch_add(1, Ordering::SeqCst);
             }
         })
 }

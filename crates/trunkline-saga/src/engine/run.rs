@@ -17,11 +17,11 @@ use crate::drive::{Outcome, come_to, run};
 use crate::host::Host;
 use crate::journal::{Claim, Claimed, Instance, Record, Which, Write, Written};
 use crate::live::Live;
-use crate::writer;
+use crate::writer::{self, Writes};
 
 /// What comes in.
 pub(super) struct Inbox<H: Host> {
-    pub(super) writes: mpsc::Receiver<(Write, oneshot::Sender<Result<Written>>)>,
+    pub(super) writes: Writes,
     pub(super) started: mpsc::Receiver<Taken<H>>,
 }
 

@@ -25,7 +25,7 @@ use super::running::{Running, Up};
 use super::secure::Secure;
 use super::unit::{Shared, Unit};
 use super::{PLATFORM, Platform, engine, events_of, folder, topics};
-use crate::alerts::{Alerts, Sender};
+use crate::alerts::Alerts;
 use crate::config::place::{CONSOLE, GATEWAY};
 use crate::trail::{GROUP, Keep, Recorder};
 use crate::{Config, Service, reload, sealing, topology, trail};
@@ -53,7 +53,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
     let network = Network::new(telemetry.clone(), platform.env.clone());
     network.set_policies(reload::policies(&config, &platform.services)?);
     let webhook = config.alerts.webhook.as_deref();
-    let (alerts, sender) = Alerts::new(platform.hooks, webhook, &network)?;
+    let alerts = Alerts::new(platform.hooks, webhook, &network)?;
     let shared = Shared {
         platform: platform.name.clone(),
         network,
@@ -67,7 +67,7 @@ pub(super) async fn start(platform: Platform, config: Config) -> Result<Running>
         config,
     };
     let mut up = Up::new(shared.clone(), otlp, lock);
-    attend(&mut up, development, sender)?;
+    attend(&mut up, development)?;
     let flows: Arc<[Flow]> = platform.flows.into();
     let raised = raise(&mut up, platform.services, &flows, &events).await;
     let made = raised.and_then(|raised| {
@@ -115,8 +115,8 @@ fn health_of(up: &Up, name: &ByteString, version: ByteString, env: &Env) -> Plat
     }
 }
 
-/// Looks after certificates and keys, sends alerts, and reads again at SIGHUP how services are called.
-fn attend(up: &mut Up, development: Option<Development>, alerts: Option<Sender>) -> Result<()> {
+/// Looks after certificates and keys, and reads again at SIGHUP how services are called.
+fn attend(up: &mut Up, development: Option<Development>) -> Result<()> {
     let Shared {
         config,
         network,
@@ -124,10 +124,6 @@ fn attend(up: &mut Up, development: Option<Development>, alerts: Option<Sender>)
         ..
     } = up.shared.clone();
     secure.wire(&network, &mut up.jobs, &up.stop);
-    if let Some(alerts) = alerts {
-        let send = alerts.run(up.shared.env.clone(), up.stop.clone());
-        up.jobs.spawn(send);
-    }
     if let Some(development) = development {
         up.jobs.spawn(development.keep(up.stop.clone()));
     }
@@ -277,7 +273,7 @@ async fn raise(
     let consumers = up.units.iter().flat_map(|unit| unit.consumers.clone());
     up.consumers.extend(consumers);
     for unit in &mut up.units {
-        unit.work(&mut up.jobs, &up.stop).await?;
+        unit.work(&shared.alerts, &mut up.jobs, &up.stop).await?;
     }
     Ok((trail, peers.into()))
 }
@@ -285,9 +281,12 @@ async fn raise(
 async fn keep_trail(up: &mut Up, flows: &Arc<[Flow]>, events: &[EventDecl]) -> Result<Trail> {
     let shared = up.shared.clone();
     let url = shared.config.url(&shared.config.store, PLATFORM);
-    let store = Store::open(&url, PLATFORM, shared.env.clone()).await?;
+    let store = shared.alerts.open(&url, PLATFORM, &shared.env).await?;
     let trail = Trail::open(store.clone()).await?;
     up.platform_store = Some(store.clone());
+    if let Some(sender) = shared.alerts.sender(&store) {
+        up.jobs.spawn(sender.run(up.stop.clone()));
+    }
     let recorder = Recorder {
         trail: trail.clone(),
         flows: flows.clone(),

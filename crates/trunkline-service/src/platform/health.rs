@@ -9,9 +9,11 @@ use futures::future::{BoxFuture, join_all};
 use http::StatusCode;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use trunkline_bus::{Consumer, SubscriptionState};
 use trunkline_console::HealthSource;
 use trunkline_core::{ByteString, Env, Error, Result};
+use trunkline_realtime::Backbone;
 use trunkline_saga::Engine;
 use trunkline_store::{Relay, Standing, Store};
 use trunkline_telemetry::{Check, Health, HealthReport};
@@ -22,6 +24,8 @@ use crate::saga::SagaHost;
 
 /// The check that the seed names so.
 const EVENT_BUS: &str = "eventBus";
+/// The check of what the nodes of a service share.
+const BACKBONE: &str = "backbone";
 /// The check of a service's sagas.
 const SAGAS: &str = "sagas";
 /// An instance that nobody takes up for longer is overdue.
@@ -116,6 +120,29 @@ impl Check for SagaCheck {
     }
 }
 
+/// The nodes' log is well when it can be read.
+struct BackboneCheck(Arc<dyn Backbone>);
+
+impl Check for BackboneCheck {
+    fn check(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { self.0.latest(1).await.map(drop) })
+    }
+
+    fn details(&self) -> BoxFuture<'_, Option<Value>> {
+        Box::pin(async {
+            let began = Instant::now();
+            self.0.latest(1).await.ok()?;
+            let latency = u64::try_from(began.elapsed().as_micros()).ok()?;
+            Some(json!({ "latency_us": latency }))
+        })
+    }
+}
+
+/// Looks at what the nodes of a service share as well.
+pub(super) fn watch_backbone(health: &Health, backbone: Arc<dyn Backbone>) {
+    health.register(BACKBONE, Arc::new(BackboneCheck(backbone)));
+}
+
 /// Looks at a service's sagas as well.
 pub(super) fn watch_sagas(health: &Health, runtime: &Arc<Runtime>, engine: &Engine<SagaHost>) {
     let (runtime, engine) = (runtime.clone(), engine.clone());
@@ -128,11 +155,11 @@ pub(super) fn watch(health: &Health, relay: Relay, consumers: Vec<Consumer>) {
 }
 
 /// Whether a service can answer calls: its store and its own checks say so. Without the bus it can: what it publishes
-/// waits in the outbox; and what is due of its sagas waits in the journal.
+/// waits in the outbox; what is due of its sagas waits in the journal; and what is sent to other nodes waits for their log.
 pub(super) async fn can_answer(health: &Health) -> bool {
     let report = health.report().await;
     let mut checks = report.checks.iter();
-    checks.all(|(name, said)| [EVENT_BUS, SAGAS].contains(&&**name) || said == "ok")
+    checks.all(|(name, said)| [EVENT_BUS, SAGAS, BACKBONE].contains(&&**name) || said == "ok")
 }
 
 /// A service's own checks with those that each service has; named as the storefront seed names them.

@@ -232,8 +232,7 @@ impl Unit {
         health::watch(&self.health, self.relay.clone(), self.consumers.clone());
         let (runtime, consumers) = (&self.runtime, &self.consumers);
         let letters = self.letters.take();
-        self.recoverer = letters
-            .map(|handler| Recoverer::new(runtime.clone(), handler, (consumers, &shared.alerts)));
+        self.recoverer = letters.map(|handler| Recoverer::new(runtime.clone(), handler, consumers));
         Ok(())
     }
 
@@ -302,10 +301,11 @@ impl Unit {
         Consumer::start(config, ports).await
     }
 
-    /// Starts the jobs, the recovery of dead letters, the sagas and the projections, which end with `stop`. When each job runs first is
-    /// written down by then.
+    /// Starts the jobs, the alerts, the recovery of dead letters, the sagas and the projections, which end with `stop`. When each job runs
+    /// first is written down by then.
     pub(super) async fn work(
         &mut self,
+        alerts: &Alerts,
         into: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> Result<()> {
@@ -317,6 +317,9 @@ impl Unit {
                     .with("job", job.name)
             })?;
             into.spawn(jobs::run(self.runtime.clone(), job, stop.clone()));
+        }
+        if let Some(sender) = alerts.sender(&self.runtime.store) {
+            into.spawn(sender.run(stop.clone()));
         }
         if let Some(recoverer) = self.recoverer.take() {
             recoverer.start(into, stop);
@@ -377,6 +380,9 @@ async fn with_sockets(
         return Ok(router);
     }
     let shared = shared.backbones(&runtime.name)?;
+    if let Some(backbones) = &shared {
+        health::watch_backbone(&runtime.health, backbones.sent.clone());
+    }
     let opened = runtime.sockets.open(namespaces, shared, runtime).await;
     opened
         .map(|sockets| router.merge(sockets))
@@ -444,7 +450,8 @@ fn place_outside(service: &Service, shared: &Shared) -> Result<()> {
 
 async fn open_store(service: &Service, shared: &Shared) -> Result<Store> {
     let url = shared.config.url(&shared.config.store, &service.name);
-    let store = Store::open(&url, &service.name, shared.env.clone()).await?;
+    let alerts = &shared.alerts;
+    let store = alerts.open(&url, &service.name, &shared.env).await?;
     store.migrate(service.migrations).await?;
     #[cfg(feature = "device")]
     if service.devices.is_some() {

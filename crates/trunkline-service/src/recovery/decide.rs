@@ -185,7 +185,6 @@ impl Recoverer {
         let [service] = self.labels();
         let labels = [service, ("decision", decision.to_owned())];
         counter!("trunkline_dead_letter_decisions_total", &labels).increment(1);
-        self.alerts.decided(letter, retry_at);
         self.scheduled.notify_one();
     }
 

@@ -90,7 +90,6 @@ impl Recoverer {
                 "a dead letter was recovered"
             );
             counter!("trunkline_dead_letters_recovered_total", &self.labels()).increment(1);
-            self.alerts.recovered(letter);
             return Ok(true);
         }
         if report.interrupted {

@@ -37,7 +37,7 @@ async fn fire(cx: Cx, _: Event<PotThrown>) -> Result<()> {
 }
 
 /// A name of its own, because all tests of this process share the metrics.
-fn pottery(name: &'static str, is_hot: bool) -> Platform {
+pub(crate) fn pottery(name: &'static str, is_hot: bool) -> Platform {
     let kiln = Service::new(name)
         .state(AtomicBool::new(is_hot))
         .publishes::<PotThrown>()

@@ -11,6 +11,7 @@
 
 mod admin;
 mod alerts;
+mod alerts_kept;
 mod ask;
 mod audit;
 mod browsers;

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use trunkline_core::{Env, Error, Event, Result};
 use trunkline_gateway::{Config as Gateway, Route, Service as Led};
 use trunkline_realtime::{Handshake, Member, Socket};
-use trunkline_service::{Config, Cx, Namespace, Platform, Service};
+use trunkline_service::{Config, Cx, Namespace, Platform, Running, Service};
 use trunkline_testkit::redis::Server;
 use trunkline_testkit::{Child, eventually, node};
 
-use crate::sample::SOON;
+use crate::sample::{Ask, SOON, config};
 
 /// Tells a child where its data is.
 const FOLDER: &str = "TRUNKLINE_NODES_FOLDER";
@@ -204,4 +204,36 @@ async fn a_gateway_leads_to_other_processes_and_on_when_one_dies() {
 async fn a_gateway_leads_there_with_certificates_too() {
     is_child().await;
     leads_to_the_other("a_gateway_leads_there_with_certificates_too", true).await;
+}
+
+/// The check of the backbone in the service's own report, and its latency.
+async fn backbone(running: &Running) -> (Value, Value) {
+    let ask = Ask::new(running.network().clone(), "realtime-service");
+    let mut report = ask.get("/health").await.body;
+    assert_eq!(report["checks"]["database"], "ok", "{report}");
+    let latency = report["details"]["backbone"]["latency_us"].take();
+    (report["checks"]["backbone"].take(), latency)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_tells_how_the_backbone_is() {
+    let (folder, server) = (tempfile::tempdir().unwrap(), Server::start());
+    let mut config = config(folder.path());
+    config.realtime.backbone = Some(server.url());
+    let platform = Platform::new("games").service(service());
+    let running = platform.start(config).await.unwrap();
+    let (said, latency) = backbone(&running).await;
+    assert_eq!(said, "ok");
+    assert!(latency.is_u64(), "{latency}");
+
+    server.kill();
+    eventually(SOON, async || backbone(&running).await.0 != "ok").await;
+    assert_eq!(backbone(&running).await.1, Value::Null);
+    // What needs no other node is answered.
+    let ask = Ask::new(running.network().clone(), "realtime-service");
+    assert_eq!(ask.get("/health/live").await.status, 200);
+
+    server.restart();
+    eventually(SOON, async || backbone(&running).await.0 == "ok").await;
+    running.shutdown().await;
 }

@@ -8,7 +8,7 @@ use trunkline_core::Result;
 use super::{COLUMNS, letter, news};
 use crate::error::sql_error;
 use crate::store::Backend;
-use crate::{Store, Tx, text};
+use crate::{Alert, Store, Tx, text};
 
 /// At most so many are read at once.
 const PAGE: u32 = 64;
@@ -110,5 +110,9 @@ pub(crate) async fn decide(
         };
         news::notify(tx, postgres, store.owner(), &change).await?;
     }
-    Ok(decided.rows_affected() > 0)
+    let is_current = decided.rows_affected() > 0;
+    if is_current {
+        tx.alert(|_| Alert::decided(letter, retry_at)).await?;
+    }
+    Ok(is_current)
 }

@@ -1,4 +1,4 @@
-//! Who may replay, edit and discard a group's dead letters: one at a time, in all processes.
+//! Who may do what one does at a time in all processes: replay, edit and discard a group's dead letters, or send alerts.
 
 use std::fs::File;
 
@@ -37,10 +37,14 @@ impl Reservation for SessionLock {
     }
 }
 
-pub(super) async fn reserve(store: &Store, group: &str) -> Result<Option<Box<dyn Reservation>>> {
+/// The right to do this sort of thing with this one: `letters` of a group.
+pub(crate) async fn reserve(
+    store: &Store,
+    (sort, name): (&str, &str),
+) -> Result<Option<Box<dyn Reservation>>> {
     match store.backend() {
         Backend::Sqlite(sqlite) => {
-            let purpose = format!("letters-{:016x}", lock_number(&["letters", group]));
+            let purpose = format!("{sort}-{:016x}", lock_number(&[sort, name]));
             let lock = lock_file(&sqlite.path, &purpose)?;
             let is_ours = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
             Ok(is_ours.then(|| Box::new(FileLock(lock)) as Box<dyn Reservation>))
@@ -52,7 +56,7 @@ pub(super) async fn reserve(store: &Store, group: &str) -> Result<Option<Box<dyn
                 .await
                 .map_err(sql_error)?;
             let taken = sqlx::query("SELECT CAST(pg_advisory_lock($1) AS TEXT)")
-                .bind(lock_number(&["letters", &postgres.schema, group]))
+                .bind(lock_number(&[sort, &postgres.schema, name]))
                 .execute(&mut conn)
                 .await
                 .map_err(sql_error);

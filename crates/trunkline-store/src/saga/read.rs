@@ -1,8 +1,9 @@
 //! Reading instances.
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AnyConnection, AssertSqlSafe};
 use trunkline_core::Result;
 use trunkline_saga::{Instance, Query, Record, Which};
+use uuid::Uuid;
 
 use super::bulk::bytes;
 use super::rows;
@@ -52,6 +53,20 @@ pub(super) async fn load(store: &Store, which: &Which) -> Result<Option<Record>>
         entries: entries.iter().map(rows::entry).collect::<Result<_>>()?,
         messages: messages.iter().map(rows::message).collect::<Result<_>>()?,
     }))
+}
+
+/// One instance, as it stands in the transaction of `conn`.
+pub(super) async fn instance(conn: &mut AnyConnection, id: Uuid) -> Result<Option<Instance>> {
+    let sql = format!(
+        "SELECT {} FROM trunkline_saga WHERE id = $1",
+        rows::INSTANCE
+    );
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(bytes(id))
+        .fetch_optional(conn)
+        .await
+        .map_err(sql_error)?;
+    row.as_ref().map(rows::instance).transpose()
 }
 
 /// A value of a condition.

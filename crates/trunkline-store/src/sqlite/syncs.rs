@@ -90,7 +90,13 @@ impl Syncs {
     pub(crate) fn turn(&self) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
         let mut state = self.shared.state.lock();
         let turn = state.begun + 1;
-        self.shared.wait_for(&mut state, turn)
+        let on_disk = self.shared.wait_for(&mut state, turn);
+        // It is committed all the same, and may be on disk.
+        async move {
+            on_disk
+                .await
+                .map_err(|error| error.with_retry(Retry::Unknown))
+        }
     }
 
     /// Waits until everything that this process has committed, and anybody here may have read by now, is on disk. Mostly it is.

@@ -312,6 +312,65 @@ async fn a_sync_that_fails_refuses_and_tells_nobody() {
     assert_eq!(again.unwrap_err().code(), "store_sync_failed");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_starts_a_saga_is_told_that_the_sync_failed() {
+    let held = Held::new().await;
+    let journal = Arc::new(held.store.sagas());
+    let sagas = vec![saga(&Arc::default(), &Arc::default())];
+    let mut settings = Settings::default();
+    // The first step never ends.
+    settings.drain = Duration::ZERO;
+    let engine = Engine::new(Plain, journal, Env::system(), sagas, settings).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let runs = engine.clone();
+    let running = spawn(async move { runs.run(stopped.map(drop)).await });
+    let start = async |key: &str| engine.start("order", key, &(), Begin::flow(key)).await;
+    start("1").await.unwrap();
+    held.disk.hold();
+    held.disk.broken.store(true, Ordering::SeqCst);
+    let there = async || {
+        let mut reader = held.store.read().await.unwrap();
+        let found = sql("SELECT key FROM trunkline_saga WHERE key = '2'");
+        !found
+            .all::<(String,)>(&mut reader)
+            .await
+            .unwrap()
+            .is_empty()
+    };
+    let (waiting, _) = tokio::join!(start("2"), async {
+        eventually(LIMIT, there).await;
+        held.disk.release();
+    });
+    // It may be on disk.
+    let refused = waiting.unwrap_err();
+    assert_eq!(code(&refused), ("store_sync_failed", Retry::Unknown));
+    // That one was not begun.
+    let refused = start("3").await.unwrap_err();
+    assert_eq!(code(&refused), ("store_sync_failed", Retry::Transient));
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_starts_a_saga_is_told_of_a_sync_that_failed_before() {
+    let held = Held::new().await;
+    let journal = Arc::new(held.store.sagas());
+    let sagas = vec![saga(&Arc::default(), &Arc::default())];
+    let settings = Settings::default();
+    let engine = Engine::new(Plain, journal, Env::system(), sagas, settings).unwrap();
+    held.disk.broken.store(true, Ordering::SeqCst);
+    held.commit("lost").await.unwrap().unwrap_err();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let runs = engine.clone();
+    let running = spawn(async move { runs.run(stopped.map(drop)).await });
+    for key in ["1", "2"] {
+        let refused = engine.start("order", key, &(), Begin::flow(key)).await;
+        assert_eq!(refused.unwrap_err().code(), "store_sync_failed");
+    }
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+}
+
 fn code(error: &Error) -> (&str, Retry) {
     (error.code(), error.retry())
 }

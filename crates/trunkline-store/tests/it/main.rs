@@ -15,6 +15,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "the storm says how hard it blew")]
 
+mod alerts;
 mod audit;
 mod common;
 mod idempotency;

@@ -19,7 +19,7 @@ on_both_engines!(
     the_first_letter_of_a_key_is_recovered_before_the_others,
 );
 
-fn letter(group: &str, key: &str, n: usize) -> DeadLetter {
+pub(crate) fn letter(group: &str, key: &str, n: usize) -> DeadLetter {
     let env = Env::system();
     DeadLetter {
         id: env.id().to_string().into(),

@@ -51,7 +51,7 @@ async fn postgres_is_a_journal() {
     suite(Engine::Postgres).await;
 }
 
-fn instance(env: &Env, key: &str, owner: &str) -> Instance {
+pub(crate) fn instance(env: &Env, key: &str, owner: &str) -> Instance {
     let now = Timestamp::from_microsecond(env.now().as_microsecond()).unwrap();
     Instance {
         id: env.id(),
@@ -85,7 +85,7 @@ fn step(id: Uuid, seq: u64) -> Write {
     went(id, vec![entry], None)
 }
 
-fn went(id: Uuid, entries: Vec<Entry>, change: Option<Change>) -> Write {
+pub(crate) fn went(id: Uuid, entries: Vec<Entry>, change: Option<Change>) -> Write {
     Write::Went(Went {
         id,
         owner: "a".into(),

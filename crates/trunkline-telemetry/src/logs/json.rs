@@ -13,6 +13,8 @@ use crate::Scope;
 /// What the line says by itself: an event can't say otherwise.
 const OURS: [&str; 3] = ["timestamp", "level", "target"];
 const MESSAGE: &str = "message";
+/// What is beside a name, with most values.
+const ROOM: usize = 44;
 /// What a longer line took is not kept.
 const KEPT_BYTES_MAX: usize = 4_096;
 
@@ -144,9 +146,11 @@ impl Object<'_> {
         if !self.is_new(name) {
             return false;
         }
-        self.line.push(',');
-        text(self.line, name);
-        self.line.push(':');
+        // A comma, quotes and a colon, and most values.
+        self.line.reserve(name.len() + ROOM);
+        self.line.push_str(",\"");
+        escape(self.line, name);
+        self.line.push_str("\":");
         true
     }
 
@@ -181,23 +185,13 @@ fn mark(name: &str) -> u32 {
 }
 
 /// Writes a number with at least so many digits.
-fn digits(line: &mut String, mut number: u64, least: usize) {
-    // As many as there can be.
-    let mut text = [b'0'; 20];
-    let mut count = 0;
-    for digit in text.iter_mut().rev() {
-        if number == 0 {
-            break;
-        }
-        *digit = b"0123456789"
-            .get((number % 10) as usize)
-            .copied()
-            .unwrap_or(b'0');
-        number /= 10;
-        count += 1;
+fn digits(line: &mut String, number: u64, least: usize) {
+    let mut text = itoa::Buffer::new();
+    let text = text.format(number);
+    for _ in text.len()..least {
+        line.push('0');
     }
-    let (_, text) = text.split_at(20 - count.max(least.min(20)));
-    line.push_str(std::str::from_utf8(text).unwrap_or_default());
+    line.push_str(text);
 }
 
 impl Visit for Object<'_> {

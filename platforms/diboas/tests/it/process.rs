@@ -1,25 +1,20 @@
 //! The platform and the sandbox of the chains as processes of their own.
 
-use std::fs::File;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use hyper::Method;
 use tempfile::TempDir;
 use trunkline_testkit::http::Caller;
-use trunkline_testkit::{Child, eventually_or, free_port};
+use trunkline_testkit::{Child, Processes, free_port};
 
 use crate::outside::Outside;
-
-/// All of it begins, on a machine that does other things too.
-const UP: Duration = Duration::from_secs(180);
 
 pub(crate) struct World {
     outside: Outside,
     folder: TempDir,
     addresses: [String; 3],
+    processes: Processes,
     _sandbox: Child,
 }
 
@@ -42,7 +37,8 @@ impl World {
         let mut chains = command();
         chains.args(["sandbox", "--listen", &addresses[2], "--data"]);
         chains.arg(folder.path().join("chains"));
-        let chains = Child::spawn(chains.stdout(Stdio::null())).unwrap();
+        let processes = Processes::new(folder.path().join("platform.log"));
+        let chains = processes.spawn(&mut chains);
         let world = Self {
             outside: Outside {
                 gateway,
@@ -52,13 +48,10 @@ impl World {
             },
             folder,
             addresses,
+            processes,
             _sandbox: chains,
         };
-        let answers = async || {
-            let ledger = world.sandbox.try_send(Method::GET, "/v1/legs", None).await;
-            ledger.is_ok_and(|answer| answer.status == 200)
-        };
-        eventually_or(UP, answers, || world.log()).await;
+        world.processes.until_ok(&world.sandbox, "/v1/legs").await;
         world
     }
 
@@ -84,60 +77,36 @@ impl World {
 
     /// Starts it.
     pub(crate) fn spawn(&self, mut process: Command) -> Child {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_file());
-        let log = log.unwrap();
-        process.stdout(log.try_clone().unwrap()).stderr(log);
-        Child::spawn(&mut process).unwrap()
+        self.processes.spawn(&mut process)
     }
 
     /// Waits until the platform takes requests.
     pub(crate) async fn ready(&self) {
-        self.says("/health/ready").await;
+        self.processes.until_ok(&self.admin, "/health/ready").await;
     }
 
     /// Waits until every service is well.
     pub(crate) async fn well(&self) {
-        self.says("/health").await;
-    }
-
-    async fn says(&self, path: &str) {
-        let well = async || {
-            let health = self.admin.try_send(Method::GET, path, None).await;
-            health.is_ok_and(|answer| answer.status == 200)
-        };
-        eventually_or(UP, well, || self.log()).await;
+        self.processes.until_ok(&self.admin, "/health").await;
     }
 
     /// Waits until so many processes have said that this is up.
     #[cfg(feature = "redis")]
     pub(crate) async fn is_up(&self, name: &str, times: usize) {
         let line = format!("{name} is up");
-        let said = async || self.log().matches(&line).count() >= times;
-        eventually_or(UP, said, || self.log()).await;
+        let said = |log: &str| log.matches(&line).count() >= times;
+        self.processes.until_log(said).await;
     }
 
     /// Waits until a process has ended, and well.
     #[cfg(feature = "redis")]
-    pub(crate) async fn has_ended(&self, mut process: Child) {
-        let ended = tokio::task::spawn_blocking(move || process.process().wait().unwrap());
-        let status = ended.await.unwrap();
-        assert!(
-            status.success(),
-            "a process did not end well: {status}\n{}",
-            self.log()
-        );
+    pub(crate) async fn has_ended(&self, process: Child) {
+        self.processes.has_ended(process).await;
     }
 
     /// What the processes have written.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.log_file()).unwrap_or_default()
-    }
-
-    fn log_file(&self) -> PathBuf {
-        self.folder.path().join("platform.log")
+        self.processes.log()
     }
 }
 

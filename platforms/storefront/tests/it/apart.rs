@@ -1,21 +1,15 @@
 //! A store whose services run in processes of their own, as `storefront up --processes` and `storefront run` start them.
 
-use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use hyper::Method;
 use storefront::{
     analytics, auth, cart, inventory, notification, order, payment, product, search, user,
 };
-use trunkline_testkit::{Child, eventually_or, free_port};
+use trunkline_testkit::{Child, Processes, free_port};
 
 use crate::collector::Collector;
 use trunkline_testkit::http::Caller;
-
-/// Eleven processes begin, on a machine that does other things too.
-const UP: Duration = Duration::from_secs(180);
 
 /// Services that share a process in a store of two, and those of the other; the gateway leads.
 const ORDERS: &[&str] = &[order::NAME, payment::NAME, inventory::NAME];
@@ -34,6 +28,7 @@ pub(crate) struct Apart {
     /// The gateway's URL, and the admin API's.
     pub(crate) addresses: [String; 2],
     pub(crate) provider: String,
+    processes: Processes,
     /// In the order in which they end.
     stores: Vec<Child>,
     _sandbox: Child,
@@ -92,39 +87,30 @@ impl Apart {
         sandbox.args(["sandbox", "--late-ms", "800", "--listen", &place.provider]);
         sandbox.stdout(Stdio::null());
         let sandbox = Child::spawn(&mut sandbox).unwrap();
-        let log = folder.join("store.log");
+        let processes = Processes::new(folder.join("store.log"));
         let stores = commands(&place).into_iter().map(|mut store| {
             store.arg("--quiet").arg("--config").arg(&file);
             store.arg("--data").arg(folder.join("data"));
-            let log = File::options().create(true).append(true).open(&log);
-            let log = log.unwrap();
-            store.stdout(log.try_clone().unwrap()).stderr(log);
-            Child::spawn(&mut store).unwrap()
+            processes.spawn(&mut store)
         });
         let started = Self {
             stores: stores.collect(),
+            processes: processes.clone(),
             addresses: [&place.gateway, &place.admin].map(|at| format!("http://{at}")),
             provider: format!("http://{}", place.provider),
             _sandbox: sandbox,
             collector,
         };
         let admin = Caller::new(started.addresses[1].clone());
-        let healthy = async || {
-            let health = admin.try_send(Method::GET, "/health", None).await;
-            health.is_ok_and(|answer| answer.status == 200)
-        };
-        let said = || std::fs::read_to_string(&log).unwrap_or_default();
-        eventually_or(UP, healthy, said).await;
+        processes.until_ok(&admin, "/health").await;
         started
     }
 
     /// Asks it to end, as Ctrl-C does, and waits for all of it.
     pub(crate) async fn stop(self) -> Collector {
-        for mut store in self.stores {
+        for store in self.stores {
             store.terminate().unwrap();
-            let ended = tokio::task::spawn_blocking(move || store.process().wait().unwrap());
-            let status = ended.await.unwrap();
-            assert!(status.success(), "the store did not end well: {status}");
+            self.processes.has_ended(store).await;
         }
         self.collector
     }

@@ -3,12 +3,11 @@
 //! made twice.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hyper::Method;
 use rand::RngExt as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use trunkline_testkit::http::Caller;
 use trunkline_testkit::postgres::Postgres;
-use trunkline_testkit::{Child, eventually, eventually_or, free_port};
+use trunkline_testkit::{Child, Processes, eventually, free_port};
 
 use crate::sockets::{Browser, Browsers};
 use crate::world::{User, quick, register};
@@ -70,8 +69,7 @@ impl Servers {
         let [gateway, admin] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port().unwrap()));
         let data = self.folder.path().join(name);
         self.share_secret(&data);
-        let log = self.folder.path().join(format!("{name}.log"));
-        let out = std::fs::File::create(&log).unwrap();
+        let processes = Processes::new(self.folder.path().join(format!("{name}.log")));
         let mut command = Command::new(env!("CARGO_BIN_EXE_tablium"));
         let file = self.folder.path().join(format!("{name}.toml"));
         std::fs::write(&file, config).unwrap();
@@ -79,18 +77,10 @@ impl Servers {
         command.args(more).arg("--data").arg(&data);
         command.arg("--config").arg(file);
         command.envs(self.variables.clone());
-        command
-            .stdin(Stdio::null())
-            .stdout(out.try_clone().unwrap())
-            .stderr(out);
-        let child = Child::spawn(&mut command).unwrap();
+        let child = processes.spawn(&mut command);
         let url = format!("http://{gateway}");
         let admin = Caller::new(format!("http://{admin}"));
-        let well = async || {
-            let health = admin.try_send(Method::GET, "/health", None).await;
-            health.is_ok_and(|answer| answer.status == 200)
-        };
-        eventually_or(UP, well, || std::fs::read_to_string(&log).unwrap()).await;
+        processes.until_ok(&admin, "/health").await;
         Node {
             child,
             gateway: Caller::new(&url),

@@ -15,7 +15,7 @@ use super::invalid;
 /// More headers are refused.
 const HEADERS_MAX: usize = 100;
 /// Who passes an answer on says so much more.
-const MORE: usize = 9;
+const MORE: usize = 2;
 /// What most headers have room in.
 const HEADER_BYTES: usize = 48;
 
@@ -120,7 +120,7 @@ pub(super) fn receive(
 ) -> io::Result<Option<Received>> {
     while !held.is_empty() && (known == 0 || has_end(held, known)) {
         let bytes = std::mem::take(held).freeze();
-        let Some((response, length, is_1_1)) = parse(&bytes)? else {
+        let Some((mut response, length, is_1_1)) = parse(&bytes)? else {
             *held = BytesMut::from(bytes);
             return Ok(None);
         };
@@ -131,7 +131,7 @@ pub(super) fn receive(
             known = 0;
             continue;
         }
-        let framing = framing(&response, method, is_1_1)?;
+        let framing = framing(&mut response, method, is_1_1)?;
         let keeps = is_kept(response.headers(), is_1_1) && framing != Framing::UntilClosed;
         return Ok(Some(Received {
             response,
@@ -182,29 +182,44 @@ fn parse(bytes: &Bytes) -> io::Result<Option<(Response<()>, usize, bool)>> {
     Ok(Some((response, length, parsed.version == Some(1))))
 }
 
-/// Where the body of an answer ends (RFC 9112, 6.3).
-fn framing(response: &Response<()>, method: &Method, is_1_1: bool) -> io::Result<Framing> {
-    let (status, headers) = (response.status(), response.headers());
+/// Where the body of an answer ends (RFC 9112, 6.3). The head then says no other length.
+fn framing(response: &mut Response<()>, method: &Method, is_1_1: bool) -> io::Result<Framing> {
+    let status = response.status();
     let has_none = [
         StatusCode::SWITCHING_PROTOCOLS,
         StatusCode::NO_CONTENT,
         StatusCode::NOT_MODIFIED,
     ];
-    if *method == Method::HEAD || has_none.contains(&status) {
-        return Ok(Framing::Length(0));
-    }
-    // A length and chunks together are read as chunks.
-    if let Some(coding) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
-        if !is_1_1 {
-            return Err(invalid("HTTP/1.0 has no transfer coding"));
+    let headers = response.headers_mut();
+    // What stands in a head without a body is passed on as well, and has to make sense.
+    let framing = match is_chunked(headers, is_1_1)? {
+        true => {
+            // A length and chunks together are read as chunks.
+            headers.remove(CONTENT_LENGTH);
+            Framing::chunked()
         }
-        let last = coding.as_bytes().rsplit(|byte| *byte == b',').next();
-        let last = last.unwrap_or_default().trim_ascii();
-        return Ok(match last.eq_ignore_ascii_case(b"chunked") {
-            true => Framing::chunked(),
-            false => Framing::UntilClosed,
-        });
+        false => by_length(headers)?,
+    };
+    match *method == Method::HEAD || has_none.contains(&status) {
+        true => Ok(Framing::Length(0)),
+        false => Ok(framing),
     }
+}
+
+fn is_chunked(headers: &HeaderMap, is_1_1: bool) -> io::Result<bool> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_known = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(false),
+        (Some(_), _) if !is_1_1 => Err(invalid("HTTP/1.0 has no transfer coding")),
+        (Some(coding), None) if is_known(coding) => Ok(true),
+        // Whoever gets the body would not learn of a coding that is not undone here.
+        _ => Err(invalid("the answer has a transfer coding besides chunked")),
+    }
+}
+
+/// The end by the one length that is given, perhaps several times, or else by the connection's.
+fn by_length(headers: &mut HeaderMap) -> io::Result<Framing> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let mut all = lengths
         .by_ref()
@@ -213,10 +228,15 @@ fn framing(response: &Response<()>, method: &Method, is_1_1: bool) -> io::Result
         return Ok(Framing::UntilClosed);
     };
     let length = number(first)?;
+    let mut count = 1;
     for other in all {
+        count += 1;
         if number(other)? != length {
             return Err(invalid("the answer has two lengths"));
         }
+    }
+    if count > 1 {
+        headers.insert(CONTENT_LENGTH, length.into());
     }
     Ok(Framing::Length(length))
 }

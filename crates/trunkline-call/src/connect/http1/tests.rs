@@ -128,7 +128,7 @@ async fn answers_end_where_they_say_and_their_connections_are_kept() {
             (200, "ok"),
         ),
         (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\ncontent-length: 9\r\n\r\n2;a=b\r\nok\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\ncontent-length: 9\r\n\r\n2;a=b\r\nok\r\n0\r\n\r\n",
             Method::GET,
             (200, "ok"),
         ),
@@ -204,6 +204,10 @@ async fn what_makes_no_sense_is_refused() {
         "HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\nok".to_owned(),
         "HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\nok".to_owned(),
         "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+            .to_owned(),
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\nok".to_owned(),
         chunk("-1\r\na\r\n0\r\n\r\n"),
         chunk("11111111111111111\r\na"),
         chunk("1 a\r\na\r\n0\r\n\r\n"),

@@ -1,12 +1,12 @@
 //! Consumers' tokens whose signatures were checked before.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::mem;
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use trunkline_core::ByteString;
 use trunkline_security::Times;
@@ -42,8 +42,8 @@ pub(super) struct Verified {
 /// Of two tokens with one hash the later one is remembered.
 #[derive(Default)]
 struct Generations {
-    newer: HashMap<u64, Token>,
-    older: HashMap<u64, Token>,
+    newer: HashMap<u64, Token, RandomState>,
+    older: HashMap<u64, Token, RandomState>,
 }
 
 struct Token {

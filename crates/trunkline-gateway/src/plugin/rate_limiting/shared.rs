@@ -124,9 +124,7 @@ impl Shared {
         let mut used = None;
         let why = match timeout(self.timeout, self.ask(key, &mut used)).await {
             Ok(Ok(answer)) => {
-                if self.is_away.swap(false, Ordering::AcqRel) {
-                    tracing::info!(server = self.place, "limits are shared again");
-                }
+                self.is_here(used).await;
                 return Some(self.taken(&answer));
             }
             Ok(Err(error)) => error.to_string(),
@@ -147,6 +145,18 @@ impl Shared {
             tracing::error!(server = self.place, why, "limits can't be shared");
         }
         None
+    }
+
+    /// The server has answered over this connection. Where that one has been given up since, the answer is a late one and tells
+    /// nothing of how the server is now.
+    async fn is_here(&self, used: Option<u64>) {
+        if !self.is_away.load(Ordering::Acquire) {
+            return;
+        }
+        let link = self.link.lock().await;
+        if used == Some(link.number) && self.is_away.swap(false, Ordering::AcqRel) {
+            tracing::info!(server = self.place, "limits are shared again");
+        }
     }
 
     async fn ask(&self, key: &Key, used: &mut Option<u64>) -> Result<Vec<i64>, RedisError> {

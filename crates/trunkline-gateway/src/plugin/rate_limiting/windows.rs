@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::mem;
 
+use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use trunkline_core::ByteString;
 
@@ -71,8 +72,8 @@ pub(super) struct Windows {
 
 #[derive(Debug, Default)]
 struct Generations {
-    young: HashMap<Key, Vec<Count>>,
-    old: HashMap<Key, Vec<Count>>,
+    young: HashMap<Key, Vec<Count>, RandomState>,
+    old: HashMap<Key, Vec<Count>, RandomState>,
 }
 
 impl Windows {

@@ -11,7 +11,7 @@ const HEADERS_MAX: usize = 100;
 /// A longer target is too long, as it is for hyper.
 const TARGET_BYTES_MAX: usize = 65_534;
 /// As many headers come to those of most requests on their way.
-const MORE: usize = 14;
+const MORE: usize = 8;
 
 /// What stands at the beginning of what is held.
 #[derive(Debug)]

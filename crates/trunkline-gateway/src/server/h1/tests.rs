@@ -125,6 +125,11 @@ async fn what_is_no_request_is_refused_after_the_answers_before_it() {
     }
 }
 
+/// Nothing besides, at the beginning of time.
+fn nothing() -> (AnswerHeaders, Timestamp) {
+    (AnswerHeaders::default(), Timestamp::UNIX_EPOCH)
+}
+
 /// An answer's body of these pieces; it says that it has ended with the last one, or not before it is asked again.
 struct Pieces(Vec<&'static str>);
 
@@ -153,7 +158,7 @@ async fn sent(length: Option<&'static str>, pieces: &[&'static str]) -> (String,
         stream: &mut near,
         held: BytesMut::new(),
     };
-    let kept = wire.send(answer, (&Method::GET, true), Timestamp::UNIX_EPOCH);
+    let kept = wire.send(answer, (&Method::GET, true), nothing());
     let kept = kept.await.ok();
     drop(near);
     let mut all = String::new();
@@ -226,7 +231,7 @@ async fn a_body_that_breaks_off_ends_the_connection_and_what_there_was_is_sent()
         stream: &mut near,
         held: BytesMut::new(),
     };
-    let sent = wire.send(answer, (&Method::GET, true), Timestamp::UNIX_EPOCH);
+    let sent = wire.send(answer, (&Method::GET, true), nothing());
     assert!(sent.await.is_err());
     drop(near);
     let mut all = String::new();

@@ -13,6 +13,7 @@ use trunkline_core::Timestamp;
 
 use super::COPY_BYTES_MAX;
 use super::read::closes;
+use crate::plugin::AnswerHeaders;
 
 /// What most headers have room in.
 const HEADER_BYTES: usize = 56;
@@ -76,14 +77,14 @@ impl Framing {
 #[derive(Debug)]
 pub(super) struct Unfit;
 
-/// Writes the head of an answer whose body has this length, as far as is known; says how it ends, and whether the connection
+/// Writes the head of an answer, with what it is told in place of headers of its own, whose body has this length, as far as is known; says how it ends, and whether the connection
 /// is kept then.
 ///
 /// # Errors
 /// For one that can't be sent.
 pub(super) fn head(
     out: &mut Vec<u8>,
-    answer: &Parts,
+    (answer, told): (&Parts, &AnswerHeaders),
     (method, length, keeps): (&Method, Option<u64>, bool),
     now: Timestamp,
 ) -> Result<(Framing, bool), Unfit> {
@@ -93,10 +94,12 @@ pub(super) fn head(
     // Most bodies go with their heads.
     let body_bytes = length.and_then(|length| usize::try_from(length).ok());
     let body_bytes = body_bytes.filter(|bytes| *bytes <= COPY_BYTES_MAX);
-    out.reserve((answer.headers.len() + MORE) * HEADER_BYTES + body_bytes.unwrap_or_default());
+    let count = answer.headers.len() + told.iter().len() + MORE;
+    out.reserve(count * HEADER_BYTES + body_bytes.unwrap_or_default());
     status(out, answer);
     let (mut given, mut is_dated, mut closes_itself) = (None, false, false);
-    for (name, value) in &answer.headers {
+    let own = answer.headers.iter().filter(|(name, _)| !told.has(name));
+    for (name, value) in own.chain(told.iter()) {
         match *name {
             // How the body is sent is this connection's affair.
             TRANSFER_ENCODING => continue,
@@ -175,8 +178,11 @@ fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 fn content_length(out: &mut Vec<u8>, length: u64) {
-    // Writing to memory can't fail.
-    drop(write!(out, "content-length: {length}\r\n"));
+    line(
+        out,
+        CONTENT_LENGTH.as_str(),
+        itoa::Buffer::new().format(length).as_bytes(),
+    );
 }
 
 fn number(value: &HeaderValue) -> Option<u64> {

@@ -205,6 +205,12 @@ pub(super) const ALL: &[Difference] = &[
         why: "Without a host nothing is routed, in any version.",
     },
     Difference {
+        name: "host-port-odd",
+        ours: "400 closed; nothing",
+        nginx: "200 kept; GET /a",
+        why: "What stands behind the colon of a host is a port, or somebody reads another host.",
+    },
+    Difference {
         name: "host-user",
         ours: "400 closed; nothing",
         nginx: "200 kept; GET /a",

@@ -30,7 +30,7 @@ async fn tokens_sizes_and_limits_of_a_shop() {
     let app = token(&kit, "mobile", HOUR);
     let traced = format!("{app}x-correlation-id: c-1\r\n");
     let chunked = format!("{app}transfer-encoding: chunked\r\n");
-    let large = "x".repeat(1_001);
+    let large = "x".repeat(1_025);
     drive(
         &kit,
         &[

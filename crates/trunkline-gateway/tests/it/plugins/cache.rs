@@ -47,7 +47,7 @@ services:
   - {name: told, paths: [/told], strip_path: false, plugins: [{name: proxy-cache, config: {cache_control: true}}]}
   plugins:
   - {name: response-cache, config: {content_type: [application/json], cache_ttl: 300}}
-  - {name: cors, config: {origins: ["https://a.example"]}}
+  - {name: cors, config: {origins: ["https://a.example", "https://b.example"]}}
 consumers:
 - {username: ann, keyauth_credentials: [{key: a}]}
 - {username: bob, keyauth_credentials: [{key: b}]}

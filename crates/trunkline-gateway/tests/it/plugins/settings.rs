@@ -4,10 +4,6 @@ use trunkline_gateway::Config;
 fn settings_that_can_not_be_kept_are_named() {
     for (plugin, said) in [
         (
-            "{name: key-auth}",
-            "config: expected a consumer with a key, and there is none",
-        ),
-        (
             "{name: key-auth, config: {anonymous: gone}}",
             "config.anonymous: expected the name of a consumer, found `gone`",
         ),

@@ -1,21 +1,15 @@
 //! The store and the payment provider as processes of their own.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use hyper::Method;
 use storefront::order::OrderFlow;
 use tempfile::TempDir;
-use trunkline_testkit::{Child, eventually_or, free_port};
+use trunkline_testkit::{Child, Processes, free_port};
 
 use crate::apart::process_of;
 use crate::store::by;
 use trunkline_testkit::http::Caller;
-
-/// All of it begins, on a machine that does other things too.
-const UP: Duration = Duration::from_secs(180);
 
 const CONFIG: &str = "\
 [service.inventory-service]
@@ -35,6 +29,7 @@ pub(crate) struct World {
     addresses: [String; 3],
     /// Each service in a process of its own.
     apart: bool,
+    processes: Processes,
     store: Option<Child>,
     _sandbox: Child,
 }
@@ -74,6 +69,7 @@ impl World {
             .stdout(Stdio::null());
         let sandbox = Child::spawn(&mut sandbox).unwrap();
         Self {
+            processes: Processes::new(folder.path().join("store.log")),
             folder,
             gateway,
             admin,
@@ -90,11 +86,6 @@ impl World {
     }
 
     pub(crate) fn start(&mut self) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.path().join("store.log"))
-            .unwrap();
         let mut store = command();
         store.arg("up");
         if self.apart {
@@ -111,17 +102,15 @@ impl World {
             .arg("--config")
             .arg(self.folder.path().join("store.toml"));
         store.args(["--provider", &format!("http://{}", self.addresses[2])]);
-        store.stdout(Stdio::null()).stderr(log);
-        self.store = Some(Child::spawn(&mut store).unwrap());
+        self.store = Some(self.processes.spawn(&mut store));
     }
 
     pub(crate) fn kill(&mut self) {
         let status = self.store.take().unwrap().kill().unwrap();
-        let log = || std::fs::read_to_string(self.folder.path().join("store.log")).unwrap();
         assert!(
             Child::was_killed(status),
             "the store ended by itself: {status}\n{}",
-            log()
+            self.log()
         );
     }
 
@@ -140,25 +129,17 @@ impl World {
 
     /// What the store has written.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("store.log")).unwrap_or_default()
+        self.processes.log()
     }
 
     /// Waits until the store takes requests.
     pub(crate) async fn ready(&self) {
-        self.says("/health/ready").await;
+        self.processes.until_ok(&self.admin, "/health/ready").await;
     }
 
     /// Waits until every service of the store is well.
     pub(crate) async fn well(&self) {
-        self.says("/health").await;
-    }
-
-    async fn says(&self, path: &str) {
-        let well = async || {
-            let health = self.admin.try_send(Method::GET, path, None).await;
-            health.is_ok_and(|answer| answer.status == 200)
-        };
-        eventually_or(UP, well, || self.log()).await;
+        self.processes.until_ok(&self.admin, "/health").await;
     }
 
     /// A token of this user, as anybody at the store's machine can have one made.
