@@ -36,6 +36,25 @@ pub(crate) enum Onward {
     Upstream(Arc<Backend>),
 }
 
+impl Onward {
+    /// Whether the headers that plugins have seen may say which target it is.
+    fn looks_at_headers(&self) -> bool {
+        match self {
+            Self::Channel(..) => false,
+            Self::Upstream(backend) => backend.group.hash_on().is_some(),
+        }
+    }
+}
+
+/// A request on its way: its head, its body and how that fares, its headers if they are not the head's, and the most bytes
+/// that the body may have.
+type Given<'a> = (
+    RequestHead<'a>,
+    Option<(Body, &'a Progress)>,
+    Option<HeaderMap>,
+    Option<u64>,
+);
+
 impl Gateway {
     /// The upstreams of the configuration and their targets, as they are now, by their names.
     pub fn upstreams(&self) -> Vec<UpstreamState> {
@@ -45,7 +64,7 @@ impl Gateway {
     pub(crate) async fn forward(
         &self,
         target: &Target,
-        exchange: &Exchange,
+        (exchange, is_seen): (&mut Exchange, bool),
         body: Held,
         arrival: &mut Arrival,
     ) -> Result<Response<Body>> {
@@ -55,14 +74,6 @@ impl Gateway {
         }
         let left = arrival.left(&exchange.request.headers);
         let more = more_headers(target, exchange, left);
-        let head = RequestHead {
-            method: &exchange.request.method,
-            uri: &exchange.request.uri,
-            headers: &exchange.request.headers,
-            more: &more,
-            host: None,
-            extensions: &exchange.request.extensions,
-        };
         let idle_max = match arrival.speaks {
             Speaks::Grpc => grpc::LASTS_MAX,
             Speaks::Http | Speaks::WebSocket(_) => self.limits.body_idle_max,
@@ -73,9 +84,22 @@ impl Gateway {
             Some(web) => body.map(|body| web.decode(body)),
             None => body,
         };
+        // A request with a body is made anew for its service.
+        let is_kept = is_seen || body.is_none() || target.onward.looks_at_headers();
+        let headers = (!is_kept).then(|| std::mem::take(&mut exchange.request.headers));
+        let exchange = &*exchange;
+        let head = RequestHead {
+            method: &exchange.request.method,
+            uri: &exchange.request.uri,
+            headers: &exchange.request.headers,
+            more: &more,
+            host: None,
+            extensions: &exchange.request.extensions,
+        };
         let answer = match &target.onward {
             Onward::Channel(channel, timeout) => {
-                let (mut head, ()) = head.to_request(()).into_parts();
+                let headers = headers.unwrap_or_else(|| head.headers.clone());
+                let (mut head, ()) = head.with_headers(headers, ()).into_parts();
                 if let Some(session) = session(&head.uri) {
                     head.extensions.insert(session);
                 }
@@ -95,7 +119,7 @@ impl Gateway {
             Onward::Upstream(backend) => {
                 let body = body.zip(progress.as_deref());
                 let bytes_max = exchange.body_bytes_max;
-                let sent = pin!(self.send(backend, exchange, (head, body, bytes_max)));
+                let sent = pin!(self.send(backend, exchange, (head, body, headers, bytes_max)));
                 match left {
                     None => sent.await,
                     Some(left) => grpc::within(left, sent).await,
@@ -119,7 +143,7 @@ impl Gateway {
         &self,
         backend: &Backend,
         exchange: &Exchange,
-        (head, body, bytes_max): (RequestHead<'_>, Option<(Body, &Progress)>, Option<u64>),
+        (head, body, headers, bytes_max): Given<'_>,
     ) -> Result<Response<Body>> {
         let hashed = backend.group.hash_on();
         let mut key = hashed.and_then(|by| key::of(by, exchange, &self.inner.env));
@@ -127,6 +151,7 @@ impl Gateway {
         let sending = Sending {
             head,
             body,
+            headers,
             bytes_max,
             key: key.as_ref().map(|key| &*key.bytes),
         };

@@ -35,12 +35,9 @@ pub(crate) fn strip_of_client(headers: &mut HeaderMap) {
 /// Takes off these headers, and what `Connection` names besides.
 fn strip(headers: &mut HeaderMap, is_one: impl Fn(&HeaderName) -> bool) {
     // Most have none of them, or what calls of gRPC say, which is kept: one look at all names costs less than asking for each.
-    let is_kept = |name: &HeaderName, value: &HeaderValue| *name == TE && value == "trailers";
-    let own: Vec<HeaderName> = headers
-        .iter()
-        .filter(|(name, value)| is_one(name) && !is_kept(name, value))
-        .map(|(name, _)| name.clone())
-        .collect();
+    let is_kept = |name: &HeaderName| *name == TE && says_trailers(headers);
+    let goes = |name: &&HeaderName| is_one(name) && !is_kept(name);
+    let own: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
     if own.is_empty() {
         return;
     }
@@ -55,6 +52,12 @@ fn strip(headers: &mut HeaderMap, is_one: impl Fn(&HeaderName) -> bool) {
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Whether `TE` says what it may say, and nothing else.
+fn says_trailers(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(TE).iter();
+    values.all(|value| value == "trailers")
 }
 
 fn asks_for_trailers(headers: &HeaderMap) -> bool {

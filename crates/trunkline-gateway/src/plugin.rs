@@ -81,8 +81,8 @@ pub trait Plugin: Send + Sync + fmt::Debug {
         let _ = (exchange, response);
     }
 
-    /// Whether it has something to do with answers: only then `answer` is called. Where no plugin of a route has, an answer
-    /// is on its way sooner.
+    /// Whether it has something to do with answers: only then `received` and `answer` are called. Where no plugin of a route has,
+    /// an answer is on its way sooner.
     fn sees_answers(&self) -> bool {
         true
     }

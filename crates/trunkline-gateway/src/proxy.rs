@@ -348,12 +348,14 @@ impl Gateway {
         arrival.user = exchange.claims.as_ref().map(|claims| claims.sub.clone());
         arrival.body = exchange.body.progress();
         let listeners = listeners(&target.plugins, &exchange);
+        let is_seen = seers(&target.plugins, &exchange).next().is_some() || !listeners.is_empty();
         let mut asked = None;
         let mut response = match verdict {
             Verdict::Next => {
                 let began = (!listeners.is_empty()).then(Instant::now);
                 let body = std::mem::replace(&mut exchange.body, Held::Gone);
-                let answer = self.forward(target, &exchange, body, arrival).await;
+                let forward = self.forward(target, (&mut exchange, is_seen), body, arrival);
+                let answer = forward.await;
                 let status = answer.as_ref().ok().map(Response::status);
                 asked = began.map(|began| (began.elapsed(), status));
                 match answer {
@@ -369,12 +371,10 @@ impl Gateway {
             Verdict::Refuse(error) => arrival.refuse(&error),
         };
         let mut told = std::mem::take(&mut exchange.answer_headers);
-        // Nobody else has to see them.
-        let seers = seers(&target.plugins, &exchange);
-        if seers.clone().next().is_some() || !listeners.is_empty() {
+        if is_seen {
             std::mem::take(&mut told).set(response.headers_mut());
         }
-        for plugin in seers {
+        for plugin in seers(&target.plugins, &exchange) {
             plugin.answer(&exchange, &mut response);
         }
         if !listeners.is_empty() {
@@ -412,7 +412,8 @@ async fn access(plugins: &[Slot], exchange: &mut Exchange) -> Verdict {
 
 fn received(plugins: &[Slot], exchange: &mut Exchange, response: &mut Response<Body>) {
     for slot in plugins {
-        if let Some(plugin) = slot.plugin(exchange.consumer_name()).cloned() {
+        let plugin = slot.plugin(exchange.consumer_name()).cloned();
+        if let Some(plugin) = plugin.filter(|plugin| plugin.sees_answers()) {
             plugin.received(exchange, response);
         }
     }
@@ -424,7 +425,7 @@ const ADDED: usize = 8;
 fn seers<'a>(
     plugins: &'a [Slot],
     exchange: &'a Exchange,
-) -> impl Iterator<Item = &'a Arc<dyn Plugin>> + Clone {
+) -> impl Iterator<Item = &'a Arc<dyn Plugin>> {
     let consumer = exchange.consumer_name();
     let all = plugins.iter().filter_map(move |slot| slot.plugin(consumer));
     all.filter(|plugin| plugin.sees_answers())

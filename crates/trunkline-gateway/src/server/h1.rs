@@ -89,12 +89,12 @@ impl Line {
             linger: limits.linger,
         };
         loop {
-            let exchange = match wire.next(limits.head_bytes_max, &mut watch).await? {
-                // In a box: a connection that waits for its next request has no room for one.
-                Next::Plain(request, keeps) => Box::pin(self.exchange(&mut wire, request, keeps)),
+            let (request, keeps) = match wire.next(limits.head_bytes_max, &mut watch).await? {
+                Next::Plain(request, keeps) => (request, keeps),
                 Next::Rest(rest) => return Ok(rest),
             };
-            if !exchange.await? {
+            // In its place, and in no box: who is silent for long is parked, and copying it costs more than its place.
+            if !self.exchange(&mut wire, request, keeps).await? {
                 break;
             }
             watch.next(limits.head_within);

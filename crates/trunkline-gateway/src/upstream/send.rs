@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::header::HOST;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use metrics::counter;
 use tokio::time::{Instant, Sleep, sleep_until};
 use trunkline_call::{Body, RequestHead, Stage, Unanswered, Wire, WireBody};
@@ -44,6 +44,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) head: RequestHead<'a>,
     /// The client's body, and how it fares; nothing where it has none.
     pub(crate) body: Option<(Body, &'a Progress)>,
+    /// The headers of a request with a body, where nobody else looks at them: those of the head are none then.
+    pub(crate) headers: Option<HeaderMap>,
     /// More of it is refused.
     pub(crate) bytes_max: Option<u64>,
     pub(crate) key: Option<&'a [u8]>,
@@ -71,12 +73,17 @@ impl Backend {
         let Sending {
             head,
             body,
+            headers,
             bytes_max,
             key,
         } = sending;
         let (mut request, progress) = match body {
             // In a box: most have none, and need no room for it.
-            Some((body, progress)) => (Some(Box::new(head.to_request(body))), Some(progress)),
+            Some((body, progress)) => {
+                let headers = headers.unwrap_or_else(|| head.headers.clone());
+                let request = Box::new(head.with_headers(headers, body));
+                (Some(request), Some(progress))
+            }
             // Its head is all of it, and stays at hand.
             None => (None, None),
         };
@@ -132,7 +139,10 @@ impl Backend {
             let error = Error::internal("each target has an end");
             return Err(Failed::of(error.into(), Said::Nothing));
         };
-        let is_ours = !head.has(&HOST);
+        let is_ours = match &request {
+            Some(request) => !request.headers().contains_key(HOST),
+            None => !head.has(&HOST),
+        };
         let place = Place::at(&member.vitals);
         let began = self.group.picker.begins(index);
         let stage = Stage::default();

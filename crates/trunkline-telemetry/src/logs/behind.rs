@@ -32,7 +32,8 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             gather: Duration::from_millis(50),
-            batch_bytes: 64 * 1024,
+            // By the byte a write of this size costs half of one of 64 KiB.
+            batch_bytes: 256 * 1024,
             held_bytes_max: 4 * 1024 * 1024,
             reserve_bytes: 256 * 1024,
         }

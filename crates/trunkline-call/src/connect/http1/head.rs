@@ -39,10 +39,15 @@ pub struct RequestHead<'a> {
 impl RequestHead<'_> {
     /// The same as a request of its own.
     pub fn to_request<B>(&self, body: B) -> Request<B> {
+        self.with_headers(self.headers.clone(), body)
+    }
+
+    /// The same with these headers in place of its own.
+    pub fn with_headers<B>(&self, headers: HeaderMap, body: B) -> Request<B> {
         let (mut parts, body): (Parts, B) = Request::new(body).into_parts();
         parts.method = self.method.clone();
         parts.uri = self.uri.clone();
-        parts.headers = self.headers.clone();
+        parts.headers = headers;
         for (name, value) in self.more {
             parts.headers.insert(name.clone(), value.clone());
         }
