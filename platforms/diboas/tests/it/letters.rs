@@ -103,8 +103,9 @@ fn with(pager: &Pager) -> impl FnOnce(&mut Config) {
     move |config| {
         config.alerts.webhook = Some(url);
         config.events.retry_initial_ms = 2;
-        config.events.recovery_initial_ms = 20;
-        config.events.recovery_max_ms = 40;
+        // A thousand recoveries take longer than the test may: the last of them would leave the letter to people.
+        config.events.recovery_initial_ms = 100;
+        config.events.recovery_max_ms = 200;
         config.events.recoveries_max = 1_000;
     }
 }
