@@ -106,8 +106,7 @@ async fn transfer(
     for leg in finance.legs(&id).await.iter().filter(|leg| is_told(leg)) {
         writeln!(out, "  leg {leg}").unwrap();
     }
-    let completed = ended["status"] == "completed";
-    for event in events_of(finance, &saga, completed).await {
+    for event in events_of(finance, &saga, reason).await {
         writeln!(out, "  event {event}").unwrap();
     }
     writeln!(
@@ -133,8 +132,8 @@ async fn saga_of(finance: &Outside, id: &str) -> Value {
         .expect(200)
 }
 
-/// The types of a transfer's events, once the last of them is there.
-async fn events_of(finance: &Outside, saga: &Value, completed: bool) -> Vec<String> {
+/// The types of a transfer's events, once the last of each service is there.
+async fn events_of(finance: &Outside, saga: &Value, reason: &str) -> Vec<String> {
     let path = format!(
         "/api/v1/events?correlation_id={}",
         saga["correlation_id"].as_str().unwrap()
@@ -148,14 +147,19 @@ async fn events_of(finance: &Outside, saga: &Value, completed: bool) -> Vec<Stri
         types.sort();
         types
     };
-    // What is received is told to both.
-    let last = if completed {
-        ("wallet:updated", 2)
-    } else {
-        ("transaction:failed", 1)
+    // What is received is told to both, and so is what is held and given back.
+    let last: &[(&str, usize)] = match reason {
+        "" => &[("transaction:completed", 1), ("wallet:updated", 2)],
+        "providers_exhausted" => &[("transaction:failed", 1), ("wallet:updated", 2)],
+        "recipient_blocked" | "amount_too_large" => {
+            &[("transaction:failed", 1), ("compliance:flagged", 1)]
+        }
+        _ => &[("transaction:failed", 1)],
     };
     eventually(SOON, async || {
-        read().await.iter().filter(|one| **one == last.0).count() >= last.1
+        let told = read().await;
+        let count = |what: &str| told.iter().filter(|one| *one == what).count();
+        last.iter().all(|(what, least)| count(what) >= *least)
     })
     .await;
     read().await
