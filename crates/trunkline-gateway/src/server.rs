@@ -1,6 +1,7 @@
 //! Connections: accepted, bounded, and let go without losing a request.
 
 mod closing;
+mod date;
 mod door;
 mod frames;
 mod h1;

@@ -1,8 +1,6 @@
 //! The heads of answers, and the framing of their bodies.
 
-use std::cell::RefCell;
 use std::io::Write as _;
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
@@ -11,6 +9,7 @@ use http::{HeaderValue, Method, StatusCode};
 use hyper::ext::ReasonPhrase;
 use trunkline_core::Timestamp;
 
+use super::super::date::dated;
 use super::COPY_BYTES_MAX;
 use super::read::closes;
 use crate::plugin::AnswerHeaders;
@@ -121,7 +120,7 @@ pub(super) fn head(
     }
     let framing = framing(out, answer.status, method, (length, given));
     if !is_dated {
-        date(out, now);
+        dated(now, |date| line(out, DATE.as_str(), date.as_bytes()));
     }
     out.extend_from_slice(b"\r\n");
     Ok((framing, keeps && !closes_itself))
@@ -191,20 +190,4 @@ fn number(value: &HeaderValue) -> Option<u64> {
     let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(text).ok().filter(|_| is_number);
     number.and_then(|text| text.parse().ok())
-}
-
-/// A date is made once a second.
-fn date(out: &mut Vec<u8>, now: Timestamp) {
-    thread_local! {
-        static MADE: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
-    }
-    MADE.with_borrow_mut(|(second, text)| {
-        if *second != now.as_second() {
-            *second = now.as_second();
-            // HTTP has no dates before 1970.
-            let since = u64::try_from(*second).unwrap_or_default();
-            *text = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(since));
-        }
-        line(out, DATE.as_str(), text.as_bytes());
-    });
 }

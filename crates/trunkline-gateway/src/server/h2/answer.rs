@@ -1,10 +1,8 @@
 //! One request on a connection of HTTP/2, and its answer.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -16,6 +14,7 @@ use trunkline_call::headers::{spare_table, strip_connection};
 use trunkline_call::stream::{Ahead, Received, Sending};
 use trunkline_core::Timestamp;
 
+use super::super::date::dated;
 use super::super::door::{Answer, Line};
 use super::requests::Asked;
 use crate::arrival::Arrival;
@@ -64,28 +63,12 @@ fn ready(answer: &mut Answer, now: Timestamp) {
     let length = answer.body().size_hint().exact().filter(|_| !is_empty);
     let headers = answer.headers_mut();
     strip_connection(headers);
-    headers.entry(DATE).or_insert_with(|| date(now));
+    headers
+        .entry(DATE)
+        .or_insert_with(|| dated(now, HeaderValue::clone));
     if let Some(length) = length {
         headers.entry(CONTENT_LENGTH).or_insert(length.into());
     }
-}
-
-/// A date is made once a second.
-fn date(now: Timestamp) -> HeaderValue {
-    thread_local! {
-        static MADE: RefCell<Option<(i64, HeaderValue)>> = const { RefCell::new(None) };
-    }
-    MADE.with_borrow_mut(|made| match made {
-        Some((second, value)) if *second == now.as_second() => value.clone(),
-        _ => {
-            // HTTP has no dates before 1970.
-            let since = u64::try_from(now.as_second()).unwrap_or_default();
-            let text = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(since));
-            let value = HeaderValue::try_from(text);
-            let value = value.unwrap_or(HeaderValue::from_static(""));
-            made.insert((now.as_second(), value)).1.clone()
-        }
-    })
 }
 
 /// Whether a header tells what is left of a limit: that is less each time. What the limit is stays as it is.
@@ -136,14 +119,5 @@ mod tests {
         ] {
             assert_eq!(is_of_limits(name), is_kept_out, "{name}");
         }
-    }
-
-    #[test]
-    fn a_date_is_made_anew_each_second() {
-        let at = |second| date(Timestamp::from_second(second).unwrap());
-        assert_eq!(at(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(at(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(at(784_111_778), "Sun, 06 Nov 1994 08:49:38 GMT");
-        assert_eq!(at(-1), "Thu, 01 Jan 1970 00:00:00 GMT");
     }
 }
